@@ -1,0 +1,183 @@
+//! Evaluating a raw object configuration: scopes (`keyword@node`) and references (`{name}`).
+//! Needed for what an agent's drivers drop from the status; knows no keyword by name.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::ObjectPath;
+
+/// The sections of an object's configuration file as they were typed: nothing is resolved.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Config(BTreeMap<String, BTreeMap<String, String>>);
+
+impl Config {
+    /// Reads the daemon's JSON form (`object_config`, `evaluate=false`): sections of strings.
+    ///
+    /// `None` where it is no object of objects. Numbers and booleans are taken as typed; other
+    /// values are left out.
+    pub fn from_json(value: &Value) -> Option<Self> {
+        let mut sections = BTreeMap::new();
+        for (section, keywords) in value.as_object()? {
+            let keywords = keywords.as_object()?;
+            let texts = keywords.iter().filter_map(|(name, value)| {
+                let text = match value {
+                    Value::String(text) => text.clone(),
+                    Value::Number(_) | Value::Bool(_) => value.to_string(),
+                    _ => return None,
+                };
+                Some((name.clone(), text))
+            });
+            sections.insert(section.clone(), texts.collect());
+        }
+        Some(Self(sections))
+    }
+
+    /// The value of `section.keyword` on `node`, references resolved as seen from `object`.
+    ///
+    /// The most specific scope wins: `keyword@node`, `keyword@nodes`, `keyword`. A reference
+    /// that names nothing stays as typed, as the agent leaves it.
+    pub fn keyword(
+        &self,
+        object: &ObjectPath,
+        node: &str,
+        section: &str,
+        keyword: &str,
+    ) -> Option<String> {
+        let mut evaluation = Evaluation {
+            config: self,
+            object,
+            node,
+            references_left: REFERENCES_MAX,
+        };
+        evaluation.keyword(section, keyword, DEPTH_MAX)
+    }
+}
+
+/// One evaluation and what it may still spend: a hostile file must not cost the gateway.
+struct Evaluation<'a> {
+    config: &'a Config,
+    object: &'a ObjectPath,
+    node: &'a str,
+    references_left: usize,
+}
+
+impl Evaluation<'_> {
+    fn keyword(&mut self, section: &str, keyword: &str, depth: usize) -> Option<String> {
+        let keywords = self.config.0.get(section)?;
+        let text = keywords
+            .get(&format!("{keyword}@{}", self.node))
+            .or_else(|| keywords.get(&format!("{keyword}@nodes")))
+            .or_else(|| keywords.get(keyword))?;
+        Some(self.dereference(section, text, depth))
+    }
+
+    fn dereference(&mut self, section: &str, text: &str, depth: usize) -> String {
+        let mut result = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(start) = rest.find('{') {
+            let Some(length) = rest[start..].find('}') else {
+                break;
+            };
+            let name = &rest[start + 1..start + length];
+            result.push_str(&rest[..start]);
+            match self.reference(section, name, depth) {
+                Some(value) if result.len() + value.len() <= VALUE_BYTES_MAX => {
+                    result.push_str(&value);
+                }
+                _ => result.push_str(&rest[start..=start + length]),
+            }
+            rest = &rest[start + length + 1..];
+        }
+        result.push_str(rest);
+        result
+    }
+
+    fn reference(&mut self, section: &str, name: &str, depth: usize) -> Option<String> {
+        let depth = depth.checked_sub(1)?;
+        self.references_left = self.references_left.checked_sub(1)?;
+        match name {
+            "name" | "svcname" => Some(self.object.name().to_owned()),
+            "namespace" => Some(self.object.namespace().to_owned()),
+            "kind" => Some(self.object.kind().as_str().to_owned()),
+            "path" | "svcpath" => Some(self.object.to_string()),
+            "nodename" => Some(self.node.to_owned()),
+            "rid" => Some(section.to_owned()),
+            "rindex" => section.split_once('#').map(|(_, index)| index.to_owned()),
+            _ => match name.rsplit_once('.') {
+                Some((other, keyword)) => self.keyword(other, keyword, depth),
+                None => self
+                    .keyword(section, name, depth)
+                    .or_else(|| self.keyword(DEFAULT_SECTION, name, depth)),
+            },
+        }
+    }
+}
+
+const DEFAULT_SECTION: &str = "DEFAULT";
+/// A reference to itself, or a ring of them, ends here.
+const DEPTH_MAX: usize = 8;
+/// References in all for one keyword.
+const REFERENCES_MAX: usize = 1_000;
+/// References that double at each step must not fill the memory.
+const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(keyword: &str, expect: Option<&str>) {
+        let config = Config::from_json(&serde_json::json!({
+            "DEFAULT": {"domain": "acme.org"},
+            "certificate#front": {
+                "secret": "{name}-front-cert", "secret@n2": "{env.cert}", "loop": "{loop}x",
+                "fqdn": "{name}.{domain}", "lost": "{env.nope} {", "number": 7, "list": [1],
+            },
+            "env": {"cert": "other-cert"},
+        }));
+        let object: ObjectPath = "test/svc/web1".parse().unwrap();
+        let (keyword, node) = keyword.split_once('@').unwrap_or((keyword, "n1"));
+        let value = config
+            .unwrap()
+            .keyword(&object, node, "certificate#front", keyword);
+        assert_eq!(value.as_deref(), expect);
+    }
+
+    #[test]
+    fn a_reference_to_the_object_name_resolves() {
+        check("secret", Some("web1-front-cert"));
+    }
+
+    #[test]
+    fn a_scoped_keyword_wins_on_its_node() {
+        check("secret@n2", Some("other-cert"));
+    }
+
+    #[test]
+    fn a_bare_reference_looks_into_default() {
+        check("fqdn", Some("web1.acme.org"));
+    }
+
+    #[test]
+    fn an_unknown_reference_stays_as_typed() {
+        check("lost", Some("{env.nope} {"));
+    }
+
+    #[test]
+    fn a_reference_to_itself_ends() {
+        let config = Config::from_json(
+            &serde_json::json!({"a": {"x": "{a.x}{a.x}{a.x}{a.x}{a.x}{a.x}{a.x}{a.x}{a.x}{a.x}"}}),
+        );
+        let object: ObjectPath = "web1".parse().unwrap();
+        let value = config.unwrap().keyword(&object, "n1", "a", "x").unwrap();
+        assert!(value.len() <= VALUE_BYTES_MAX * 2);
+    }
+
+    #[test]
+    fn values_that_are_no_text_are_left_out() {
+        check("number", Some("7"));
+        check("list", None);
+    }
+}

@@ -1,0 +1,4 @@
+//! osvc-igw: the ingress gateway controller of OpenSVC clusters.
+
+pub mod inventory;
+pub mod opensvc;

@@ -1,0 +1,1 @@
+//! The one test binary: the link is paid once.
