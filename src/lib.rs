@@ -1,4 +1,5 @@
 //! osvc-igw: the ingress gateway controller of OpenSVC clusters.
 
+pub mod gateway;
 pub mod inventory;
 pub mod opensvc;

@@ -1,1 +1,205 @@
-//! Typed readers of keywords.
+//! Typed reading of keyword maps. The agent's types are loose (a "string" may arrive as a
+//! number, a boolean or null), so every reader takes what is meant and says what it cannot take.
+//! No section is known by name here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::{ObjectPath, Problem};
+
+/// The keywords of one section of one instance, and where they come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Keywords<'a> {
+    object: &'a ObjectPath,
+    section: &'a str,
+    values: &'a BTreeMap<String, Value>,
+}
+
+impl<'a> Keywords<'a> {
+    /// Wraps the keywords of `section` of `object`.
+    pub fn new(
+        object: &'a ObjectPath,
+        section: &'a str,
+        values: &'a BTreeMap<String, Value>,
+    ) -> Self {
+        Self {
+            object,
+            section,
+            values,
+        }
+    }
+
+    /// A [`Problem`] of this section's `keyword`.
+    pub fn problem(&self, keyword: &str, reason: impl fmt::Display) -> Problem {
+        Problem {
+            object: self.object.clone(),
+            section: self.section.to_owned(),
+            keyword: keyword.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// The raw value; `None` where absent or null, which the agent does not tell apart.
+    pub fn value(&self, keyword: &str) -> Option<&'a Value> {
+        self.values.get(keyword).filter(|value| !value.is_null())
+    }
+
+    /// A text. Numbers and booleans are taken as the text that was typed.
+    ///
+    /// # Errors
+    /// A [`Problem`] for a list or an object.
+    pub fn text(&self, keyword: &str) -> Result<Option<String>, Problem> {
+        match self.value(keyword) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(value.to_string())),
+            Some(value) => Err(self.problem(keyword, expected("a text", value))),
+        }
+    }
+
+    /// A list of words; a text is split on white space.
+    ///
+    /// # Errors
+    /// A [`Problem`] for an object, or for a list with anything but texts and numbers in it.
+    pub fn words(&self, keyword: &str) -> Result<Vec<String>, Problem> {
+        let word = |value: &Value| match value {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(number) => Ok(number.to_string()),
+            _ => Err(self.problem(keyword, expected("a list of words", value))),
+        };
+        match self.value(keyword) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(values)) => values.iter().map(word).collect(),
+            Some(Value::String(text)) => Ok(text.split_whitespace().map(str::to_owned).collect()),
+            Some(value) => Ok(vec![word(value)?]),
+        }
+    }
+
+    /// A port number, 0 to 65535. A text that holds one is taken too.
+    ///
+    /// # Errors
+    /// A [`Problem`] for anything else.
+    pub fn port(&self, keyword: &str) -> Result<Option<u16>, Problem> {
+        let Some(value) = self.value(keyword) else {
+            return Ok(None);
+        };
+        let port = match value {
+            Value::Number(number) => number.as_u64().and_then(|port| u16::try_from(port).ok()),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        match port {
+            Some(port) => Ok(Some(port)),
+            None => Err(self.problem(keyword, expected("a port from 0 to 65535", value))),
+        }
+    }
+
+    /// A boolean, as JSON or as the words that OpenSVC takes for one.
+    ///
+    /// # Errors
+    /// A [`Problem`] for anything else.
+    pub fn boolean(&self, keyword: &str) -> Result<Option<bool>, Problem> {
+        let Some(value) = self.value(keyword) else {
+            return Ok(None);
+        };
+        let word = match value {
+            Value::Bool(boolean) => return Ok(Some(*boolean)),
+            Value::String(text) => text.to_ascii_lowercase(),
+            _ => value.to_string(),
+        };
+        match word.as_str() {
+            "true" | "t" | "yes" | "y" | "on" | "1" => Ok(Some(true)),
+            "false" | "f" | "no" | "n" | "off" | "0" => Ok(Some(false)),
+            _ => Err(self.problem(keyword, expected("a boolean", value))),
+        }
+    }
+}
+
+fn expected(what: &str, value: &Value) -> String {
+    let shown = value.to_string();
+    let end = shown
+        .char_indices()
+        .map(|(at, _)| at)
+        .nth(SHOWN_CHARS)
+        .unwrap_or(shown.len());
+    format!("expected {what}, found {}", &shown[..end])
+}
+
+/// How much of a bad value a problem repeats.
+const SHOWN_CHARS: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: fmt::Debug>(
+        value: Value,
+        read: impl Fn(&Keywords<'_>) -> Result<T, Problem>,
+        expect: &str,
+    ) {
+        let object: ObjectPath = "test/svc/web1".parse().unwrap();
+        let values = BTreeMap::from([("kw".to_owned(), value)]);
+        let keywords = Keywords::new(&object, "expose#0", &values);
+        let shown = match read(&keywords) {
+            Ok(value) => format!("{value:?}"),
+            Err(problem) => problem.to_string(),
+        };
+        assert_eq!(shown, expect);
+    }
+
+    #[test]
+    fn a_text_may_arrive_as_a_number_or_a_boolean() {
+        check(Value::from(0), |k| k.text("kw"), "Some(\"0\")");
+        check(Value::from(false), |k| k.text("kw"), "Some(\"false\")");
+    }
+
+    #[test]
+    fn null_is_absent() {
+        check(Value::Null, |k| k.port("kw"), "None");
+    }
+
+    #[test]
+    fn a_port_out_of_range_names_object_section_and_keyword() {
+        check(
+            Value::from(99_999),
+            |k| k.port("kw"),
+            "test/svc/web1 expose#0.kw: expected a port from 0 to 65535, found 99999",
+        );
+    }
+
+    #[test]
+    fn a_long_bad_value_is_cut() {
+        check(
+            Value::from(vec!["é".repeat(500)]),
+            |k| {
+                k.text("kw").map_err(|p| Problem {
+                    reason: p.reason.len().to_string(),
+                    ..p
+                })
+            },
+            "test/svc/web1 expose#0.kw: 147",
+        );
+    }
+
+    #[test]
+    fn words_come_as_a_list_or_as_a_text() {
+        check(
+            serde_json::json!(["a", 1]),
+            |k| k.words("kw"),
+            "[\"a\", \"1\"]",
+        );
+        check(
+            serde_json::json!("a  b"),
+            |k| k.words("kw"),
+            "[\"a\", \"b\"]",
+        );
+    }
+
+    #[test]
+    fn booleans_take_the_words_of_opensvc() {
+        check(serde_json::json!("True"), |k| k.boolean("kw"), "Some(true)");
+        check(serde_json::json!(0), |k| k.boolean("kw"), "Some(false)");
+    }
+}

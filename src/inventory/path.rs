@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,18 +63,18 @@ impl Kind {
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ObjectPath {
-    namespace: String,
+    namespace: Arc<str>,
     kind: Kind,
-    name: String,
+    name: Arc<str>,
 }
 
 impl ObjectPath {
     /// Builds a path from its three parts; `namespace` is `root` for the root namespace.
     pub fn new(namespace: &str, kind: Kind, name: &str) -> Self {
         Self {
-            namespace: namespace.to_owned(),
+            namespace: namespace.into(),
             kind,
-            name: name.to_owned(),
+            name: name.into(),
         }
     }
 
@@ -153,7 +154,7 @@ impl From<ObjectPath> for String {
 
 impl fmt::Display for ObjectPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.namespace.as_str(), self.kind) {
+        match (&*self.namespace, self.kind) {
             (ROOT, Kind::Svc | Kind::Ccfg) => f.write_str(&self.name),
             (ROOT, kind) => write!(f, "{}/{}", kind.as_str(), self.name),
             (namespace, kind) => write!(f, "{namespace}/{}/{}", kind.as_str(), self.name),

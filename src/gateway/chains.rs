@@ -1,0 +1,159 @@
+//! Which filter chain of its listener an expose gets: the match it claims and what is done with
+//! the connections.
+
+use std::collections::BTreeSet;
+
+use super::claims::{Claim, Claims};
+use super::exposes::Exposed;
+use super::routes::{domain, taken};
+use super::{ChainAction, ChainMatch, FilterChain, Origin, VirtualHost};
+use crate::inventory::Problem;
+
+/// The chain of the plain HTTP exposes of a listener, which they share.
+pub const HTTP_CHAIN: &str = "http";
+
+/// Builds the chain of an expose; `None` where all that it would match is taken.
+///
+/// * `vhosts` and `listener_certificates`: TLS for the names of the virtual hosts, then HTTP;
+/// * `vhosts` alone: plain HTTP;
+/// * `sni`: TLS connections for these names, terminated if there are `listener_certificates`,
+///   else passed through;
+/// * none of them: whatever comes to the address, or whatever TLS if there are certificates.
+pub fn chain(
+    exposed: &Exposed<'_>,
+    listener: &str,
+    certificates: Vec<String>,
+    hosts: &[VirtualHost],
+    claims: &mut Claims,
+    problems: &mut BTreeSet<Problem>,
+) -> Option<FilterChain> {
+    let origin = Origin {
+        object: exposed.owner.clone(),
+        section: exposed.section.to_owned(),
+    };
+    let mut claimer = Claimer {
+        exposed,
+        listener,
+        origin: &origin,
+        claims,
+        problems,
+    };
+    let http = !exposed.expose.vhosts.is_empty();
+    let matches = match (http, certificates.is_empty()) {
+        (true, true) => claimer.plain_http()?,
+        (true, false) => {
+            let names = hosts.iter().flat_map(|host| &host.domains);
+            claimer.server_names("vhosts", names)?
+        }
+        (false, _) if !exposed.expose.sni.is_empty() => {
+            claimer.server_names("sni", &exposed.expose.sni)?
+        }
+        (false, true) => claimer.anything()?,
+        (false, false) => claimer.any_tls()?,
+    };
+    let name = match (http, certificates.is_empty()) {
+        (true, true) => HTTP_CHAIN.to_owned(),
+        _ => exposed.cluster(),
+    };
+    Some(FilterChain {
+        name,
+        origins: vec![origin],
+        matches,
+        certificates,
+        action: match http {
+            true => ChainAction::Http,
+            false => ChainAction::Tcp {
+                cluster: exposed.cluster(),
+            },
+        },
+    })
+}
+
+struct Claimer<'a, 'e> {
+    exposed: &'a Exposed<'e>,
+    listener: &'a str,
+    origin: &'a Origin,
+    claims: &'a mut Claims,
+    problems: &'a mut BTreeSet<Problem>,
+}
+
+impl Claimer<'_, '_> {
+    fn plain_http(&mut self) -> Option<ChainMatch> {
+        let claimed = self.claims.share(self.listener, Claim::Plain, self.origin);
+        self.won(claimed, "listener_port", "plain traffic")?;
+        Some(ChainMatch::Plain)
+    }
+
+    fn any_tls(&mut self) -> Option<ChainMatch> {
+        let claimed = self.claims.claim(self.listener, Claim::AnyTls, self.origin);
+        self.won(claimed, "listener_port", "TLS for any server name")?;
+        Some(ChainMatch::AnyTls)
+    }
+
+    fn anything(&mut self) -> Option<ChainMatch> {
+        let claimed = self.claims.claim(self.listener, Claim::Plain, self.origin);
+        self.won(claimed, "listener_port", "plain traffic")?;
+        // TLS that no server name takes is nobody else's either, or it stays with who has it.
+        match self.claims.claim(self.listener, Claim::AnyTls, self.origin) {
+            Ok(()) => Some(ChainMatch::Any),
+            Err(_) => Some(ChainMatch::Plain),
+        }
+    }
+
+    fn server_names<'n>(
+        &mut self,
+        keyword: &str,
+        words: impl IntoIterator<Item = &'n String>,
+    ) -> Option<ChainMatch> {
+        let mut names = BTreeSet::new();
+        let mut any = false;
+        for word in words {
+            let claim = match server_name(word) {
+                Ok(claim) => claim,
+                Err(reason) => {
+                    self.problems.insert(self.exposed.problem(keyword, reason));
+                    continue;
+                }
+            };
+            let claimed = self.claims.claim(self.listener, claim.clone(), self.origin);
+            if self.won(claimed, keyword, word).is_none() {
+                continue;
+            }
+            match claim {
+                Claim::ServerName(name) => drop(names.insert(name)),
+                _ => any = true,
+            }
+        }
+        match (any, names.is_empty()) {
+            (true, _) => Some(ChainMatch::AnyTls),
+            (false, false) => Some(ChainMatch::ServerNames(names.into_iter().collect())),
+            (false, true) => None,
+        }
+    }
+
+    fn won(&mut self, claimed: Result<(), Origin>, keyword: &str, what: &str) -> Option<()> {
+        let holder = match claimed {
+            Ok(()) => return Some(()),
+            Err(holder) => holder,
+        };
+        let reason = taken(what, self.listener, &holder);
+        self.problems.insert(self.exposed.problem(keyword, reason));
+        None
+    }
+}
+
+/// What a word claims: Envoy compares server names with at most a leading `*.`
+/// (config.listener.v3.FilterChainMatch.server_names).
+fn server_name(word: &str) -> Result<Claim, String> {
+    let name = domain(word)?;
+    if name == "*" {
+        return Ok(Claim::AnyTls);
+    }
+    let rest = name.strip_prefix("*.").unwrap_or(&name);
+    if rest.is_empty() || rest.contains('*') {
+        return Err(format!(
+            "{name} cannot be matched by a TLS server name, only a leading \"*.\" can"
+        ));
+    }
+    Ok(Claim::ServerName(name))
+}

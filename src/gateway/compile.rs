@@ -1,0 +1,185 @@
+//! From the [`Inventory`] to the [`Gateway`]: the exposes one after the other, in the order of
+//! their paths. One bad expose costs only itself, and what is left out is a [`Problem`].
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::chains::{HTTP_CHAIN, chain};
+use super::claims::Claims;
+use super::exposes::{Exposed, collect};
+use super::routes::virtual_hosts;
+use super::tls::{Resolved, Resolver};
+use super::{
+    ChainMatch, Cluster, FilterChain, Gateway, Listener, Origin, TlsSecret, UpstreamTls,
+    VirtualHost,
+};
+use crate::inventory::{Inventory, ObjectPath, Problem};
+
+/// What the operator of the gateway decides, as opposed to those of the services.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Policy {
+    /// The gateway's name; an expose with another `gateway` is not served here.
+    pub gateway_name: String,
+}
+
+/// What came of compiling.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Compiled {
+    /// What should be exposed.
+    pub gateway: Gateway,
+    /// What cannot be exposed as written, and why.
+    pub problems: BTreeSet<Problem>,
+    /// What must be read from the daemon before more can be exposed.
+    pub wants: BTreeSet<Want>,
+}
+
+/// Something that the event stream does not carry, at the revision that the daemon announced.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Want {
+    /// The keys of a `sec` object.
+    Secret(ObjectPath, String),
+    /// The raw configuration of an object.
+    Config(ObjectPath, String),
+}
+
+/// Compiles everything. Pure: equal inputs give equal outputs, whatever led to them.
+pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
+    let mut compiled = Compiled::default();
+    let exposes = collect(inventory, policy, &mut compiled.problems);
+    let mut compiler = Compiler {
+        inventory,
+        claims: Claims::default(),
+        compiled,
+    };
+    for exposed in exposes {
+        compiler.expose(&exposed);
+    }
+    let mut compiled = compiler.compiled;
+    for listener in compiled.gateway.listeners.values_mut() {
+        settle_matches(listener);
+    }
+    compiled
+}
+
+struct Compiler<'a> {
+    inventory: &'a Inventory,
+    claims: Claims,
+    compiled: Compiled,
+}
+
+impl Compiler<'_> {
+    fn expose(&mut self, exposed: &Exposed<'_>) {
+        let upstream = &exposed.expose.cluster_certificates;
+        let upstream = self.resolve(exposed, "cluster_certificates", upstream);
+        let downstream = &exposed.expose.listener_certificates;
+        let downstream = self.resolve(exposed, "listener_certificates", downstream);
+        if upstream == Resolved::Broken || downstream == Resolved::Broken {
+            return;
+        }
+        let listener = listener_name(exposed);
+        let problems = &mut self.compiled.problems;
+        let hosts = virtual_hosts(exposed, &listener, &mut self.claims, problems);
+        if hosts.is_empty() && !exposed.expose.vhosts.is_empty() {
+            return;
+        }
+        // What waits keeps its claims: a name must not change hands because a read takes time.
+        let certificates = match &downstream {
+            Resolved::Ready(secrets) => secrets.iter().map(|(name, _)| name.clone()).collect(),
+            _ => exposed.expose.listener_certificates.clone(),
+        };
+        let claims = &mut self.claims;
+        let Some(chain) = chain(exposed, &listener, certificates, &hosts, claims, problems) else {
+            return;
+        };
+        let (Resolved::Ready(upstream), Resolved::Ready(downstream)) = (upstream, downstream)
+        else {
+            return;
+        };
+        self.cluster(exposed, &hosts, upstream);
+        self.compiled.gateway.secrets.extend(downstream);
+        self.listen(exposed, listener, chain, hosts);
+    }
+
+    fn resolve(&mut self, exposed: &Exposed<'_>, keyword: &str, sections: &[String]) -> Resolved {
+        let mut resolver = Resolver {
+            inventory: self.inventory,
+            problems: &mut self.compiled.problems,
+            wants: &mut self.compiled.wants,
+        };
+        resolver.resolve(exposed, keyword, sections)
+    }
+
+    fn cluster(
+        &mut self,
+        exposed: &Exposed<'_>,
+        hosts: &[VirtualHost],
+        certificates: Vec<(String, TlsSecret)>,
+    ) {
+        if certificates.len() > 1 {
+            let reason = "names several certificates; Envoy presents one, the first";
+            let problem = exposed.problem("cluster_certificates", reason.to_owned());
+            self.compiled.problems.insert(problem);
+        }
+        let names = exposed.expose.sni.iter();
+        let mut names = names.chain(hosts.iter().flat_map(|host| &host.domains));
+        let sni = names.find(|name| !name.contains('*')).cloned();
+        let gateway = &mut self.compiled.gateway;
+        let tls = certificates.into_iter().next().map(|(secret, value)| {
+            gateway.secrets.insert(secret.clone(), value);
+            UpstreamTls { secret, sni }
+        });
+        let name = exposed.cluster();
+        gateway
+            .endpoints
+            .insert(name.clone(), exposed.endpoints.clone());
+        let cluster = Cluster {
+            origin: Origin {
+                object: exposed.owner.clone(),
+                section: exposed.section.to_owned(),
+            },
+            lb_policy: exposed.expose.lb_policy,
+            http: !exposed.expose.vhosts.is_empty(),
+            tls,
+        };
+        gateway.clusters.insert(name, cluster);
+    }
+
+    fn listen(
+        &mut self,
+        exposed: &Exposed<'_>,
+        name: String,
+        chain: FilterChain,
+        hosts: Vec<VirtualHost>,
+    ) {
+        let gateway = &mut self.compiled.gateway;
+        if !hosts.is_empty() {
+            let routes = gateway.routes.entry(name.clone()).or_default();
+            routes.virtual_hosts.extend(hosts);
+        }
+        let listener = gateway.listeners.entry(name).or_insert_with(|| Listener {
+            address: exposed.expose.listener_addr,
+            port: exposed.expose.listener_port,
+            chains: Vec::new(),
+        });
+        let mut chains = listener.chains.iter_mut();
+        match chains.find(|known| known.name == HTTP_CHAIN && chain.name == HTTP_CHAIN) {
+            Some(shared) => shared.origins.extend(chain.origins),
+            None => listener.chains.push(chain),
+        }
+    }
+}
+
+/// `<address>:<port>/<protocol>`, an IPv6 address in brackets.
+fn listener_name(exposed: &Exposed<'_>) -> String {
+    let address = SocketAddr::new(exposed.expose.listener_addr, exposed.expose.listener_port);
+    format!("{address}/tcp")
+}
+
+/// A plain chain alone on its listener takes everything: no need to look for TLS then.
+fn settle_matches(listener: &mut Listener) {
+    if let [only] = listener.chains.as_mut_slice()
+        && only.matches == ChainMatch::Plain
+    {
+        only.matches = ChainMatch::Any;
+    }
+}

@@ -1,0 +1,325 @@
+//! Finding the exposes: which sections of which objects this gateway serves, and the instances
+//! behind each. Knows nothing of listeners yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::compile::Policy;
+use super::{Endpoint, Health, LbPolicy};
+use crate::inventory::keywords::Keywords;
+use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem};
+
+/// An expose that this gateway should serve.
+#[derive(Debug)]
+pub struct Exposed<'a> {
+    /// The object it is served for: the scaler, where `definer` is a slave.
+    pub owner: ObjectPath,
+    /// The expose's section, such as `expose#0`.
+    pub section: &'a str,
+    /// Its keywords, as the definer has them.
+    pub expose: Expose,
+    /// The object whose instance defines it: of a scaler, the slave with the lowest number.
+    pub definer: &'a ObjectPath,
+    /// The definer's node.
+    pub node: &'a str,
+    /// The definer's instance, with the sections that the expose refers to.
+    pub instance: &'a Instance,
+    /// The addresses behind it.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Exposed<'_> {
+    /// The name of the cluster: `<object path>.expose#N`.
+    pub fn cluster(&self) -> String {
+        format!("{}.{}", self.owner, self.section)
+    }
+
+    /// The keywords of one of the definer's sections; `None` where there is no such section of
+    /// that type.
+    pub fn section_keywords<'s>(&'s self, kind: &str, section: &'s str) -> Option<Keywords<'s>> {
+        let resource = self.instance.resources.get(section)?;
+        (resource.section() == kind)
+            .then(|| Keywords::new(&self.owner, section, &resource.keywords))
+    }
+
+    /// A problem of the expose's own `keyword`.
+    pub fn problem(&self, keyword: &str, reason: String) -> Problem {
+        Problem {
+            object: self.owner.clone(),
+            section: self.section.to_owned(),
+            keyword: keyword.to_owned(),
+            reason,
+        }
+    }
+}
+
+/// The keywords of an `expose` section (OpenSVC driver `expose.envoy`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Expose {
+    /// The port that the instances listen on.
+    pub port: u16,
+    /// The address to listen at; default every IPv4 address.
+    pub listener_addr: IpAddr,
+    /// The port to listen at; default `port`.
+    pub listener_port: u16,
+    /// How hosts are picked.
+    pub lb_policy: LbPolicy,
+    /// The TLS server names to take; empty for all.
+    pub sni: Vec<String>,
+    /// The `vhost` sections; empty for plain TCP.
+    pub vhosts: Vec<String>,
+    /// The `certificate` sections to terminate TLS with.
+    pub listener_certificates: Vec<String>,
+    /// The `certificate` sections to present to the backends.
+    pub cluster_certificates: Vec<String>,
+}
+
+impl Expose {
+    fn read(keywords: &Keywords<'_>) -> Result<Self, Problem> {
+        let port = match keywords.port("port")? {
+            Some(0) => return Err(keywords.problem("port", "0 is no port to send traffic to")),
+            Some(port) => port,
+            None => return Err(keywords.problem("port", "is missing or is no number")),
+        };
+        match keywords.text("protocol")?.as_deref() {
+            None | Some("tcp") => {}
+            Some(other) => {
+                let reason = format!("{other:?} is not served, only tcp is");
+                return Err(keywords.problem("protocol", reason));
+            }
+        }
+        let listener_port = keywords.port("listener_port")?.unwrap_or(port);
+        if listener_port == 0 {
+            let reason = "0 asks for an allocated port, which is not supported yet";
+            return Err(keywords.problem("listener_port", reason));
+        }
+        Ok(Self {
+            port,
+            listener_addr: read_address(keywords)?,
+            listener_port,
+            lb_policy: read_lb_policy(keywords)?,
+            sni: keywords.words("sni")?,
+            vhosts: keywords.words("vhosts")?,
+            listener_certificates: keywords.words("listener_certificates")?,
+            cluster_certificates: keywords.words("cluster_certificates")?,
+        })
+    }
+}
+
+fn read_address(keywords: &Keywords<'_>) -> Result<IpAddr, Problem> {
+    let Some(text) = keywords
+        .text("listener_addr")?
+        .filter(|text| !text.is_empty())
+    else {
+        return Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    };
+    text.parse()
+        .map_err(|_| keywords.problem("listener_addr", format!("{text:?} is no IP address")))
+}
+
+fn read_lb_policy(keywords: &Keywords<'_>) -> Result<LbPolicy, Problem> {
+    let Some(text) = keywords.text("lb_policy")? else {
+        return Ok(LbPolicy::default());
+    };
+    match text.to_ascii_lowercase().replace([' ', '-'], "_").as_str() {
+        "round_robin" => Ok(LbPolicy::RoundRobin),
+        "least_request" => Ok(LbPolicy::LeastRequest),
+        "ring_hash" => Ok(LbPolicy::RingHash),
+        "random" => Ok(LbPolicy::Random),
+        "original_dst_lb" => Ok(LbPolicy::OriginalDst),
+        "maglev" => Ok(LbPolicy::Maglev),
+        _ => Err(keywords.problem("lb_policy", format!("{text:?} is no known policy"))),
+    }
+}
+
+/// Finds every expose of this gateway, ordered by owner and section.
+pub fn collect<'a>(
+    inventory: &'a Inventory,
+    policy: &Policy,
+    problems: &mut BTreeSet<Problem>,
+) -> Vec<Exposed<'a>> {
+    let mut owners: BTreeMap<ObjectPath, Vec<(u32, &Object)>> = BTreeMap::new();
+    for (path, object) in &inventory.objects {
+        if path.kind() != Kind::Svc {
+            continue;
+        }
+        let (number, owner) = match path.scaler() {
+            Some(slave_of) if object.slave => slave_of,
+            _ => (0, path.clone()),
+        };
+        owners.entry(owner).or_default().push((number, object));
+    }
+    let mut exposes = Vec::new();
+    for (owner, mut objects) in owners {
+        objects.sort_by_key(|(number, object)| (*number, &object.path));
+        let found = Finder::new(&owner, policy, problems).find(&objects);
+        exposes.extend(found);
+    }
+    exposes
+}
+
+/// Works through the instances of one owner.
+struct Finder<'a, 'p> {
+    owner: &'p ObjectPath,
+    policy: &'p Policy,
+    problems: &'p mut BTreeSet<Problem>,
+    found: BTreeMap<&'a str, Exposed<'a>>,
+    /// Best health by address, for each expose: the two halves of a healed split brain report
+    /// the same address twice.
+    endpoints: BTreeMap<&'a str, BTreeMap<(IpAddr, u16), Health>>,
+}
+
+impl<'a, 'p> Finder<'a, 'p> {
+    fn new(owner: &'p ObjectPath, policy: &'p Policy, problems: &'p mut BTreeSet<Problem>) -> Self {
+        Self {
+            owner,
+            policy,
+            problems,
+            found: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+        }
+    }
+
+    fn find(mut self, objects: &[(u32, &'a Object)]) -> Vec<Exposed<'a>> {
+        for (_, object) in objects {
+            for (node, instance) in &object.instances {
+                self.instance(&object.path, node, instance);
+            }
+        }
+        let mut endpoints = self.endpoints;
+        let exposes = self.found.into_iter().map(|(section, mut exposed)| {
+            let addresses = endpoints.remove(section).unwrap_or_default();
+            exposed.endpoints = addresses
+                .into_iter()
+                .map(|((address, port), health)| Endpoint {
+                    address,
+                    port,
+                    health,
+                })
+                .collect();
+            exposed
+        });
+        exposes.collect()
+    }
+
+    fn instance(&mut self, path: &'a ObjectPath, node: &'a str, instance: &'a Instance) {
+        for (ip, resource) in &instance.resources {
+            if resource.section() != "ip" {
+                continue;
+            }
+            let keywords = Keywords::new(self.owner, ip, &resource.keywords);
+            let words = match keywords.words("expose") {
+                Ok(words) => words,
+                Err(problem) => {
+                    self.problems.insert(problem);
+                    continue;
+                }
+            };
+            for word in words {
+                let Some((section, backing)) = instance.resources.get_key_value(word.as_str())
+                else {
+                    // `443/tcp:8443` is a port mapping of the ip itself, no business of ours.
+                    if word.starts_with("expose#") {
+                        let reason = format!("names {word}, which does not exist");
+                        self.problems.insert(keywords.problem("expose", reason));
+                    }
+                    continue;
+                };
+                if backing.driver != EXPOSE_DRIVER {
+                    continue;
+                }
+                let Some(port) = self.define(path, node, instance, section) else {
+                    continue;
+                };
+                if resource.is_up() {
+                    self.endpoint(section, &keywords, port, instance);
+                }
+            }
+        }
+    }
+
+    /// Reads an expose on one instance and returns the instance's port. The first instance that
+    /// has it defines it.
+    fn define(
+        &mut self,
+        path: &'a ObjectPath,
+        node: &'a str,
+        instance: &'a Instance,
+        section: &'a str,
+    ) -> Option<u16> {
+        let resource = instance.resources.get(section)?;
+        let keywords = Keywords::new(self.owner, section, &resource.keywords);
+        let read = self
+            .belongs_here(&keywords)
+            .and_then(|()| Expose::read(&keywords));
+        let expose = match read {
+            Ok(expose) => expose,
+            Err(problem) => {
+                self.problems.insert(problem);
+                return None;
+            }
+        };
+        let port = expose.port;
+        self.found.entry(section).or_insert_with(|| Exposed {
+            owner: self.owner.clone(),
+            section,
+            expose,
+            definer: path,
+            node,
+            instance,
+            endpoints: Vec::new(),
+        });
+        Some(port)
+    }
+
+    fn belongs_here(&self, keywords: &Keywords<'_>) -> Result<(), Problem> {
+        match keywords.text("gateway")? {
+            Some(name) if name != self.policy.gateway_name => {
+                let own = &self.policy.gateway_name;
+                let reason = format!("belongs to gateway {name:?}; this one is {own:?}");
+                Err(keywords.problem("gateway", reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn endpoint(&mut self, section: &'a str, ip: &Keywords<'_>, port: u16, instance: &Instance) {
+        let address = match ip.text("ipaddr") {
+            Ok(Some(text)) => match text.parse::<IpAddr>() {
+                Ok(address) => address,
+                Err(_) => {
+                    let reason = format!("{text:?} is no IP address");
+                    self.problems.insert(ip.problem("ipaddr", reason));
+                    return;
+                }
+            },
+            Ok(None) => {
+                let reason = "is up but has no address: no traffic goes there";
+                self.problems.insert(ip.problem("ipaddr", reason));
+                return;
+            }
+            Err(problem) => {
+                self.problems.insert(problem);
+                return;
+            }
+        };
+        let health = match LEAVING.contains(&instance.monitor.as_str()) {
+            true => Health::Draining,
+            false => Health::Healthy,
+        };
+        let addresses = self.endpoints.entry(section).or_default();
+        let best = addresses.entry((address, port)).or_insert(health);
+        *best = health.min(*best);
+    }
+}
+
+const EXPOSE_DRIVER: &str = "expose.envoy";
+/// What the daemon says of an instance that is about to go (`monitor.status`).
+const LEAVING: [&str; 6] = [
+    "deleting",
+    "purging",
+    "shutdown",
+    "stopping",
+    "tocing",
+    "unprovisioning",
+];

@@ -1,0 +1,216 @@
+//! PURE: what should be exposed, in Envoy's nouns. The one intermediate representation between
+//! what OpenSVC says and what Envoy is sent; plain ordered data, with no protobuf in it.
+//!
+//! Equal values give equal resource versions in any process, so everything here derives `Hash`
+//! and keeps its collections ordered. Serialized only for people: golden files and pages.
+
+pub mod chains;
+pub mod claims;
+pub mod compile;
+pub mod exposes;
+pub mod routes;
+pub mod tls;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::inventory::{ObjectPath, Sensitive};
+
+pub use compile::{Compiled, Policy, Want, compile};
+
+/// Everything that one gateway should expose.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize)]
+pub struct Gateway {
+    /// The clusters, by name (`<object path>.expose#N`).
+    pub clusters: BTreeMap<String, Cluster>,
+    /// The endpoints of each cluster, by the cluster's name.
+    pub endpoints: BTreeMap<String, Vec<Endpoint>>,
+    /// The certificates that listeners and clusters name.
+    pub secrets: BTreeMap<String, TlsSecret>,
+    /// The listeners, by name (`<address>:<port>/<protocol>`).
+    pub listeners: BTreeMap<String, Listener>,
+    /// The route configurations; each has the name of its listener.
+    pub routes: BTreeMap<String, RouteConfiguration>,
+}
+
+/// The section of an OpenSVC object that an Envoy thing was made from.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Origin {
+    /// The object that was exposed; a scaler for its slaves.
+    pub object: ObjectPath,
+    /// The section, such as `expose#0`; empty for the object as a whole.
+    pub section: String,
+}
+
+/// An upstream: the instances of one expose.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct Cluster {
+    /// What it was made from.
+    pub origin: Origin,
+    /// How a host is picked.
+    pub lb_policy: LbPolicy,
+    /// Whether requests are proxied to it, rather than connections.
+    pub http: bool,
+    /// TLS to the backends, where wanted.
+    pub tls: Option<UpstreamTls>,
+}
+
+/// How Envoy picks a host of a cluster (`expose.lb_policy`).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LbPolicy {
+    /// Each host in turn.
+    #[default]
+    RoundRobin,
+    /// The host with the fewest active requests.
+    LeastRequest,
+    /// A consistent hash on a ring.
+    RingHash,
+    /// A random host.
+    Random,
+    /// The address that the client meant to reach.
+    OriginalDst,
+    /// A consistent hash on a Maglev table.
+    Maglev,
+}
+
+/// TLS to the backends.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct UpstreamTls {
+    /// The secret with the client certificate.
+    pub secret: String,
+    /// The server name to send; for HTTP clusters the host of each request wins.
+    pub sni: Option<String>,
+}
+
+/// One address of a cluster.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Endpoint {
+    /// The instance's address.
+    pub address: IpAddr,
+    /// The port that the instance listens on.
+    pub port: u16,
+    /// Whether new traffic may go there.
+    pub health: Health,
+}
+
+/// Whether new traffic may go to an endpoint. The better one sorts first.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// New traffic is welcome.
+    Healthy,
+    /// The instance is being stopped: what runs may end, nothing new is sent.
+    Draining,
+}
+
+/// A certificate chain with its private key.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct TlsSecret {
+    /// The `sec` object.
+    pub origin: Origin,
+    /// The chain in PEM, leaf first (key `certificate_chain`).
+    pub certificate_chain: Sensitive,
+    /// The key in PEM (key `private_key`).
+    pub private_key: Sensitive,
+}
+
+/// A public address.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct Listener {
+    /// The address to bind; unspecified for every address.
+    pub address: IpAddr,
+    /// The port to bind.
+    pub port: u16,
+    /// The chains, in the order of their first claimants; no two match the same connection.
+    pub chains: Vec<FilterChain>,
+}
+
+/// What a listener does with the connections of one match.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct FilterChain {
+    /// Unique within the listener; the cluster's name, or `http` for the shared plain chain.
+    pub name: String,
+    /// What it was made from.
+    pub origins: Vec<Origin>,
+    /// The connections that it takes.
+    pub matches: ChainMatch,
+    /// The certificates to terminate TLS with; none: bytes are passed on as they come.
+    pub certificates: Vec<String>,
+    /// What is done with the bytes.
+    pub action: ChainAction,
+}
+
+/// The connections that a filter chain takes.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainMatch {
+    /// TLS connections whose server name is one of these; a leading `*.` stands for any label.
+    ServerNames(Vec<String>),
+    /// TLS connections that no server name matches.
+    AnyTls,
+    /// Connections that are not TLS.
+    Plain,
+    /// Everything that nothing else takes.
+    Any,
+}
+
+/// What is done with the bytes of a connection.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainAction {
+    /// They go to a cluster as they are.
+    Tcp {
+        /// The cluster.
+        cluster: String,
+    },
+    /// They are HTTP requests, routed by the listener's route configuration.
+    Http,
+}
+
+/// The virtual hosts of a listener.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize)]
+pub struct RouteConfiguration {
+    /// The virtual hosts, in the order of their first claimants.
+    pub virtual_hosts: Vec<VirtualHost>,
+}
+
+/// The routes of some domains.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct VirtualHost {
+    /// `<object path>.<expose>.<vhost>`.
+    pub name: String,
+    /// What it was made from.
+    pub origin: Origin,
+    /// Lower-case host patterns without ports; no two virtual hosts of a listener share one.
+    pub domains: Vec<String>,
+    /// The routes; the first that matches is taken.
+    pub routes: Vec<Route>,
+}
+
+/// Where the requests of one match go.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct Route {
+    /// The section it was made from; empty for the default route.
+    pub section: String,
+    /// The requests that it takes.
+    pub path: PathMatch,
+    /// Whether letter case counts in the match.
+    pub case_sensitive: bool,
+    /// The cluster that answers.
+    pub cluster: String,
+}
+
+/// The request paths that a route takes.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathMatch {
+    /// The whole path, without the query.
+    Path(String),
+    /// The beginning of the path.
+    Prefix(String),
+    /// An RE2 expression for the whole path.
+    Regex(String),
+}

@@ -1,0 +1,244 @@
+//! From `vhost` and `route` sections to virtual hosts and routes.
+
+use std::collections::BTreeSet;
+
+use super::claims::{Claim, Claims};
+use super::exposes::Exposed;
+use super::{Origin, PathMatch, Route, VirtualHost};
+use crate::inventory::Problem;
+use crate::inventory::keywords::Keywords;
+
+/// Builds the virtual hosts of an expose, claiming their domains on `listener`.
+///
+/// A section that does not exist or does not parse costs itself; a virtual host that is left
+/// without a domain is left out.
+pub fn virtual_hosts(
+    exposed: &Exposed<'_>,
+    listener: &str,
+    claims: &mut Claims,
+    problems: &mut BTreeSet<Problem>,
+) -> Vec<VirtualHost> {
+    let mut hosts = Vec::new();
+    let mut seen = BTreeSet::new();
+    for section in exposed
+        .expose
+        .vhosts
+        .iter()
+        .filter(|section| seen.insert(*section))
+    {
+        let Some(keywords) = exposed.section_keywords("vhost", section) else {
+            let reason = format!("names {section}, which is no vhost section");
+            problems.insert(exposed.problem("vhosts", reason));
+            continue;
+        };
+        let origin = Origin {
+            object: exposed.owner.clone(),
+            section: section.clone(),
+        };
+        let domains = domains(exposed, &keywords, problems);
+        let domains: Vec<String> = domains
+            .into_iter()
+            .filter(|domain| {
+                let claim = Claim::Domain(domain.clone());
+                match claims.claim(listener, claim, &origin) {
+                    Ok(()) => true,
+                    Err(holder) => {
+                        let reason = taken(domain, listener, &holder);
+                        problems.insert(keywords.problem("domains", reason));
+                        false
+                    }
+                }
+            })
+            .collect();
+        if domains.is_empty() {
+            continue;
+        }
+        hosts.push(VirtualHost {
+            name: format!("{}.{section}", exposed.cluster()),
+            origin,
+            domains,
+            routes: routes(exposed, &keywords, problems),
+        });
+    }
+    hosts
+}
+
+/// The sentence for a claim that came second.
+pub fn taken(what: &str, listener: &str, holder: &Origin) -> String {
+    let Origin { object, section } = holder;
+    format!("{what} on {listener} is taken by {object} {section}")
+}
+
+fn domains(
+    exposed: &Exposed<'_>,
+    keywords: &Keywords<'_>,
+    problems: &mut BTreeSet<Problem>,
+) -> Vec<String> {
+    let words = match keywords.words("domains") {
+        Ok(words) if words.is_empty() => vec![exposed.owner.name().to_owned()],
+        Ok(words) => words,
+        Err(problem) => {
+            problems.insert(problem);
+            return Vec::new();
+        }
+    };
+    let mut domains = Vec::new();
+    for word in words {
+        match domain(&word) {
+            Ok(domain) if !domains.contains(&domain) => domains.push(domain),
+            Ok(_) => {}
+            Err(reason) => {
+                problems.insert(keywords.problem("domains", reason));
+            }
+        }
+    }
+    domains
+}
+
+/// A host pattern in the form that Envoy compares: lower case, without a port.
+///
+/// One `*` may stand for anything, at the beginning or at the end
+/// (config.route.v3.VirtualHost.domains).
+///
+/// # Errors
+/// Why it is none.
+pub fn domain(word: &str) -> Result<String, String> {
+    let host = match word.rsplit_once(':') {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => word,
+    };
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if bare.is_some_and(|bare| bare.parse::<std::net::Ipv6Addr>().is_ok()) {
+        return Ok(host.to_ascii_lowercase());
+    }
+    let rest = match (host.strip_prefix('*'), host.strip_suffix('*')) {
+        (Some(rest), _) | (None, Some(rest)) => rest,
+        (None, None) => host,
+    };
+    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if host.is_empty() || host.len() > DOMAIN_BYTES_MAX || !rest.chars().all(is_host) {
+        let hint = if host.is_ascii() {
+            ""
+        } else {
+            " (write it in its xn-- form)"
+        };
+        let shown: String = word.chars().take(SHOWN_CHARS).collect();
+        return Err(format!("{shown:?} is no domain{hint}"));
+    }
+    Ok(host.to_ascii_lowercase())
+}
+
+fn routes(
+    exposed: &Exposed<'_>,
+    vhost: &Keywords<'_>,
+    problems: &mut BTreeSet<Problem>,
+) -> Vec<Route> {
+    let sections = match vhost.words("routes") {
+        Ok(sections) => sections,
+        Err(problem) => {
+            problems.insert(problem);
+            return Vec::new();
+        }
+    };
+    if sections.is_empty() {
+        return vec![Route {
+            section: String::new(),
+            path: PathMatch::Prefix("/".to_owned()),
+            case_sensitive: true,
+            cluster: exposed.cluster(),
+        }];
+    }
+    let mut routes = Vec::new();
+    for section in sections {
+        let Some(keywords) = exposed.section_keywords("route", &section) else {
+            let reason = format!("names {section}, which is no route section");
+            problems.insert(vhost.problem("routes", reason));
+            continue;
+        };
+        match route(exposed, &section, &keywords) {
+            Ok(route) => routes.push(route),
+            Err(problem) => {
+                problems.insert(problem);
+            }
+        }
+    }
+    routes
+}
+
+fn route(exposed: &Exposed<'_>, section: &str, keywords: &Keywords<'_>) -> Result<Route, Problem> {
+    let path = keywords.text("match_path")?.map(PathMatch::Path);
+    let prefix = keywords.text("match_prefix")?.map(PathMatch::Prefix);
+    let regex = keywords.text("match_regex")?;
+    if let Some(regex) = &regex
+        && let Err(error) = regex_syntax::Parser::new().parse(regex)
+    {
+        let kind = match error {
+            regex_syntax::Error::Parse(error) => error.kind().to_string(),
+            regex_syntax::Error::Translate(error) => error.kind().to_string(),
+            _ => "it cannot be read".to_owned(),
+        };
+        return Err(keywords.problem("match_regex", format!("is no regular expression: {kind}")));
+    }
+    let mut matches = [path, prefix, regex.map(PathMatch::Regex)]
+        .into_iter()
+        .flatten();
+    let path = matches
+        .next()
+        .unwrap_or_else(|| PathMatch::Prefix("/".to_owned()));
+    if matches.next().is_some() {
+        let reason = "has more than one of match_path, match_prefix and match_regex";
+        return Err(keywords.problem("", reason));
+    }
+    Ok(Route {
+        section: section.to_owned(),
+        path,
+        case_sensitive: keywords.boolean("match_case_sensitive")?.unwrap_or(true),
+        cluster: exposed.cluster(),
+    })
+}
+
+/// The longest DNS name.
+const DOMAIN_BYTES_MAX: usize = 253;
+const SHOWN_CHARS: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(word: &str, expect: Result<&str, &str>) {
+        let expect = expect.map(str::to_owned).map_err(str::to_owned);
+        assert_eq!(domain(word), expect);
+    }
+
+    #[test]
+    fn a_domain_loses_its_port_and_its_capitals() {
+        check("Web1.ACME.org:8080", Ok("web1.acme.org"));
+    }
+
+    #[test]
+    fn one_star_stands_at_an_end() {
+        check("*", Ok("*"));
+        check("*.acme.org", Ok("*.acme.org"));
+        check("www.acme.*", Ok("www.acme.*"));
+        check("*.acme.*", Err("\"*.acme.*\" is no domain"));
+    }
+
+    #[test]
+    fn an_address_is_a_domain_too() {
+        check("10.0.0.1:80", Ok("10.0.0.1"));
+        check("[FE80::1]:80", Ok("[fe80::1]"));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        check("{env.nope}", Err("\"{env.nope}\" is no domain"));
+        check("", Err("\"\" is no domain"));
+        check(
+            "bücher.de",
+            Err("\"bücher.de\" is no domain (write it in its xn-- form)"),
+        );
+    }
+}
