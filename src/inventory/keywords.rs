@@ -171,16 +171,11 @@ mod tests {
 
     #[test]
     fn a_long_bad_value_is_cut() {
-        check(
-            Value::from(vec!["é".repeat(500)]),
-            |k| {
-                k.text("kw").map_err(|p| Problem {
-                    reason: p.reason.len().to_string(),
-                    ..p
-                })
-            },
-            "test/svc/web1 expose#0.kw: 147",
-        );
+        let read = |keywords: &Keywords<'_>| {
+            let problem = keywords.text("kw").err();
+            Ok(problem.map(|problem| problem.reason.chars().count() < 100))
+        };
+        check(Value::from(vec!["é".repeat(500)]), read, "Some(true)");
     }
 
     #[test]

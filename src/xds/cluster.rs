@@ -1,0 +1,114 @@
+//! A cluster of the gateway as an Envoy `Cluster` (config.cluster.v3).
+
+use std::collections::HashMap;
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster as PbCluster;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy as PbLbPolicy,
+};
+use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
+use envoy_types::pb::envoy::config::core::v3::{
+    Http1ProtocolOptions, TransportSocket, UpstreamHttpProtocolOptions,
+};
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+    CommonTlsContext, SdsSecretConfig, UpstreamTlsContext,
+};
+use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
+    ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
+};
+use envoy_types::pb::envoy::r#type::v3::Percent;
+
+use super::encode::{ads, any, milliseconds};
+use super::listener::tls_parameters;
+use crate::gateway::{Cluster, LbPolicy, UpstreamTls};
+
+/// Writes the message.
+pub fn encode(name: &str, cluster: &Cluster) -> PbCluster {
+    let mut options = HashMap::new();
+    if cluster.http {
+        let value = any(HTTP_PROTOCOL_OPTIONS, &http_options(cluster.tls.is_some()));
+        options.insert(HTTP_PROTOCOL_OPTIONS.to_owned(), value);
+    }
+    let discovery = match cluster.lb_policy {
+        // Envoy takes the addresses of such a cluster from the connections themselves.
+        LbPolicy::OriginalDst => DiscoveryType::OriginalDst,
+        _ => DiscoveryType::Eds,
+    };
+    PbCluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
+        eds_cluster_config: (discovery == DiscoveryType::Eds).then(|| EdsClusterConfig {
+            eds_config: Some(ads()),
+            service_name: String::new(),
+        }),
+        connect_timeout: Some(milliseconds(CONNECT_TIMEOUT_MS)),
+        lb_policy: lb_policy(cluster.lb_policy).into(),
+        ignore_health_on_host_removal: true,
+        common_lb_config: Some(CommonLbConfig {
+            healthy_panic_threshold: Some(Percent {
+                value: PANIC_THRESHOLD_PERCENT,
+            }),
+            ..CommonLbConfig::default()
+        }),
+        transport_socket: cluster.tls.as_ref().map(transport_socket),
+        typed_extension_protocol_options: options,
+        ..PbCluster::default()
+    }
+}
+
+fn lb_policy(policy: LbPolicy) -> PbLbPolicy {
+    match policy {
+        LbPolicy::RoundRobin => PbLbPolicy::RoundRobin,
+        LbPolicy::LeastRequest => PbLbPolicy::LeastRequest,
+        LbPolicy::RingHash => PbLbPolicy::RingHash,
+        LbPolicy::Random => PbLbPolicy::Random,
+        LbPolicy::OriginalDst => PbLbPolicy::ClusterProvided,
+        LbPolicy::Maglev => PbLbPolicy::Maglev,
+    }
+}
+
+/// HTTP/1.1 to the backends; over TLS the host of each request is the server name.
+fn http_options(tls: bool) -> HttpProtocolOptions {
+    HttpProtocolOptions {
+        upstream_http_protocol_options: tls.then(|| UpstreamHttpProtocolOptions {
+            auto_sni: true,
+            ..UpstreamHttpProtocolOptions::default()
+        }),
+        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
+            ExplicitHttpConfig {
+                protocol_config: Some(ProtocolConfig::HttpProtocolOptions(
+                    Http1ProtocolOptions::default(),
+                )),
+            },
+        )),
+        ..HttpProtocolOptions::default()
+    }
+}
+
+fn transport_socket(tls: &UpstreamTls) -> TransportSocket {
+    let context = UpstreamTlsContext {
+        sni: tls.sni.clone().unwrap_or_default(),
+        common_tls_context: Some(CommonTlsContext {
+            tls_params: Some(tls_parameters()),
+            tls_certificate_sds_secret_configs: vec![SdsSecretConfig {
+                name: tls.secret.clone(),
+                sds_config: Some(ads()),
+            }],
+            ..CommonTlsContext::default()
+        }),
+        ..UpstreamTlsContext::default()
+    };
+    TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(any(UPSTREAM_TLS, &context))),
+    }
+}
+
+/// igw_envoy's default: an instance is as near as the next rack.
+const CONNECT_TIMEOUT_MS: u32 = 250;
+/// Below this share of healthy hosts Envoy ignores health. The usual 50 % would send traffic to
+/// the three instances of four that are being stopped; with none left, any is better than none.
+const PANIC_THRESHOLD_PERCENT: f64 = 1.0;
+const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+const UPSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";

@@ -1,0 +1,224 @@
+//! What one client asked for, has, may have and refused, of one resource type. What depends on
+//! other types (order, readiness) is the session's business.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::subscription::{Subscription, WILDCARD};
+use super::{Resource, Version};
+use crate::backoff::Backoff;
+
+/// The state of one type for one client.
+#[derive(Debug, Default)]
+pub(super) struct Feed {
+    /// What the client asked for.
+    pub(super) subscription: Subscription,
+    /// When the client first asked for this type; `None` before.
+    pub(super) opened_at: Option<Duration>,
+    /// What the client has or may have.
+    pub(super) held: BTreeMap<String, Held>,
+    /// Names that may need a response. A name that waits for something stays here.
+    pub(super) pending: BTreeSet<String>,
+    /// Names that need an answer whatever the client holds.
+    pub(super) owed: BTreeSet<String>,
+    /// Names that were in a refused response: each is sent alone, so that the next refusal can
+    /// only mean it.
+    pub(super) suspects: BTreeSet<String>,
+    /// How often a name became a suspect.
+    epochs: BTreeMap<String, u32>,
+    /// Names that were refused when sent alone.
+    pub(super) refused: BTreeMap<String, Refusal>,
+    /// The response that the client has not answered yet.
+    pub(super) in_flight: Option<InFlight>,
+    /// The first answer to a wildcard must be sent, even if there is nothing to say.
+    pub(super) owes_wildcard: bool,
+}
+
+/// What is known of the client's copy of a resource.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The version; `None` after a refusal left it open what was applied.
+    pub(super) version: Option<String>,
+    /// The clusters that the copy may send traffic to, as far as this session sent it.
+    pub(super) clusters: BTreeSet<String>,
+}
+
+/// A resource that the client said no to.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// The content that was refused; `None` for a removal.
+    pub(super) content: Option<Version>,
+    /// When it is tried again.
+    pub(super) retry_at: Duration,
+    backoff: Backoff,
+}
+
+/// A response without an answer.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) nonce: u64,
+    pub(super) resources: Vec<(Arc<Resource>, Version)>,
+    pub(super) removed: Vec<String>,
+}
+
+impl Feed {
+    /// The version under which a resource goes to this client.
+    pub(super) fn version(&self, resource: &Resource) -> Version {
+        let epoch = self.epochs.get(&resource.name).copied().unwrap_or_default();
+        resource.version.in_epoch(epoch)
+    }
+
+    /// Whether the client acknowledged exactly this.
+    pub(super) fn has(&self, resource: &Resource) -> bool {
+        let held = self
+            .held
+            .get(&resource.name)
+            .and_then(|held| held.version.as_ref());
+        held.is_some_and(|held| *held == self.version(resource).to_string())
+    }
+
+    /// Whether the client has a copy, or may have.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.held.contains_key(name)
+    }
+
+    /// Whether nothing is under way or waits, refusals apart.
+    pub(super) fn is_settled(&self) -> bool {
+        self.in_flight.is_none()
+            && self
+                .pending
+                .iter()
+                .all(|name| self.refused.contains_key(name))
+    }
+
+    /// Takes what a client says it has from an earlier stream.
+    pub(super) fn told(&mut self, versions: BTreeMap<String, String>) {
+        for (name, version) in versions {
+            self.pending.insert(name.clone());
+            let version = Some(version);
+            self.held.insert(
+                name,
+                Held {
+                    version,
+                    clusters: BTreeSet::new(),
+                },
+            );
+        }
+    }
+
+    /// Adds a name to the subscription; it is answered unless `known` says the client has it.
+    pub(super) fn subscribe(&mut self, name: &str, known: bool) {
+        if !self.subscription.subscribe(name) {
+            return;
+        }
+        if name == WILDCARD {
+            self.owes_wildcard = true;
+            return;
+        }
+        self.pending.insert(name.to_owned());
+        if !known {
+            self.owed.insert(name.to_owned());
+        }
+    }
+
+    /// Takes a name out of the subscription and forgets what the client had of it.
+    pub(super) fn unsubscribe(&mut self, name: &str) {
+        self.subscription.unsubscribe(name);
+        if self.subscription.matches(name) {
+            // Under a wildcard the client must be told what becomes of the name.
+            self.owed.insert(name.to_owned());
+            self.pending.insert(name.to_owned());
+        } else {
+            self.owed.remove(name);
+            self.pending.remove(name);
+            self.held.remove(name);
+            self.refused.remove(name);
+            self.suspects.remove(name);
+        }
+    }
+
+    /// The client took the response.
+    pub(super) fn acknowledged(&mut self, response: &InFlight) {
+        for (resource, version) in &response.resources {
+            let held = Held {
+                version: Some(version.to_string()),
+                clusters: resource.clusters.iter().cloned().collect(),
+            };
+            self.held.insert(resource.name.clone(), held);
+            self.cleared(&resource.name);
+        }
+        for name in &response.removed {
+            self.held.remove(name);
+            self.cleared(name);
+        }
+    }
+
+    fn cleared(&mut self, name: &str) {
+        self.suspects.remove(name);
+        self.refused.remove(name);
+    }
+
+    /// The client refused the response. Returns whether it is known which resource it meant.
+    ///
+    /// A response of one is the culprit, and is tried again after a while. Of several, any may
+    /// have been applied and none counts as held: each will be sent alone.
+    pub(super) fn refused(&mut self, now: Duration, response: &InFlight, seed: u64) -> bool {
+        let alone = response.resources.len() + response.removed.len() == 1;
+        let resources = response.resources.iter();
+        let named = resources.map(|(resource, _)| (&resource.name, Some(resource)));
+        for (name, resource) in named.chain(response.removed.iter().map(|name| (name, None))) {
+            let held = self.held.get_mut(name);
+            let clusters = resource.map(|resource| resource.clusters.iter().cloned());
+            if let Some(held) = held {
+                held.version = None;
+                held.clusters.extend(clusters.into_iter().flatten());
+            } else if !alone {
+                let clusters = clusters.into_iter().flatten().collect();
+                self.held.insert(
+                    name.clone(),
+                    Held {
+                        version: None,
+                        clusters,
+                    },
+                );
+            }
+            let epoch = self.epochs.entry(name.clone()).or_default();
+            *epoch = epoch.saturating_add(1);
+            self.suspects.insert(name.clone());
+            self.pending.insert(name.clone());
+            if alone {
+                let content = resource.map(|resource| resource.version);
+                self.retry_later(now, name, content, seed);
+            }
+        }
+        alone
+    }
+
+    fn retry_later(&mut self, now: Duration, name: &str, content: Option<Version>, seed: u64) {
+        let refusal = self
+            .refused
+            .entry(name.to_owned())
+            .or_insert_with(|| Refusal {
+                content,
+                retry_at: now,
+                backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST, seed),
+            });
+        if refusal.content != content {
+            refusal.content = content;
+            refusal.backoff.reset();
+        }
+        refusal.retry_at = now + refusal.backoff.next_delay();
+    }
+
+    /// Whether this content was refused and its time has not come.
+    pub(super) fn must_wait(&self, now: Duration, name: &str, content: Option<Version>) -> bool {
+        let refusal = self.refused.get(name);
+        refusal.is_some_and(|refusal| refusal.content == content && now < refusal.retry_at)
+    }
+}
+
+/// The first retry of a refused resource.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The longest time between two retries.
+const RETRY_LONGEST: Duration = Duration::from_secs(64);

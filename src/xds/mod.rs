@@ -1,0 +1,249 @@
+//! PURE: Envoy's protocol as values. What is served is a [`Snapshot`] of encoded resources; what
+//! one client of it has, wants and refuses is a [`session::Session`].
+//!
+//! No socket and no clock here: the edge is `ads`.
+
+pub mod cluster;
+pub mod encode;
+pub mod endpoint;
+mod feed;
+pub mod listener;
+pub mod route;
+pub mod secret;
+pub mod session;
+pub mod subscription;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use crate::gateway::Origin;
+
+pub use encode::encode;
+
+/// The kinds of resource, in the order in which they are pushed: what is named comes before
+/// what names it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ResourceType {
+    /// CDS.
+    Cluster,
+    /// EDS.
+    Endpoint,
+    /// SDS.
+    Secret,
+    /// LDS.
+    Listener,
+    /// RDS.
+    Route,
+}
+
+impl ResourceType {
+    /// Every type, in push order.
+    pub const ALL: [Self; 5] = [
+        Self::Cluster,
+        Self::Endpoint,
+        Self::Secret,
+        Self::Listener,
+        Self::Route,
+    ];
+
+    /// The type URL of the xDS transport protocol.
+    pub fn url(self) -> &'static str {
+        match self {
+            Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            Self::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
+            Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        }
+    }
+
+    /// The type with that URL; `None` for one that is not served.
+    pub fn from_url(url: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.url() == url)
+    }
+
+    /// The short word for it: `cds`, `eds`, `sds`, `lds`, `rds`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cluster => "cds",
+            Self::Endpoint => "eds",
+            Self::Secret => "sds",
+            Self::Listener => "lds",
+            Self::Route => "rds",
+        }
+    }
+}
+
+impl fmt::Display for ResourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What a resource contains, as a number: equal content has an equal version in any process of
+/// the same build, and an encoder that writes something else writes other versions.
+///
+/// Displays as 13 characters: Envoy repeats all versions when it reconnects.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Version(u64);
+
+impl Version {
+    /// The version of a value of the gateway.
+    pub fn of(value: &impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        ENCODER.hash(&mut hasher);
+        value.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+
+    /// The version to send in the place of this one to a client that may have something else
+    /// under it: differs for every `epoch`. Epoch 0 is the version itself.
+    pub fn in_epoch(self, epoch: u32) -> Self {
+        match epoch {
+            0 => self,
+            _ => Self::of(&(self, epoch)),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        let mut text = [b'0'; VERSION_CHARS];
+        for place in text.iter_mut().rev() {
+            *place = DIGITS[(rest % 32) as usize];
+            rest /= 32;
+        }
+        text.iter()
+            .try_for_each(|digit| write!(f, "{}", char::from(*digit)))
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One encoded resource. Its body is made once and shared by all clients.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Resource {
+    /// Its name.
+    pub name: String,
+    /// What it contains, as a number.
+    pub version: Version,
+    /// The encoded message. A secret's body is the secret: it goes on the wire and nowhere else.
+    pub body: Vec<u8>,
+    /// The clusters that it sends traffic to.
+    pub clusters: Vec<String>,
+    /// For a cluster: whether it still warms when it has its endpoints, so that only Envoy's ACK
+    /// tells that it can be used (it waits for a secret).
+    pub warms_until_acked: bool,
+    /// The OpenSVC sections that it was made from.
+    pub origins: Vec<Origin>,
+}
+
+impl Resource {
+    /// A resource with an empty body.
+    pub fn new(name: &str, version: Version) -> Self {
+        Self {
+            name: name.to_owned(),
+            version,
+            body: Vec::new(),
+            clusters: Vec::new(),
+            warms_until_acked: false,
+            origins: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+/// A consistent set of all resources.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Snapshot {
+    resources: BTreeMap<ResourceType, BTreeMap<String, Arc<Resource>>>,
+}
+
+impl Snapshot {
+    /// The resource of that type and name.
+    pub fn get(&self, kind: ResourceType, name: &str) -> Option<&Arc<Resource>> {
+        self.resources.get(&kind)?.get(name)
+    }
+
+    /// All resources of a type, by name.
+    pub fn all(&self, kind: ResourceType) -> impl Iterator<Item = &Arc<Resource>> {
+        self.resources
+            .get(&kind)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+    }
+
+    /// How many resources there are of a type.
+    pub fn count(&self, kind: ResourceType) -> usize {
+        self.resources.get(&kind).map_or(0, BTreeMap::len)
+    }
+
+    /// Takes a resource in, in the place of one of the same name.
+    pub fn insert(&mut self, kind: ResourceType, resource: Arc<Resource>) {
+        let all = self.resources.entry(kind).or_default();
+        all.insert(resource.name.clone(), resource);
+    }
+
+    /// Every type and name whose resource is not the same in both.
+    pub fn changes<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (ResourceType, &'a str)> {
+        ResourceType::ALL.into_iter().flat_map(move |kind| {
+            let changed = self.all(kind).filter(move |resource| {
+                let theirs = other.get(kind, &resource.name);
+                theirs.is_none_or(|theirs| theirs.version != resource.version)
+            });
+            let gone = other
+                .all(kind)
+                .filter(move |resource| self.get(kind, &resource.name).is_none());
+            changed
+                .chain(gone)
+                .map(move |resource| (kind, resource.name.as_str()))
+        })
+    }
+}
+
+/// Tells one build's encoder from another's; part of every version.
+const ENCODER: &str = match option_env!("OSVC_IGW_ENCODER") {
+    Some(hash) => hash,
+    None => env!("CARGO_PKG_VERSION"),
+};
+/// 64 bits at 5 a character.
+const VERSION_CHARS: usize = 13;
+const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_has_thirteen_characters() {
+        assert_eq!(Version(0).to_string(), "0000000000000");
+        assert_eq!(Version(u64::MAX).to_string(), "fvvvvvvvvvvvv");
+    }
+
+    #[test]
+    fn every_epoch_has_a_version_of_its_own() {
+        let version = Version::of(&"x");
+        let epochs = [0, 1, 2].map(|epoch| version.in_epoch(epoch));
+        assert_eq!(epochs[0], version);
+        assert!(epochs[1] != version && epochs[2] != version && epochs[1] != epochs[2]);
+    }
+
+    #[test]
+    fn types_are_pushed_before_what_names_them() {
+        let words = ResourceType::ALL.map(ResourceType::word);
+        assert_eq!(words, ["cds", "eds", "sds", "lds", "rds"]);
+        assert!(ResourceType::ALL.is_sorted());
+    }
+}

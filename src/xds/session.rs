@@ -1,0 +1,469 @@
+//! What to send to one client, and when: the delta xDS protocol as a value.
+//!
+//! The shell feeds it requests, snapshots and the time since the stream began, and sends what
+//! [`Session::poll_response`] returns until that is nothing; then it waits for the next of these
+//! three, at the latest until [`Session::poll_timeout`].
+//!
+//! Make before break: a listener or a route goes out when the clusters it names can be used, and
+//! a cluster is removed when nothing that was sent names it. One response is in flight per type;
+//! what changes meanwhile is gathered behind it. Of a refused response each resource is sent
+//! again alone, and the one that is refused alone is tried again with backoff.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::encode::absent_route;
+use super::feed::{Feed, InFlight};
+use super::subscription::WILDCARD;
+use super::{Resource, ResourceType, Snapshot, Version};
+use crate::gateway::Origin;
+
+/// The state of one client's stream.
+#[derive(Debug)]
+pub struct Session {
+    snapshot: Arc<Snapshot>,
+    feeds: BTreeMap<ResourceType, Feed>,
+    /// Clusters that were sent and cannot be used yet, and since when.
+    warming: BTreeMap<String, Duration>,
+    nonce: u64,
+    seed: u64,
+}
+
+/// A delta discovery request, without its transport.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Request {
+    /// The resource type.
+    pub kind: ResourceType,
+    /// The nonce of the response that this answers; empty for none.
+    pub nonce: String,
+    /// The client's words if it refuses that response.
+    pub error: Option<String>,
+    /// Names to subscribe to.
+    pub subscribe: Vec<String>,
+    /// Names to unsubscribe from.
+    pub unsubscribe: Vec<String>,
+    /// On the first request of a type: what the client has from an earlier stream.
+    pub initial: BTreeMap<String, String>,
+}
+
+/// A delta discovery response, without its transport.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Response {
+    /// The resource type.
+    pub kind: ResourceType,
+    /// What the client's answer will repeat.
+    pub nonce: String,
+    /// Resources to add or replace, and the version each goes under.
+    pub resources: Vec<(Arc<Resource>, Version)>,
+    /// Names to remove.
+    pub removed: Vec<String>,
+}
+
+/// A resource that the client refused when it was sent alone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refused {
+    /// Its type.
+    pub kind: ResourceType,
+    /// Its name.
+    pub name: String,
+    /// The OpenSVC sections that it was made from.
+    pub origins: Vec<Origin>,
+    /// The client's words.
+    pub message: String,
+}
+
+/// What should be done about a name now.
+enum Verdict {
+    /// The client has what it should.
+    Nothing,
+    /// Not yet: something else has to happen first, or time to pass.
+    Wait,
+    /// Send it.
+    Send(Arc<Resource>, Version),
+    /// Say that it is gone.
+    Remove,
+}
+
+impl Session {
+    /// A new stream's session. `seed` spreads retries of several clients.
+    pub fn new(snapshot: Arc<Snapshot>, seed: u64) -> Self {
+        Self {
+            snapshot,
+            feeds: BTreeMap::new(),
+            warming: BTreeMap::new(),
+            nonce: 0,
+            seed,
+        }
+    }
+
+    /// Takes a request: subscriptions, and the answer to the response in flight. Returns the
+    /// resources that it refuses, where that is known.
+    pub fn handle_request(&mut self, now: Duration, request: Request) -> Vec<Refused> {
+        let kind = request.kind;
+        let refused = self.answered(now, &request);
+        // Envoy asks for endpoints before clusters when its last stream broke while a cluster
+        // warmed. It then waits for endpoints that its versions say it has.
+        let warms = kind == ResourceType::Endpoint && !self.is_open(ResourceType::Cluster);
+        let feed = self.feeds.entry(kind).or_default();
+        let first = feed.opened_at.is_none();
+        if first {
+            feed.opened_at = Some(now);
+            if request.subscribe.is_empty() && request.unsubscribe.is_empty() {
+                feed.subscribe(WILDCARD, true);
+            }
+            feed.told(request.initial);
+        }
+        for name in &request.subscribe {
+            // A name that is subscribed again later in a stream must be answered again.
+            let resource = self.snapshot.get(kind, name).filter(|_| first && !warms);
+            let known = resource.is_some_and(|resource| feed.has(resource));
+            feed.subscribe(name, known);
+        }
+        for name in &request.unsubscribe {
+            feed.unsubscribe(name);
+        }
+        if feed.owes_wildcard {
+            let names = self
+                .snapshot
+                .all(kind)
+                .map(|resource| resource.name.clone());
+            feed.pending.extend(names);
+        }
+        refused
+    }
+
+    fn answered(&mut self, now: Duration, request: &Request) -> Vec<Refused> {
+        let Some(feed) = self.feeds.get_mut(&request.kind) else {
+            return Vec::new();
+        };
+        let answers = |flight: &mut InFlight| flight.nonce.to_string() == request.nonce;
+        let Some(response) = feed.in_flight.take_if(answers) else {
+            // A stale nonce answers nothing; subscriptions beside it still count.
+            return Vec::new();
+        };
+        let names = response
+            .resources
+            .iter()
+            .map(|(resource, _)| &resource.name);
+        match &request.error {
+            None => {
+                feed.acknowledged(&response);
+                for name in names {
+                    self.warmed(request.kind, name);
+                }
+                Vec::new()
+            }
+            Some(message) => {
+                let known = feed.refused(now, &response, self.seed);
+                if request.kind == ResourceType::Cluster {
+                    self.warming
+                        .retain(|cluster, _| !names.clone().any(|name| name == cluster));
+                }
+                if known {
+                    refusals(&response, request.kind, message)
+                } else {
+                    Vec::new()
+                }
+            }
+        }
+    }
+
+    /// A cluster can be used when Envoy has its endpoints, or has acknowledged it: it holds the
+    /// acknowledgement back while any cluster warms.
+    fn warmed(&mut self, kind: ResourceType, name: &str) {
+        let cluster = self.snapshot.get(ResourceType::Cluster, name);
+        let by_endpoints = || cluster.is_none_or(|cluster| !cluster.warms_until_acked);
+        if kind == ResourceType::Cluster || (kind == ResourceType::Endpoint && by_endpoints()) {
+            self.warming.remove(name);
+        }
+    }
+
+    /// Takes a newer snapshot; it must follow the one before.
+    pub fn handle_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        for (kind, name) in snapshot.changes(&self.snapshot) {
+            let Some(feed) = self.feeds.get_mut(&kind) else {
+                continue;
+            };
+            if feed.subscription.matches(name) || feed.holds(name) {
+                feed.pending.insert(name.to_owned());
+            }
+        }
+        self.snapshot = snapshot;
+    }
+
+    /// The next response to send now, if any. Call it until it returns `None` after each
+    /// `handle_…` and when the time of [`Session::poll_timeout`] has come.
+    pub fn poll_response(&mut self, now: Duration) -> Option<Response> {
+        ResourceType::ALL
+            .into_iter()
+            .find_map(|kind| self.respond(now, kind))
+    }
+
+    /// When [`Session::poll_response`] may return something without anything else happening.
+    pub fn poll_timeout(&self, now: Duration) -> Option<Duration> {
+        let retries = self.feeds.values().flat_map(|feed| {
+            let pending = feed.pending.iter();
+            pending.filter_map(|name| Some(feed.refused.get(name)?.retry_at))
+        });
+        let warming = self.warming.values().map(|since| *since + WARMING_MAX);
+        let waits = self.feeds.values().any(|feed| !feed.pending.is_empty());
+        let settling = self.settling_ends().filter(|_| waits);
+        let later = retries
+            .chain(warming)
+            .chain(settling)
+            .filter(|at| *at > now);
+        later.min()
+    }
+
+    fn respond(&mut self, now: Duration, kind: ResourceType) -> Option<Response> {
+        let feed = self.feeds.get(&kind)?;
+        if feed.in_flight.is_some() || feed.opened_at.is_none() {
+            return None;
+        }
+        let mut batch = Batch::default();
+        let mut alone = Batch::default();
+        let mut satisfied = Vec::new();
+        for name in &feed.pending {
+            let batch = match feed.suspects.contains(name) {
+                true if alone.is_empty() => &mut alone,
+                true => continue,
+                false if batch.len() < RESOURCES_MAX => &mut batch,
+                false => continue,
+            };
+            match self.judge(now, kind, feed, name) {
+                Verdict::Nothing => satisfied.push(name.clone()),
+                Verdict::Wait => batch.waits |= kind == ResourceType::Listener,
+                Verdict::Send(resource, version) => batch.resources.push((resource, version)),
+                Verdict::Remove => batch.removed.push(name.clone()),
+            }
+        }
+        if batch.waits {
+            // A listener that waits may take over the address of one that goes: both at once.
+            batch.removed.clear();
+        }
+        let batch = if batch.is_empty() { alone } else { batch };
+        let feed = self.feeds.get_mut(&kind)?;
+        for name in satisfied {
+            feed.pending.remove(&name);
+            feed.owed.remove(&name);
+        }
+        if batch.is_empty() && !feed.owes_wildcard {
+            return None;
+        }
+        Some(self.send(now, kind, batch))
+    }
+
+    fn send(&mut self, now: Duration, kind: ResourceType, batch: Batch) -> Response {
+        self.nonce += 1;
+        let Batch {
+            resources, removed, ..
+        } = batch;
+        let feed = self.feeds.entry(kind).or_default();
+        let names = resources.iter().map(|(resource, _)| resource.name.as_str());
+        for name in names.chain(removed.iter().map(String::as_str)) {
+            feed.pending.remove(name);
+            feed.owed.remove(name);
+        }
+        feed.owes_wildcard = false;
+        feed.in_flight = Some(InFlight {
+            nonce: self.nonce,
+            resources: resources.clone(),
+            removed: removed.clone(),
+        });
+        if kind == ResourceType::Cluster {
+            self.sent_clusters(now, &resources, &removed);
+        }
+        let nonce = self.nonce.to_string();
+        Response {
+            kind,
+            nonce,
+            resources,
+            removed,
+        }
+    }
+
+    /// A cluster that is new or changed warms until it gets its endpoints (again), which Envoy
+    /// does not ask for.
+    fn sent_clusters(
+        &mut self,
+        now: Duration,
+        resources: &[(Arc<Resource>, Version)],
+        removed: &[String],
+    ) {
+        let feed = self.feeds.get(&ResourceType::Cluster);
+        for (resource, _) in resources {
+            // While a changed cluster warms, the one before it goes on serving.
+            if !feed.is_some_and(|feed| feed.holds(&resource.name)) {
+                self.warming.insert(resource.name.clone(), now);
+            }
+        }
+        for name in removed {
+            self.warming.remove(name);
+        }
+        let Some(feed) = self.feeds.get_mut(&ResourceType::Endpoint) else {
+            return;
+        };
+        if feed.opened_at.is_none() {
+            return;
+        }
+        for (resource, _) in resources {
+            feed.owed.insert(resource.name.clone());
+            feed.pending.insert(resource.name.clone());
+        }
+    }
+
+    fn judge(&self, now: Duration, kind: ResourceType, feed: &Feed, name: &str) -> Verdict {
+        let owed = feed.owed.contains(name);
+        if !owed && !feed.subscription.matches(name) {
+            return Verdict::Nothing;
+        }
+        let Some(resource) = self.snapshot.get(kind, name) else {
+            return self.judge_absent(now, kind, feed, name);
+        };
+        if !owed && feed.has(resource) {
+            return Verdict::Nothing;
+        }
+        if feed.must_wait(now, name, Some(resource.version)) {
+            return Verdict::Wait;
+        }
+        if !resource
+            .clusters
+            .iter()
+            .all(|cluster| self.is_ready(now, cluster))
+        {
+            return Verdict::Wait;
+        }
+        Verdict::Send(Arc::clone(resource), feed.version(resource))
+    }
+
+    /// What to say of a name that there is no resource for. "Removed" works for clusters and
+    /// listeners only; for other types Envoy ignores it once the resource is in use.
+    fn judge_absent(&self, now: Duration, kind: ResourceType, feed: &Feed, name: &str) -> Verdict {
+        let owed = feed.owed.contains(name);
+        match kind {
+            ResourceType::Cluster | ResourceType::Listener => {
+                if !owed && !feed.holds(name) {
+                    Verdict::Nothing
+                } else if feed.must_wait(now, name, None)
+                    || (kind == ResourceType::Cluster && !self.is_removable(now, name))
+                {
+                    Verdict::Wait
+                } else {
+                    Verdict::Remove
+                }
+            }
+            // An empty answer ends the wait of a cluster that has lost its endpoints.
+            ResourceType::Endpoint if owed => Verdict::Remove,
+            ResourceType::Route if owed => {
+                let resource = Arc::new(absent_route(name));
+                let version = resource.version;
+                Verdict::Send(resource, version)
+            }
+            // A secret that may still come is waited for: an answer would end handshakes.
+            _ => Verdict::Nothing,
+        }
+    }
+
+    /// Whether traffic can be sent to a cluster, or waiting for it has no sense.
+    fn is_ready(&self, now: Duration, cluster: &str) -> bool {
+        let Some(feed) = self.feeds.get(&ResourceType::Cluster) else {
+            return true;
+        };
+        if self.snapshot.get(ResourceType::Cluster, cluster).is_none()
+            || !feed.subscription.matches(cluster)
+            || feed.refused.contains_key(cluster)
+        {
+            return true;
+        }
+        match self.warming.get(cluster) {
+            Some(since) => now >= *since + WARMING_MAX,
+            None => feed.holds(cluster),
+        }
+    }
+
+    /// Whether nothing that the client has or is about to get names the cluster.
+    fn is_removable(&self, now: Duration, cluster: &str) -> bool {
+        let namers = [ResourceType::Listener, ResourceType::Route];
+        let settled = namers.into_iter().all(|kind| match self.feeds.get(&kind) {
+            Some(feed) if feed.opened_at.is_some() => {
+                feed.is_settled() && !self.may_name(kind, feed, cluster)
+            }
+            _ => self.settling_ends().is_none_or(|end| now >= end),
+        });
+        settled && !self.is_named(cluster)
+    }
+
+    /// Whether a copy that the client holds may name the cluster. Routes whose listener is gone
+    /// serve only what drains, which need not keep a removed service alive.
+    fn may_name(&self, kind: ResourceType, feed: &Feed, cluster: &str) -> bool {
+        let mut held = feed.held.iter();
+        held.any(|(name, held)| {
+            let drains = kind == ResourceType::Route && self.snapshot.get(kind, name).is_none();
+            !drains && held.clusters.contains(cluster)
+        })
+    }
+
+    fn is_named(&self, cluster: &str) -> bool {
+        let named = |kind| {
+            let mut all = self.snapshot.all(kind);
+            all.any(|resource: &Arc<Resource>| resource.clusters.iter().any(|c| c == cluster))
+        };
+        named(ResourceType::Listener) || named(ResourceType::Route)
+    }
+
+    /// Until when a reconnected client is given time to ask for listeners and routes before a
+    /// cluster that they may name is removed.
+    fn settling_ends(&self) -> Option<Duration> {
+        let clusters = self.feeds.get(&ResourceType::Cluster)?;
+        Some(clusters.opened_at? + SETTLING_MAX)
+    }
+
+    fn is_open(&self, kind: ResourceType) -> bool {
+        self.feeds
+            .get(&kind)
+            .is_some_and(|feed| feed.opened_at.is_some())
+    }
+}
+
+#[derive(Default)]
+struct Batch {
+    resources: Vec<(Arc<Resource>, Version)>,
+    removed: Vec<String>,
+    waits: bool,
+}
+
+impl Batch {
+    fn len(&self) -> usize {
+        self.resources.len() + self.removed.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn refusals(response: &InFlight, kind: ResourceType, message: &str) -> Vec<Refused> {
+    let refused = |name: &String, origins: Vec<Origin>| Refused {
+        kind,
+        name: name.clone(),
+        origins,
+        message: message.to_owned(),
+    };
+    let resources = response.resources.iter();
+    let removed = response
+        .removed
+        .iter()
+        .map(|name| refused(name, Vec::new()));
+    resources
+        .map(|(resource, _)| refused(&resource.name, resource.origins.clone()))
+        .chain(removed)
+        .collect()
+}
+
+/// The most resources in one response: a refusal of more costs too many responses of one.
+const RESOURCES_MAX: usize = 1_000;
+/// A cluster that is not warm by then is used anyway: Envoy itself gives up after 15 s.
+const WARMING_MAX: Duration = Duration::from_secs(5);
+/// How long a client may take to ask for listeners and routes after it asked for clusters.
+const SETTLING_MAX: Duration = Duration::from_secs(5);
