@@ -1,2 +1,37 @@
-//! The binary.
-fn main() {}
+//! The binary: reads the command line, starts logging and the runtime, and turns what comes of
+//! it into an exit code. Everything else is in the library.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use osvc_igw::config::{self, Command};
+use osvc_igw::start;
+
+fn main() -> ExitCode {
+    let command = match config::parse(std::env::args_os()) {
+        Ok(command) => command,
+        Err(usage) => return say(&usage.text, usage.exit_code),
+    };
+    // Before anything can use TLS; nothing else installs one.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        return say("osvc-igw: a TLS provider is installed already\n", 1);
+    }
+    let result = match command {
+        Command::Bootstrap(options) => return say(&start::bootstrap(&options), 0),
+        Command::Run(options) => start::run(options),
+        Command::Demo(options) => start::demo(options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
+    }
+}
+
+/// Prints; nobody is left to tell if that fails.
+fn say(text: &str, exit_code: u8) -> ExitCode {
+    let _ = match exit_code {
+        0 => std::io::stdout().write_all(text.as_bytes()),
+        _ => std::io::stderr().write_all(text.as_bytes()),
+    };
+    ExitCode::from(exit_code)
+}

@@ -216,6 +216,13 @@ impl Session {
         later.min()
     }
 
+    /// Whether the client refuses what it should have of this name.
+    pub fn refuses(&self, kind: ResourceType, name: &str) -> bool {
+        self.feeds
+            .get(&kind)
+            .is_some_and(|feed| feed.refused.contains_key(name))
+    }
+
     fn respond(&mut self, now: Duration, kind: ResourceType) -> Option<Response> {
         let feed = self.feeds.get(&kind)?;
         if feed.in_flight.is_some() || feed.opened_at.is_none() {

@@ -1,0 +1,446 @@
+//! The command line: one table of options that makes the parser, `--help`, the environment
+//! variables and the README's table. Nothing is read from the environment anywhere else.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// What to do, with its options.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Serve.
+    Run(RunOptions),
+    /// Print Envoy's bootstrap.
+    Bootstrap(BootstrapOptions),
+    /// Show everything working on one machine.
+    Demo(DemoOptions),
+}
+
+/// osvc-igw: the ingress gateway controller of OpenSVC clusters
+///
+/// Follows the OpenSVC daemon and serves what services expose to Envoy over delta xDS.
+/// Without a command it runs the controller.
+#[derive(Debug, Parser)]
+#[command(
+    name = "osvc-igw",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<CliCommand>,
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum CliCommand {
+    /// Run the controller (the default)
+    Run(RunOptions),
+    /// Print the configuration to start Envoy with
+    Bootstrap(BootstrapOptions),
+    /// Run a simulated cluster, its backends, the controller and a real Envoy
+    Demo(DemoOptions),
+}
+
+/// Options of `osvc-igw run`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct RunOptions {
+    /// The options that `bootstrap` has too.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+
+    /// Ports to allocate from for `listener_port=0`
+    #[arg(
+        short = 'r',
+        long,
+        env = "OSVC_IGW_PORT_RANGE",
+        value_name = "MIN-MAX",
+        default_value = "1025-65535"
+    )]
+    pub port_range: PortRange,
+
+    /// The OpenSVC daemon's unix socket [default: $OPENSVC_LSNR_SOCK, else the first that exists
+    /// of /var/lib/opensvc/lsnr/osvcd.sock, /var/run/lsnr/lsnr.sock,
+    /// /var/lib/opensvc/lsnr/lsnr.sock]
+    #[arg(
+        short = 'S',
+        long,
+        visible_alias = "sock",
+        env = "OSVC_IGW_SOCKET",
+        value_name = "PATH"
+    )]
+    pub socket: Option<PathBuf>,
+
+    /// The most xDS streams at once
+    #[arg(
+        short = 'w',
+        long,
+        env = "OSVC_IGW_MAX_WORKERS",
+        value_name = "COUNT",
+        default_value_t = 256,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub max_workers: u32,
+
+    /// Where the admin pages are served
+    #[arg(
+        long,
+        env = "OSVC_IGW_ADMIN_ADDRESS",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:9902"
+    )]
+    pub admin_address: SocketAddr,
+
+    /// How log lines are written
+    #[arg(
+        long,
+        env = "OSVC_IGW_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        value_enum
+    )]
+    pub log_format: LogFormat,
+
+    /// Where the daemon's socket is by tradition; how `$OPENSVC_LSNR_SOCK` is read.
+    #[arg(long, env = "OPENSVC_LSNR_SOCK", hide = true)]
+    pub agent_socket: Option<PathBuf>,
+}
+
+/// Options that say which gateway this is and where its parts meet.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct GatewayOptions {
+    /// This gateway's name: an expose with another `gateway` is not served
+    #[arg(
+        short = 'n',
+        long,
+        env = "OSVC_IGW_NAME",
+        value_name = "NAME",
+        default_value = "envoy"
+    )]
+    pub name: String,
+
+    /// The port that xDS is served on
+    #[arg(
+        short = 'p',
+        long,
+        env = "OSVC_IGW_PORT",
+        value_name = "PORT",
+        default_value_t = 50051
+    )]
+    pub port: u16,
+
+    /// The address that xDS is served on
+    #[arg(
+        long,
+        env = "OSVC_IGW_BIND",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1"
+    )]
+    pub bind: IpAddr,
+
+    /// The port of Envoy's admin pages
+    #[arg(
+        short = 'P',
+        long,
+        env = "OSVC_IGW_ENVOY_PORT",
+        value_name = "PORT",
+        default_value_t = 9901
+    )]
+    pub envoy_port: u16,
+
+    /// The unix socket that xDS is served on as well; `none` for none
+    #[arg(
+        long,
+        env = "OSVC_IGW_JANITOR_SOCKET",
+        value_name = "unix://PATH",
+        default_value = "unix:///var/run/xds/xds.sock"
+    )]
+    pub janitor_socket: XdsSocket,
+}
+
+/// Options of `osvc-igw bootstrap`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct BootstrapOptions {
+    /// The options that `run` has too.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+
+    /// The node id that Envoy gives itself [default: the gateway's name]
+    #[arg(long, env = "OSVC_IGW_NODE_ID", value_name = "ID")]
+    pub node_id: Option<String>,
+
+    /// Let Envoy reach the controller over the unix socket instead of TCP
+    #[arg(long, env = "OSVC_IGW_OVER_SOCKET")]
+    pub over_socket: bool,
+}
+
+/// Options of `osvc-igw demo`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct DemoOptions {
+    /// Run the printed lines, say what each answered, and exit with 0 or 1
+    #[arg(long)]
+    pub check: bool,
+
+    /// The Envoy to start
+    #[arg(long, env = "ENVOY", value_name = "PATH", default_value = "envoy")]
+    pub envoy: PathBuf,
+
+    /// End by itself after this many seconds; 0 runs until it is stopped
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub seconds: u64,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// An inclusive range of ports.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PortRange {
+    /// The lowest port.
+    pub min: u16,
+    /// The highest port.
+    pub max: u16,
+}
+
+impl FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let range = text.split_once('-').and_then(|(min, max)| {
+            let (min, max) = (min.trim().parse().ok()?, max.trim().parse().ok()?);
+            Some(Self { min, max })
+        });
+        range
+            .filter(|range| 0 < range.min && range.min <= range.max)
+            .ok_or_else(|| "expected MIN-MAX, two ports from 1 to 65535".to_owned())
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.min, self.max)
+    }
+}
+
+/// Where xDS is served besides TCP.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum XdsSocket {
+    /// On this unix socket.
+    Path(PathBuf),
+    /// Nowhere.
+    None,
+}
+
+impl XdsSocket {
+    /// The socket's path.
+    pub fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::None => None,
+        }
+    }
+}
+
+impl FromStr for XdsSocket {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = text
+            .strip_prefix("unix://")
+            .or_else(|| text.strip_prefix("unix:"));
+        match path.unwrap_or(text) {
+            "none" | "" => Ok(Self::None),
+            path if path.starts_with('/') => Ok(Self::Path(path.into())),
+            _ => Err("expected unix:///absolute/path, or none".to_owned()),
+        }
+    }
+}
+
+/// A command line that cannot be carried out, or help that was asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Usage {
+    /// What to print.
+    pub text: String,
+    /// 0 for help and version, to standard output; 2 for an error, to standard error.
+    pub exit_code: u8,
+}
+
+/// Reads a command line, the program's name first, and the environment.
+///
+/// # Errors
+/// A [`Usage`]: help, or one line that names the option.
+pub fn parse<I, T>(arguments: I) -> Result<Command, Usage>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<std::ffi::OsString> + Clone,
+{
+    let cli = Cli::try_parse_from(arguments).map_err(|error| usage(&error))?;
+    Ok(match cli.command {
+        None => Command::Run(cli.run),
+        Some(CliCommand::Run(options)) => Command::Run(options),
+        Some(CliCommand::Bootstrap(options)) => Command::Bootstrap(options),
+        Some(CliCommand::Demo(options)) => Command::Demo(options),
+    })
+}
+
+fn usage(error: &clap::Error) -> Usage {
+    let text = error.render().to_string();
+    if !error.use_stderr() {
+        return Usage { text, exit_code: 0 };
+    }
+    // clap explains over several lines; what is wrong stands before the first empty one.
+    let lines = text.lines().take_while(|line| !line.trim().is_empty());
+    let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    Usage {
+        text: format!("osvc-igw: {line}\n"),
+        exit_code: 2,
+    }
+}
+
+/// The options of `osvc-igw run` as a Markdown table.
+pub fn options_table() -> String {
+    let mut table = "| option | environment | default | meaning |\n|---|---|---|---|\n".to_owned();
+    let command = Cli::command();
+    let arguments = command.get_arguments().filter(|argument| {
+        let name = argument.get_id().as_str();
+        !argument.is_hide_set() && !matches!(name, "help" | "version")
+    });
+    for argument in arguments {
+        let short = argument.get_short().map(|short| format!("`-{short}`, "));
+        let long = argument.get_long().unwrap_or_default();
+        let aliases = argument.get_visible_aliases().unwrap_or_default();
+        let aliases: String = aliases
+            .iter()
+            .map(|alias| format!(", `--{alias}`"))
+            .collect();
+        let defaults = argument.get_default_values().iter();
+        let default: String = defaults
+            .map(|value| format!("`{}`", value.to_string_lossy()))
+            .collect();
+        let env = argument
+            .get_env()
+            .map(|env| env.to_string_lossy())
+            .unwrap_or_default();
+        let help = argument
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let short = short.unwrap_or_default();
+        table += &format!("| {short}`--{long}`{aliases} | `{env}` | {default} | {help} |\n");
+    }
+    table
+}
+
+/// Where the daemon's unix socket is looked for when no option names it.
+pub const SOCKETS: [&str; 3] = [
+    "/var/lib/opensvc/lsnr/osvcd.sock",
+    "/var/run/lsnr/lsnr.sock",
+    "/var/lib/opensvc/lsnr/lsnr.sock",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str]) -> RunOptions {
+        match parse([&["osvc-igw"], arguments].concat()) {
+            Ok(Command::Run(options)) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn check_error(arguments: &[&str], expect: &str) {
+        let usage = parse([&["osvc-igw"], arguments].concat()).unwrap_err();
+        assert_eq!((usage.text.as_str(), usage.exit_code), (expect, 2));
+    }
+
+    #[test]
+    fn options_without_a_command_run_the_controller() {
+        let options = run(&["--sock", "/var/run/lsnr/lsnr.sock", "--name", "igw1"]);
+        assert_eq!(options.gateway.name, "igw1");
+        assert_eq!(options.socket, Some("/var/run/lsnr/lsnr.sock".into()));
+        assert_eq!(
+            options,
+            run(&["run", "-S", "/var/run/lsnr/lsnr.sock", "-n", "igw1"])
+        );
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_janitor() {
+        let options = run(&[]);
+        assert_eq!(
+            (options.gateway.port, options.gateway.envoy_port),
+            (50051, 9901)
+        );
+        assert_eq!(options.port_range.to_string(), "1025-65535");
+        assert_eq!(options.max_workers, 256);
+        let socket = XdsSocket::Path("/var/run/xds/xds.sock".into());
+        assert_eq!(options.gateway.janitor_socket, socket);
+    }
+
+    #[test]
+    fn a_bad_value_is_one_line_that_names_the_option() {
+        check_error(
+            &["-p", "99999"],
+            "osvc-igw: invalid value '99999' for '--port <PORT>': 99999 is not in 0..=65535\n",
+        );
+        check_error(
+            &["run", "-r", "9-1"],
+            "osvc-igw: invalid value '9-1' for '--port-range <MIN-MAX>': expected MIN-MAX, two \
+             ports from 1 to 65535\n",
+        );
+        check_error(
+            &["--nope"],
+            "osvc-igw: unexpected argument '--nope' found\n",
+        );
+        check_error(
+            &["--log-format", "xml"],
+            "osvc-igw: invalid value 'xml' for '--log-format <FORMAT>' [possible values: text, \
+             json]\n",
+        );
+        check_error(
+            &["--janitor-socket", "xds.sock"],
+            "osvc-igw: invalid value 'xds.sock' for '--janitor-socket <unix://PATH>': expected \
+             unix:///absolute/path, or none\n",
+        );
+    }
+
+    #[test]
+    fn help_is_no_error() {
+        assert_eq!(parse(["osvc-igw", "--help"]).unwrap_err().exit_code, 0);
+    }
+
+    #[test]
+    fn the_options_table_has_every_documented_option() {
+        let table = options_table();
+        for option in [
+            "-n",
+            "-p",
+            "-P",
+            "-r",
+            "-S",
+            "--sock",
+            "--janitor-socket",
+            "-w",
+            "--bind",
+        ] {
+            assert!(
+                table.contains(&format!("`{option}`")),
+                "{option} in\n{table}"
+            );
+        }
+    }
+}

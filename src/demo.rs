@@ -1,0 +1,1 @@
+//! EDGE: demo, to come with the next step.

@@ -1,0 +1,150 @@
+//! EDGE: builds the parts of the controller, runs them together, and ends them together.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::admin::Admin;
+use crate::ads::{self, Ads};
+use crate::controller::{Controller, View};
+use crate::gateway::Policy;
+use crate::opensvc::Daemon;
+
+/// What the controller runs with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// What the operator of the gateway decides about what is exposed.
+    pub policy: Policy,
+    /// Where xDS is served.
+    pub xds_address: SocketAddr,
+    /// Where xDS is served as well.
+    pub xds_socket: Option<PathBuf>,
+    /// The most xDS streams at once.
+    pub streams_max: usize,
+    /// Where the admin pages are served.
+    pub admin_address: SocketAddr,
+}
+
+/// Why the controller could not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address could not be listened on.
+    #[error("cannot listen on {address} (option {option}): {source}")]
+    Listen {
+        /// The address or the path.
+        address: String,
+        /// The option that gives it.
+        option: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A part ended that should not have.
+    #[error("{part} ended: {reason}")]
+    Ended {
+        /// Which part.
+        part: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A part's name and, if it failed, why.
+type Ended = (&'static str, Result<(), String>);
+
+/// Runs the controller until `stop` is cancelled; then ends every stream and returns.
+///
+/// # Errors
+/// When an address is taken, or when a part ends by itself.
+pub async fn run(
+    settings: Settings,
+    daemon: Arc<dyn Daemon>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let Settings {
+        policy,
+        xds_address,
+        xds_socket,
+        streams_max,
+        admin_address,
+    } = settings;
+    let listen = |address: String, option| {
+        move |source| Error::Listen {
+            address,
+            option,
+            source,
+        }
+    };
+    let tcp = ads::bind_tcp(xds_address).map_err(listen(xds_address.to_string(), "--port"))?;
+    let admin_listener = tokio::net::TcpListener::bind(admin_address)
+        .await
+        .map_err(listen(admin_address.to_string(), "--admin-address"))?;
+    let unix = match &xds_socket {
+        Some(path) => {
+            let address = path.display().to_string();
+            let bound = ads::bind_unix(path).await;
+            Some(bound.map_err(listen(address, "--janitor-socket"))?)
+        }
+        None => None,
+    };
+    let (snapshots_tx, snapshots) = watch::channel(None);
+    let (views_tx, views) = watch::channel(View::default());
+    let ads = Ads::new(snapshots, streams_max, stop.clone());
+    let admin = Admin::new(views, ads.clients());
+    let controller = Controller::new(daemon, policy, snapshots_tx, views_tx, stop.clone());
+    info!(%xds_address, ?xds_socket, %admin_address, "serving");
+
+    let mut parts: JoinSet<Ended> = JoinSet::new();
+    parts.spawn(async {
+        ("the controller", {
+            controller.run().await;
+            Ok(())
+        })
+    });
+    let over_tcp = ads.clone();
+    parts.spawn(async { ("xDS over TCP", text(over_tcp.serve_tcp(tcp).await)) });
+    if let Some(unix) = unix {
+        parts.spawn(async { ("xDS over the unix socket", text(ads.serve_unix(unix).await)) });
+    }
+    let until = stop.clone();
+    parts.spawn(async {
+        (
+            "the admin pages",
+            text(admin.serve(admin_listener, until).await),
+        )
+    });
+    let result = join(parts, stop).await;
+    if let Some(path) = xds_socket
+        && let Err(error) = tokio::fs::remove_file(&path).await
+    {
+        warn!(path = %path.display(), %error, "cannot remove the xDS socket");
+    }
+    result
+}
+
+/// Waits for all parts. The first that ends before it was told to ends the others.
+async fn join(mut parts: JoinSet<Ended>, stop: CancellationToken) -> Result<(), Error> {
+    let mut result = Ok(());
+    while let Some(ended) = parts.join_next().await {
+        if stop.is_cancelled() {
+            continue;
+        }
+        stop.cancel();
+        let (part, reason) = match ended {
+            Ok((part, Ok(()))) => (part, "without being told to".to_owned()),
+            Ok((part, Err(reason))) => (part, reason),
+            Err(error) => ("a part", error.to_string()),
+        };
+        result = Err(Error::Ended { part, reason });
+    }
+    info!("stopped");
+    result
+}
+
+fn text<E: std::error::Error>(result: Result<(), E>) -> Result<(), String> {
+    result.map_err(|error| error.to_string())
+}

@@ -1,0 +1,151 @@
+//! EDGE: from a parsed command to running parts: logging, the runtime, signals, and which
+//! daemon is meant.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::bootstrap::{Bootstrap, XdsAddress};
+use crate::config::{BootstrapOptions, DemoOptions, LogFormat, RunOptions, SOCKETS};
+use crate::gateway::Policy;
+use crate::opensvc::Daemon;
+use crate::opensvc::raw::Raw;
+use crate::run::{self, Settings};
+
+/// Why a command failed, in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The runtime or a signal handler could not be set up.
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+    /// The controller failed.
+    #[error(transparent)]
+    Run(#[from] run::Error),
+    /// The demo failed.
+    #[error(transparent)]
+    Demo(#[from] crate::demo::Error),
+    /// What runs did not end in time when it was told to.
+    #[error("did not stop within {} s", STOP_MAX.as_secs())]
+    Slow,
+}
+
+/// `osvc-igw run`: serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or a part of it ends by itself.
+pub fn run(options: RunOptions) -> Result<(), Error> {
+    log_with(options.log_format, LevelFilter::INFO);
+    runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let socket = daemon_socket(&options);
+        info!(socket = %socket.display(), gateway = options.gateway.name, "starting");
+        let daemon: Arc<dyn Daemon> = Arc::new(Raw::new(&socket));
+        let task = run::run(settings(&options), daemon, stop.clone());
+        until_signal(task, stop).await
+    })
+}
+
+/// `osvc-igw demo`.
+///
+/// # Errors
+/// When a part of it fails, or with `--check` when an answer is not as it should be.
+pub fn demo(options: DemoOptions) -> Result<(), Error> {
+    log_with(LogFormat::Text, LevelFilter::WARN);
+    runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let task = crate::demo::demo(options, stop.clone());
+        until_signal(task, stop).await
+    })
+}
+
+/// `osvc-igw bootstrap`: Envoy's configuration, in YAML.
+pub fn bootstrap(options: &BootstrapOptions) -> String {
+    let gateway = &options.gateway;
+    let xds = match gateway.janitor_socket.path() {
+        Some(path) if options.over_socket => XdsAddress::Unix(path.display().to_string()),
+        _ => XdsAddress::Tcp {
+            host: gateway.bind.to_string(),
+            port: gateway.port,
+        },
+    };
+    crate::bootstrap::yaml(&Bootstrap {
+        node_id: options.node_id.clone().unwrap_or_else(|| gateway.name.clone()),
+        node_cluster: gateway.name.clone(),
+        xds,
+        admin: ([127, 0, 0, 1], gateway.envoy_port).into(),
+    })
+}
+
+fn settings(options: &RunOptions) -> Settings {
+    Settings {
+        policy: Policy {
+            gateway_name: options.gateway.name.clone(),
+        },
+        xds_address: (options.gateway.bind, options.gateway.port).into(),
+        xds_socket: options.gateway.janitor_socket.path().cloned(),
+        streams_max: options.max_workers as usize,
+        admin_address: options.admin_address,
+    }
+}
+
+fn daemon_socket(options: &RunOptions) -> PathBuf {
+    let named = options.socket.as_ref().or(options.agent_socket.as_ref());
+    if let Some(path) = named {
+        return path.clone();
+    }
+    let existing = SOCKETS.into_iter().find(|path| Path::new(path).exists());
+    existing.unwrap_or(SOCKETS[0]).into()
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    Ok(Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Runs `task`; a signal cancels `stop`, and the task then has a bounded time to end.
+async fn until_signal<E>(
+    task: impl Future<Output = Result<(), E>>,
+    stop: CancellationToken,
+) -> Result<(), Error>
+where
+    Error: From<E>,
+{
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let wait = async |terminate: &mut Signal, interrupt: &mut Signal| {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    tokio::pin!(task);
+    let name = tokio::select! {
+        result = &mut task => return Ok(result?),
+        name = wait(&mut terminate, &mut interrupt) => name,
+    };
+    info!(signal = name, "stopping");
+    stop.cancel();
+    tokio::select! {
+        result = task => Ok(result?),
+        () = tokio::time::sleep(STOP_MAX) => Err(Error::Slow),
+    }
+}
+
+/// The level can be set with `RUST_LOG`.
+fn log_with(format: LogFormat, level: LevelFilter) {
+    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+/// How long everything may take to end after a signal.
+const STOP_MAX: Duration = Duration::from_secs(4);
