@@ -1,0 +1,3 @@
+//! Envoy's protocol as values.
+
+pub mod json;
