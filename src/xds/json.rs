@@ -250,6 +250,7 @@ mod tests {
     const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
     const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
     const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+    const HTTP: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
     fn any(name: &str, message: &impl Message) -> Any {
         Any {
@@ -274,14 +275,13 @@ mod tests {
     }
 
     fn cluster() -> Cluster {
-        let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
         let http = from_json(
-            name,
+            HTTP,
             &json!({ "explicit_http_config": { "http2_protocol_options": {} } }),
         );
         let http = HttpProtocolOptions::decode(http.unwrap().as_slice()).unwrap();
         let options: HashMap<_, _> = ["zulu", "alpha", "mike", "echo", "tango"]
-            .map(|key| (key.to_owned(), any(name, &http)))
+            .map(|key| (key.to_owned(), any(HTTP, &http)))
             .into();
         Cluster {
             name: "ns1/svc/web1.expose#1".into(),
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(
             json["typed_extension_protocol_options"]["alpha"],
             json!({
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "@type": format!("type.googleapis.com/{HTTP}"),
                 "explicit_http_config": { "http2_protocol_options": {} },
             })
         );
