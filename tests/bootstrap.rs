@@ -77,5 +77,7 @@ async fn vanished_controller_is_noticed_within_30_seconds() {
     // Held open and never answered, as when the other machine lost its power.
     let (_silent, _) = controller.accept().await.unwrap();
     let again = time::timeout(Duration::from_secs(30), controller.accept()).await;
-    again.expect("Envoy gives the silent connection up and calls again").unwrap();
+    again
+        .expect("Envoy gives the silent connection up and calls again")
+        .unwrap();
 }
