@@ -4,3 +4,4 @@
 
 mod bootstrap;
 mod support;
+mod tidy;
