@@ -73,8 +73,7 @@ apt_install() {
     else
         return 1
     fi
+    install="env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 $1"
     # The lists of a fresh machine are old or absent.
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1" >&2 ||
-        { $as_root apt-get update -qq >&2 &&
-            $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1" >&2; }
+    $as_root $install >&2 || { $as_root apt-get update -qq >&2 && $as_root $install >&2; }
 }

@@ -118,7 +118,10 @@ impl Envoy {
 }
 
 impl Drop for Envoy {
-    #[expect(clippy::print_stderr, reason = "the test harness shows it with the failure")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "the test harness shows it with the failure"
+    )]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
