@@ -54,6 +54,8 @@ node:
 admin:
   address:
     socket_address: {{address: {admin_host}, port_value: {admin_port}}}
+  # Under a flood of connections, somebody must be able to look.
+  ignore_global_conn_limit: true
 {DYNAMIC_RESOURCES}
 static_resources:
   clusters:
