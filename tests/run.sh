@@ -6,6 +6,7 @@ set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 . "$root/tests/setup.sh"
 
+setup_rust
 setup_envoy
 setup_pebble
 cd "$root"

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Sets up what cargo cannot: Envoy for the demo and the tests, Pebble for the tests.
 #
-# Sourced, with $root set, by examples/demo.sh and tests/run.sh. Whatever is there already is kept,
+# Sourced, with $root set, by examples/demo.sh, tests/run.sh and .ci/run. Whatever is there already is kept,
 # so the second run costs nothing. All that is not a Debian package stays under target/.
 
 envoy_version=1.40.0
@@ -9,6 +9,12 @@ envoy_version=1.40.0
 die() {
     printf '%s\n' "$0: $*" >&2
     exit 1
+}
+
+# Makes `cargo` a command also where no login shell has read what rustup wrote.
+setup_rust() {
+    command -v cargo >/dev/null || PATH=${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH
+    command -v cargo >/dev/null || die "cargo is missing: https://rustup.rs says how to get it"
 }
 
 # Exports ENVOY: the one that the caller named, else the one under target/, set up if need be.
