@@ -38,6 +38,16 @@ pub enum Unapplied {
     BeyondEnd,
 }
 
+impl Unapplied {
+    /// Whether a stanza older than the tree would fail so: the tree holds the change already.
+    pub fn may_be_stale(self) -> bool {
+        match self {
+            Self::Malformed | Self::TooDeep => false,
+            Self::MissingParent | Self::WrongParent | Self::Absent | Self::BeyondEnd => true,
+        }
+    }
+}
+
 impl Stanza {
     /// Reads one element of a patch's `data`.
     pub fn from_json(stanza: Value) -> Result<Self, Unapplied> {

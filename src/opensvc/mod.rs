@@ -3,6 +3,7 @@
 
 pub mod json_delta;
 pub mod mirror;
+mod projection;
 pub mod raw;
 
 use futures::future::BoxFuture;
