@@ -1,1 +1,3 @@
 //! The one test binary: the link is paid once.
+
+mod mirror;
