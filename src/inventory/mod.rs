@@ -370,8 +370,8 @@ mod tests {
         let mut inventory = settled();
         inventory.apply(node("n2", NodeStatus::Starting));
         assert!(!inventory.apply(Event::Put(object("a", &["n1"]))));
-        let b = object("b", &["n2"]);
-        assert!(!inventory.apply(Event::Remove(b.path.clone())));
+        let b = object("b", &[]).path;
+        assert!(!inventory.apply(Event::Remove(b)));
         assert_eq!(inventory.objects, settled().objects);
         inventory.apply(Event::Put(object("a", &["n1", "n2"])));
         inventory.apply(node("n2", NodeStatus::Settled));
