@@ -1,3 +1,5 @@
 //! The one test binary: the link is paid once.
 
+mod captures;
 mod mirror;
+mod random;

@@ -1,12 +1,19 @@
 //! Recorded streams and statuses of a real agent, replayed into the mirror; and the same, mutated.
 //! The tree is checked against a second, independent replay.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use osvc_igw::inventory::{Event, Inventory, NodeStatus, Object, Report};
 use osvc_igw::opensvc::mirror::{Mirror, Resync};
 use serde_json::{Value, json};
+
+use crate::captures::{status, stream};
+use crate::random::Random;
 
 #[test]
 fn the_lifecycle_stream_ends_as_the_daemons_own_status() {
@@ -420,111 +427,4 @@ fn with_new2(mut status: Value) -> Value {
     services["config"]["test/sec/new2"] = json!({"csum": "0"});
     services["status"]["test/sec/new2"] = json!({"kind": "sec", "monitor": {"status": "idle"}});
     status
-}
-
-fn stream(name: &str) -> Vec<Value> {
-    let text = capture(&format!("events-{name}.jsonl"));
-    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
-    lines.collect()
-}
-
-fn status(name: &str) -> Value {
-    serde_json::from_str(&capture(&format!("status-{name}.json"))).unwrap()
-}
-
-fn capture(file: &str) -> String {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/captures/opensvc-2.1");
-    std::fs::read_to_string(folder.join(file)).unwrap()
-}
-
-/// A seeded generator (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    /// Changes, removes or adds something somewhere in the value.
-    fn mutate(&mut self, value: &mut Value) {
-        let descend = self.below(8) != 0;
-        match value {
-            Value::Object(map) if descend && !map.is_empty() => {
-                let key = map.keys().nth(self.below(map.len())).unwrap().clone();
-                match self.below(12) {
-                    0 => drop(map.remove(&key)),
-                    1 => {
-                        let value = map.remove(&key).unwrap();
-                        map.insert(self.word(), value);
-                    }
-                    2 => drop(map.insert(self.word(), self.junk())),
-                    _ => self.mutate(&mut map[&key]),
-                }
-            }
-            Value::Array(list) if descend && !list.is_empty() => {
-                let index = self.below(list.len());
-                match self.below(12) {
-                    0 => drop(list.remove(index)),
-                    1 => list.insert(index, self.junk()),
-                    2 => list.push(list[index].clone()),
-                    _ => self.mutate(&mut list[index]),
-                }
-            }
-            value => *value = self.junk(),
-        }
-    }
-
-    fn junk(&mut self) -> Value {
-        match self.below(12) {
-            0 => Value::Null,
-            1 => json!(true),
-            2 => json!(u64::MAX),
-            3 => json!(i64::MIN),
-            4 => json!(1e308),
-            5 => json!([]),
-            6 => json!({}),
-            7 => (0..100).fold(json!("deep"), |value, _| json!([value])),
-            8 => (0..100).fold(json!("deep"), |value, _| json!({"monitor": value})),
-            9 => json!(self.below(3)),
-            _ => json!(self.word()),
-        }
-    }
-
-    fn word(&mut self) -> String {
-        let words = [
-            "",
-            "monitor",
-            "nodes",
-            "services",
-            "status",
-            "config",
-            "vm",
-            "n1",
-            "init",
-            "up",
-            "test/svc/l4",
-            "test/sec/a",
-            "a/b/c/d",
-            "cluster",
-            "ip#1",
-            "resources",
-            "avail",
-            "\u{0}",
-            "\u{202e}\u{1f4a9}",
-            "../..",
-            "type",
-            "info",
-            "kind",
-            "csum",
-        ];
-        words[self.below(words.len())].to_owned()
-    }
 }
