@@ -13,7 +13,10 @@ fn main() -> ExitCode {
         Err(usage) => return say(&usage.text, usage.exit_code),
     };
     // Before anything can use TLS; nothing else installs one.
-    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
         return say("osvc-igw: a TLS provider is installed already\n", 1);
     }
     let result = match command {

@@ -76,7 +76,10 @@ pub fn bootstrap(options: &BootstrapOptions) -> String {
         },
     };
     crate::bootstrap::yaml(&Bootstrap {
-        node_id: options.node_id.clone().unwrap_or_else(|| gateway.name.clone()),
+        node_id: options
+            .node_id
+            .clone()
+            .unwrap_or_else(|| gateway.name.clone()),
         node_cluster: gateway.name.clone(),
         xds,
         admin: ([127, 0, 0, 1], gateway.envoy_port).into(),
@@ -139,8 +142,12 @@ where
 
 /// The level can be set with `RUST_LOG`.
 fn log_with(format: LogFormat, level: LevelFilter) {
-    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::builder()
+        .with_default_directive(level.into())
+        .from_env_lossy();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

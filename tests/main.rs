@@ -3,5 +3,10 @@
 #![allow(clippy::disallowed_methods, reason = "tests are an edge")]
 
 mod bootstrap;
+mod captures;
+mod fake;
+mod mirror;
+mod random;
+mod raw;
 mod support;
 mod tidy;

@@ -155,7 +155,12 @@ impl Inventory {
             }
         }
         let starting = |node: &String| self.nodes.get(node) == Some(&NodeStatus::Starting);
-        self.held.retain(|(_, node), _| starting(node));
+        let told = |path: &ObjectPath, node: &String| {
+            let object = report.objects.get(path);
+            object.is_some_and(|object| object.instances.contains_key(node))
+        };
+        self.held
+            .retain(|(path, node), _| starting(node) && !told(path, node));
         self.objects = report.objects;
         let paths: Vec<ObjectPath> = self.held.keys().map(|(path, _)| path.clone()).collect();
         for path in paths {
@@ -173,14 +178,7 @@ impl Inventory {
         if before == status {
             return false;
         }
-        if status == Some(NodeStatus::Starting) {
-            for (path, object) in &self.objects {
-                if let Some(instance) = object.instances.get(&name) {
-                    let key = (path.clone(), name.clone());
-                    self.held.insert(key, instance.clone());
-                }
-            }
-        } else {
+        if status != Some(NodeStatus::Starting) {
             self.release(&name);
         }
         match status {
@@ -214,6 +212,9 @@ impl Inventory {
             self.held.remove(&(path.clone(), node.clone()));
         }
         let before = self.objects.insert(path.clone(), object);
+        if let Some(before) = &before {
+            self.hold(before);
+        }
         self.overlay_held(&path, before.as_ref());
         before.as_ref() != self.objects.get(&path)
     }
@@ -222,12 +223,26 @@ impl Inventory {
         let Some(before) = self.objects.remove(path) else {
             return false;
         };
+        self.hold(&before);
         self.overlay_held(path, Some(&before));
         match self.objects.get(path) {
             Some(held) => held != &before,
             None => {
                 self.forget(path);
                 true
+            }
+        }
+    }
+
+    /// Holds those instances of `before` that a starting node no longer reports. Called when the
+    /// object that replaces it, if any, is in place.
+    fn hold(&mut self, before: &Object) {
+        let now = self.objects.get(&before.path);
+        for (node, instance) in &before.instances {
+            let told = now.is_some_and(|object| object.instances.contains_key(node));
+            if self.is_starting(node) && !told {
+                let key = (before.path.clone(), node.clone());
+                self.held.entry(key).or_insert_with(|| instance.clone());
             }
         }
     }
@@ -294,4 +309,82 @@ fn insert_changed<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value:
     }
     map.insert(key, value);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, nodes: &[&str]) -> Object {
+        let instances = nodes.iter();
+        Object {
+            path: ObjectPath::new("test", Kind::Svc, name),
+            revision: "1".to_owned(),
+            slave: false,
+            instances: instances
+                .map(|node| ((*node).to_owned(), Instance::default()))
+                .collect(),
+        }
+    }
+
+    fn report(nodes: &[(&str, NodeStatus)], objects: &[Object]) -> Report {
+        let nodes = nodes.iter();
+        let objects = objects.iter();
+        Report {
+            nodes: nodes
+                .map(|(name, status)| ((*name).to_owned(), *status))
+                .collect(),
+            objects: objects
+                .map(|object| (object.path.clone(), object.clone()))
+                .collect(),
+        }
+    }
+
+    fn node(name: &str, status: NodeStatus) -> Event {
+        Event::Node(name.to_owned(), Some(status))
+    }
+
+    fn settled() -> Inventory {
+        let mut inventory = Inventory::default();
+        let nodes = [("n1", NodeStatus::Settled), ("n2", NodeStatus::Settled)];
+        let objects = [object("a", &["n1", "n2"]), object("b", &["n2"])];
+        assert!(inventory.apply(Event::Reset(report(&nodes, &objects))));
+        inventory
+    }
+
+    #[test]
+    fn what_a_starting_node_goes_on_reporting_stays_when_it_settles() {
+        let mut inventory = settled();
+        inventory.apply(node("n2", NodeStatus::Starting));
+        inventory.apply(node("n2", NodeStatus::Settled));
+        assert_eq!(inventory, settled());
+        let nodes = [("n1", NodeStatus::Settled), ("n2", NodeStatus::Starting)];
+        let objects = [object("a", &["n1", "n2"]), object("b", &["n2"])];
+        inventory.apply(Event::Reset(report(&nodes, &objects)));
+        inventory.apply(node("n2", NodeStatus::Settled));
+        assert_eq!(inventory, settled());
+    }
+
+    #[test]
+    fn what_a_starting_node_stops_reporting_is_held_until_it_settles() {
+        let mut inventory = settled();
+        inventory.apply(node("n2", NodeStatus::Starting));
+        assert!(!inventory.apply(Event::Put(object("a", &["n1"]))));
+        let b = object("b", &[]).path;
+        assert!(!inventory.apply(Event::Remove(b)));
+        assert_eq!(inventory.objects, settled().objects);
+        inventory.apply(Event::Put(object("a", &["n1", "n2"])));
+        inventory.apply(node("n2", NodeStatus::Settled));
+        let expected = BTreeMap::from([object("a", &["n1", "n2"])].map(|o| (o.path.clone(), o)));
+        assert_eq!(inventory.objects, expected);
+    }
+
+    #[test]
+    fn a_starting_node_that_leaves_takes_what_was_held_with_it() {
+        let mut inventory = settled();
+        inventory.apply(node("n2", NodeStatus::Starting));
+        inventory.apply(Event::Remove(object("b", &[]).path));
+        inventory.apply(Event::Node("n2".to_owned(), None));
+        assert!(!inventory.objects.contains_key(&object("b", &[]).path));
+    }
 }

@@ -1,1 +1,338 @@
-//! x
+//! PURE: the json_delta subset that the agent's daemon emits, applied to a JSON tree.
+//!
+//! A patch is a list of stanzas, `[path, value]` to set and `[path]` to delete. Whether a stanza
+//! that does not fit may be forgiven is for the mirror to decide, never decided here.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_json::Value;
+
+/// One change of a tree: a value to set at a path, or a path to delete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stanza {
+    path: Vec<Value>,
+    value: Option<Value>,
+}
+
+/// Why a stanza did not apply; the tree is as it was before the stanza.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unapplied {
+    /// The stanza is not `[path, value]` or `[path]`, or the path is empty.
+    #[error("the stanza is malformed")]
+    Malformed,
+    /// The path is longer than any that the daemon has reason to send.
+    #[error("the path is too deep")]
+    TooDeep,
+    /// Something on the way to the target does not exist (null counts as not existing).
+    #[error("the parent is missing")]
+    MissingParent,
+    /// Something on the way to the target is a scalar, or a list that is given a name.
+    #[error("the path leads through a value that cannot hold it")]
+    WrongParent,
+    /// The key or index to delete does not exist.
+    #[error("there is nothing to delete")]
+    Absent,
+    /// The index to set lies beyond the end of the list.
+    #[error("the index lies beyond the end of the list")]
+    BeyondEnd,
+}
+
+impl Unapplied {
+    /// Whether a stanza older than the tree would fail so: the tree holds the change already.
+    pub fn may_be_stale(self) -> bool {
+        match self {
+            Self::Malformed | Self::TooDeep => false,
+            Self::MissingParent | Self::WrongParent | Self::Absent | Self::BeyondEnd => true,
+        }
+    }
+}
+
+impl Stanza {
+    /// Reads one element of a patch's `data`.
+    pub fn from_json(stanza: Value) -> Result<Self, Unapplied> {
+        let Value::Array(parts) = stanza else {
+            return Err(Unapplied::Malformed);
+        };
+        let mut parts = parts.into_iter();
+        let (path, value, rest) = (parts.next(), parts.next(), parts.next());
+        let (Some(Value::Array(path)), None) = (path, rest) else {
+            return Err(Unapplied::Malformed);
+        };
+        if path.is_empty() {
+            return Err(Unapplied::Malformed);
+        }
+        Ok(Self { path, value })
+    }
+
+    /// The path's element at `depth` as the name of a key.
+    pub fn name(&self, depth: usize) -> Option<Cow<'_, str>> {
+        key(self.path.get(depth)?).ok()
+    }
+
+    /// How many elements the path has; at least one.
+    pub fn depth(&self) -> usize {
+        self.path.len()
+    }
+
+    /// Changes the tree, or says why it cannot and leaves it as it was.
+    ///
+    /// An index equal to a list's length appends. No index is ever allocated for. The value moves
+    /// into the tree: a stanza is for applying once.
+    pub fn apply(&mut self, tree: &mut Value) -> Result<(), Unapplied> {
+        if self.path.len() > DEPTH_MAX {
+            return Err(Unapplied::TooDeep);
+        }
+        let Some((target, parents)) = self.path.split_last() else {
+            return Err(Unapplied::Malformed);
+        };
+        let mut parent = tree;
+        for step in parents {
+            parent = child(parent, step)?;
+        }
+        match (parent, self.value.take()) {
+            (Value::Object(map), Some(value)) => {
+                map.insert(key(target)?.into_owned(), value);
+                Ok(())
+            }
+            (Value::Object(map), None) => match map.remove(&*key(target)?) {
+                Some(_) => Ok(()),
+                None => Err(Unapplied::Absent),
+            },
+            (Value::Array(list), Some(value)) => set_index(list, target, value),
+            (Value::Array(list), None) => delete_index(list, target),
+            (Value::Null, _) => Err(Unapplied::MissingParent),
+            _ => Err(Unapplied::WrongParent),
+        }
+    }
+}
+
+/// Shows the path alone, never the value.
+impl fmt::Display for Stanza {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, step) in self.path.iter().enumerate() {
+            if position > 0 {
+                f.write_str("/")?;
+            }
+            match step {
+                Value::String(name) => write!(f, "{}", name.escape_debug())?,
+                Value::Number(index) => write!(f, "{index}")?,
+                _ => f.write_str("?")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Applies a patch's stanzas in order, past those that do not apply; returns these by position.
+pub fn apply(tree: &mut Value, stanzas: Vec<Value>) -> Vec<(usize, Unapplied)> {
+    let results = stanzas
+        .into_iter()
+        .map(|stanza| Stanza::from_json(stanza)?.apply(tree));
+    results
+        .enumerate()
+        .filter_map(|(position, result)| Some((position, result.err()?)))
+        .collect()
+}
+
+fn child<'a>(parent: &'a mut Value, step: &Value) -> Result<&'a mut Value, Unapplied> {
+    let child = match parent {
+        Value::Object(map) => map.get_mut(&*key(step)?),
+        Value::Array(list) => list.get_mut(index(step)?),
+        Value::Null => None,
+        _ => return Err(Unapplied::WrongParent),
+    };
+    child.ok_or(Unapplied::MissingParent)
+}
+
+fn set_index(list: &mut Vec<Value>, target: &Value, value: Value) -> Result<(), Unapplied> {
+    let index = index(target)?;
+    let length = list.len();
+    match list.get_mut(index) {
+        Some(item) => *item = value,
+        None if index == length => list.push(value),
+        None => return Err(Unapplied::BeyondEnd),
+    }
+    Ok(())
+}
+
+fn delete_index(list: &mut Vec<Value>, target: &Value) -> Result<(), Unapplied> {
+    let index = index(target)?;
+    if index >= list.len() {
+        return Err(Unapplied::Absent);
+    }
+    list.remove(index);
+    Ok(())
+}
+
+/// A key of an object. The daemon's dicts may have integer keys, which JSON spells as strings in
+/// a whole tree but not in a path.
+fn key(step: &Value) -> Result<Cow<'_, str>, Unapplied> {
+    match step {
+        Value::String(name) => Ok(name.as_str().into()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => {
+            Ok(number.to_string().into())
+        }
+        _ => Err(Unapplied::Malformed),
+    }
+}
+
+fn index(step: &Value) -> Result<usize, Unapplied> {
+    match step {
+        Value::Number(number) if number.is_i64() || number.is_u64() => {
+            let index = number.as_u64().and_then(|index| index.try_into().ok());
+            index.ok_or(Unapplied::BeyondEnd)
+        }
+        Value::String(_) => Err(Unapplied::WrongParent),
+        _ => Err(Unapplied::Malformed),
+    }
+}
+
+/// The longest path taken: with the depth limit of the JSON parser it bounds the tree's depth, and
+/// so the recursion of dropping, cloning and comparing it. The daemon's own paths have about 11.
+const DEPTH_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(tree: Value, patch: Value, expected: Value, unapplied: &[(usize, Unapplied)]) {
+        let mut patched = tree;
+        let Value::Array(stanzas) = patch else {
+            panic!("a patch is a list");
+        };
+        assert_eq!(apply(&mut patched, stanzas), unapplied);
+        assert_eq!(patched, expected);
+    }
+
+    #[test]
+    fn keys_are_created_replaced_and_deleted() {
+        check(
+            json!({"a": {"b": 1}, "c": 2}),
+            json!([[["a", "x/svc/y"], [1]], [["a", "b"], "two"], [["c"]]]),
+            json!({"a": {"b": "two", "x/svc/y": [1]}}),
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_shrinking_list_is_changed_then_cut_from_its_end() {
+        check(
+            json!({"d": ["x", "y", "z"]}),
+            json!([[["d", 0], "z"], [["d", 2]], [["d", 1]]]),
+            json!({"d": ["z"]}),
+            &[],
+        );
+    }
+
+    #[test]
+    fn the_index_after_the_last_appends() {
+        check(
+            json!({"d": []}),
+            json!([[["d", 0], "x"], [["d", 1], {"k": 1}], [["d", 1, "k"], 2]]),
+            json!({"d": ["x", {"k": 2}]}),
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_value_becoming_null_is_set_and_then_deleted() {
+        check(
+            json!({"info": {"ipaddr": "10.0.0.1"}}),
+            json!([[["info", "ipaddr"], null], [["info", "ipaddr"]]]),
+            json!({"info": {}}),
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_does_not_apply_is_told_and_the_rest_applies() {
+        check(
+            json!({"s": "text", "n": null, "l": [1], "o": {}}),
+            json!([
+                [["o", "gone"]],
+                [["o", "gone", "k"], 1],
+                [["s", "k"], 1],
+                [["s", "k"]],
+                [["n", "k"], 1],
+                [["l", 2], 1],
+                [["l", 1]],
+                [["l", "name"], 1],
+                [["o", "k"], 1]
+            ]),
+            json!({"s": "text", "n": null, "l": [1], "o": {"k": 1}}),
+            &[
+                (0, Unapplied::Absent),
+                (1, Unapplied::MissingParent),
+                (2, Unapplied::WrongParent),
+                (3, Unapplied::WrongParent),
+                (4, Unapplied::MissingParent),
+                (5, Unapplied::BeyondEnd),
+                (6, Unapplied::Absent),
+                (7, Unapplied::WrongParent),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_integer_key_of_an_object_is_its_spelling() {
+        check(
+            json!({"d": {"7": "old"}}),
+            json!([[["d", 7], "new"]]),
+            json!({"d": {"7": "new"}}),
+            &[],
+        );
+    }
+
+    #[test]
+    fn huge_and_negative_indexes_are_refused() {
+        check(
+            json!([1]),
+            json!([
+                [[u64::MAX], 1],
+                [[i64::MIN], 1],
+                [[1e300], 1],
+                [[u64::MAX]],
+                [[-1]]
+            ]),
+            json!([1]),
+            &[
+                (0, Unapplied::BeyondEnd),
+                (1, Unapplied::BeyondEnd),
+                (2, Unapplied::Malformed),
+                (3, Unapplied::Absent),
+                (4, Unapplied::BeyondEnd),
+            ],
+        );
+    }
+
+    #[test]
+    fn malformed_stanzas_are_refused() {
+        let patch = json!([
+            1,
+            [],
+            [1],
+            ["a"],
+            [[], 1],
+            [["a"], 1, "insert"],
+            [[null], 1],
+            [[[]]]
+        ]);
+        let malformed: Vec<_> = (0..8).map(|n| (n, Unapplied::Malformed)).collect();
+        check(json!({}), patch, json!({}), &malformed);
+    }
+
+    #[test]
+    fn paths_cannot_deepen_a_tree_without_end() {
+        let mut tree = json!({});
+        let mut path = Vec::new();
+        for depth in 1..=1000 {
+            path.push(Value::from("k"));
+            let unapplied = apply(&mut tree, vec![json!([path, {}])]);
+            assert_eq!(unapplied.is_empty(), depth <= DEPTH_MAX, "{depth}");
+        }
+    }
+}

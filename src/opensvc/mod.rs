@@ -1,8 +1,11 @@
 //! EDGE: the OpenSVC daemon. Every way of talking to it is behind [`Daemon`], and nothing
 //! outside this folder knows which agent answers.
 
+mod answer;
+mod frames;
 pub mod json_delta;
 pub mod mirror;
+mod projection;
 pub mod raw;
 
 use futures::future::BoxFuture;
@@ -29,6 +32,8 @@ pub trait Daemon: Send + Sync {
 }
 
 /// Why talking to the daemon failed; each variant says what was being tried.
+///
+/// No variant holds any part of a secret's value.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The daemon's socket did not take the connection.
@@ -38,5 +43,64 @@ pub enum Error {
         address: String,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A request could not be written.
+    #[error("cannot send {action} to the OpenSVC daemon")]
+    Send {
+        /// The daemon's name of the request.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// An answer, or a message of the event stream, could not be read to its end.
+    #[error("cannot receive what the OpenSVC daemon answers to {action}")]
+    Receive {
+        /// The daemon's name of the request.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// An answer or message is no JSON.
+    #[error("cannot parse what the OpenSVC daemon answers to {action}")]
+    Parse {
+        /// The daemon's name of the request.
+        action: &'static str,
+        /// What the parser said: a position, never the text.
+        source: serde_json::Error,
+    },
+    /// An answer or message is longer than any that makes sense.
+    #[error("the OpenSVC daemon answers more than {bytes_max} bytes to {action}")]
+    Oversized {
+        /// The daemon's name of the request.
+        action: &'static str,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The answer is JSON, but not of the shape that the request has.
+    #[error("the OpenSVC daemon answers {action} with something else: {reason}")]
+    Answer {
+        /// The daemon's name of the request.
+        action: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The daemon answered that it does not do what was asked.
+    #[error("the OpenSVC daemon refuses {action} with status {status}: {reason}")]
+    Refused {
+        /// The daemon's name of the request.
+        action: &'static str,
+        /// The daemon's own status word or number.
+        status: String,
+        /// The daemon's own error text, shortened; left out where a secret was asked for.
+        reason: String,
+    },
+    /// The daemon ended the event stream.
+    #[error("the OpenSVC daemon closed the event stream")]
+    Closed,
+    /// The event stream is open, but nothing comes although something must.
+    #[error("the OpenSVC daemon sent no event for {seconds} s: the subscription is lost")]
+    Silent {
+        /// How long nothing came.
+        seconds: u64,
     },
 }

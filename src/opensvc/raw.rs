@@ -1,1 +1,410 @@
-//! x
+//! EDGE: agent 2.x over its unix socket, `lsnr.sock`: NUL-framed JSON, one request a connection.
+//!
+//! What a status or a patch means is for the mirror; here are connections, frames and time limits.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::{Sleep, sleep, timeout};
+use tracing::{debug, warn};
+
+use super::answer;
+use super::frames::Frames;
+use super::mirror::Mirror;
+use super::{Daemon, Error};
+use crate::inventory::{Config, Event, ObjectPath, Sensitive};
+
+/// A daemon behind a unix socket that only root may open.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    socket: Arc<Path>,
+    limits: Limits,
+}
+
+/// How long and how large things may be before something is taken to be wrong.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Time to connect.
+    pub connect: Duration,
+    /// Time to write a request.
+    pub request: Duration,
+    /// Time to read a whole answer.
+    pub answer: Duration,
+    /// The pause between two requests that make the daemon send what it holds back.
+    pub flush: Duration,
+    /// The longest pause between two messages of the event stream.
+    pub silence: Duration,
+    /// The time after which the status is fetched anew, for what patches cannot express.
+    pub refresh: Duration,
+    /// The longest answer or message, and the most that may wait for a status.
+    pub bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // The daemon itself gives a client 5 s for its request.
+            connect: Duration::from_secs(5),
+            request: Duration::from_secs(5),
+            answer: Duration::from_secs(5),
+            // Every new connection flushes the daemon's last changes, and is itself a change of
+            // its statistics: with one a second a patch comes about every second.
+            flush: Duration::from_secs(1),
+            silence: Duration::from_secs(5),
+            refresh: Duration::from_secs(300),
+            bytes_max: 64 << 20,
+        }
+    }
+}
+
+impl Raw {
+    /// The daemon whose `lsnr.sock` is at `socket`.
+    pub fn new(socket: impl AsRef<Path>) -> Self {
+        Self::with_limits(socket, Limits::default())
+    }
+
+    /// Like [`new`](Self::new), with other limits.
+    pub fn with_limits(socket: impl AsRef<Path>, limits: Limits) -> Self {
+        Self {
+            socket: socket.as_ref().into(),
+            limits,
+        }
+    }
+
+    async fn connect(&self) -> Result<UnixStream, Error> {
+        let connecting = UnixStream::connect(&*self.socket);
+        let connected = within(self.limits.connect, connecting).await;
+        connected.map_err(|source| Error::Connect {
+            address: self.socket.display().to_string(),
+            source,
+        })
+    }
+
+    /// Opens a connection and writes its one request.
+    async fn send(&self, request: &Request) -> Result<UnixStream, Error> {
+        let mut stream = self.connect().await?;
+        let writing = stream.write_all(&request.frame);
+        let written = within(self.limits.request, writing).await;
+        match written {
+            Ok(()) => Ok(stream),
+            Err(source) => Err(Error::Send {
+                action: request.action,
+                source,
+            }),
+        }
+    }
+
+    /// Sends a request and reads its answer.
+    async fn ask(&self, request: Request) -> Result<Value, Error> {
+        let action = request.action;
+        let mut stream = self.send(&request).await?;
+        let answer = self.receive(action, &mut stream);
+        let Ok(answer) = timeout(self.limits.answer, answer).await else {
+            let source = io::ErrorKind::TimedOut.into();
+            return Err(Error::Receive { action, source });
+        };
+        let mut frames = answer?;
+        let frame = frames.next().unwrap_or_default();
+        serde_json::from_slice(frame).map_err(|source| Error::Parse { action, source })
+    }
+
+    /// Reads until there is one whole frame.
+    async fn receive(
+        &self,
+        action: &'static str,
+        stream: &mut UnixStream,
+    ) -> Result<Frames, Error> {
+        let mut frames = Frames::default();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let read = stream.read(&mut chunk).await;
+            let read = read.map_err(|source| Error::Receive { action, source })?;
+            let bytes = chunk.get(..read).unwrap_or_default();
+            if bytes.is_empty() {
+                let source = io::ErrorKind::UnexpectedEof.into();
+                return Err(Error::Receive { action, source });
+            }
+            frames.push(bytes);
+            if bytes.contains(&0) {
+                return Ok(frames);
+            }
+            check_size(&frames, action, self.limits.bytes_max)?;
+        }
+    }
+
+    async fn status(self) -> Result<Value, Error> {
+        let action = "daemon_status";
+        let status = self.ask(Request::new(action, json!({}))).await?;
+        answer::status(action, status)
+    }
+
+    async fn flush(self) -> Result<(), Error> {
+        self.ask(Request::new("whoami", json!({}))).await?;
+        Ok(())
+    }
+}
+
+impl Daemon for Raw {
+    fn watch(&self) -> BoxStream<'static, Result<Event, Error>> {
+        let state = State::Closed(self.clone());
+        stream::unfold(state, |state| async move {
+            let mut watch = match state {
+                State::Closed(raw) => match Watch::open(raw).await {
+                    Ok(watch) => Box::new(watch),
+                    Err(error) => return Some((Err(error), State::Ended)),
+                },
+                State::Open(watch) => watch,
+                State::Ended => return None,
+            };
+            match watch.next().await {
+                Ok(event) => Some((Ok(event), State::Open(watch))),
+                Err(error) => Some((Err(error), State::Ended)),
+            }
+        })
+        .boxed()
+    }
+
+    fn read_key(
+        &self,
+        path: &ObjectPath,
+        key: &str,
+    ) -> BoxFuture<'static, Result<Option<Sensitive>, Error>> {
+        let raw = self.clone();
+        let path = path.to_string();
+        let key = key.to_owned();
+        Box::pin(async move {
+            let action = "get_secret_key";
+            let options = json!({"path": path, "key": key});
+            let answer = raw.ask(Request::new(action, options)).await;
+            // The parser never quotes what it reads; that stays so if there is nothing to quote.
+            let answer = answer.map_err(|error| match error {
+                Error::Parse { action, .. } => Error::Answer {
+                    action,
+                    reason: "no JSON",
+                },
+                error => error,
+            })?;
+            answer::key(action, &path, answer)
+        })
+    }
+
+    fn read_config(&self, path: &ObjectPath) -> BoxFuture<'static, Result<Option<Config>, Error>> {
+        let raw = self.clone();
+        let path = path.to_string();
+        Box::pin(async move {
+            let action = "get_service_config";
+            let options = json!({"path": path, "format": "json", "evaluate": false});
+            let answer = raw.ask(Request::new(action, options)).await?;
+            answer::config(action, &path, &answer)
+        })
+    }
+}
+
+/// A request, ready to be written.
+struct Request {
+    action: &'static str,
+    frame: Vec<u8>,
+}
+
+impl Request {
+    fn new(action: &'static str, options: Value) -> Self {
+        let request = json!({"action": action, "options": options});
+        let mut frame = request.to_string().into_bytes();
+        frame.push(0);
+        Self { action, frame }
+    }
+}
+
+/// How far a stream of events is.
+enum State {
+    Closed(Raw),
+    Open(Box<Watch>),
+    Ended,
+}
+
+/// A subscription and everything that keeps it alive: one state, no tasks.
+struct Watch {
+    raw: Raw,
+    stream: UnixStream,
+    chunk: Vec<u8>,
+    frames: Frames,
+    mirror: Mirror,
+    ready: VecDeque<Event>,
+    /// A status under way; messages wait for it.
+    status: Option<BoxFuture<'static, Result<Value, Error>>>,
+    flushing: Option<BoxFuture<'static, Result<(), Error>>>,
+    flush: Pin<Box<Sleep>>,
+    silence: Pin<Box<Sleep>>,
+    refresh: Pin<Box<Sleep>>,
+}
+
+/// What a [`Watch`] woke up for.
+enum Wake {
+    Read(io::Result<usize>),
+    Status(Result<Value, Error>),
+    Flushed(Result<(), Error>),
+    Flush,
+    Silence,
+    Refresh,
+}
+
+impl Watch {
+    /// Subscribes first and asks for the status second, so that no change falls between the two.
+    async fn open(raw: Raw) -> Result<Self, Error> {
+        let stream = raw.send(&Request::new(EVENTS, json!({}))).await?;
+        let limits = &raw.limits;
+        Ok(Self {
+            chunk: vec![0; CHUNK_BYTES],
+            frames: Frames::default(),
+            mirror: Mirror::default(),
+            ready: VecDeque::new(),
+            status: Some(Box::pin(raw.clone().status())),
+            flushing: None,
+            flush: Box::pin(sleep(limits.flush)),
+            silence: Box::pin(sleep(limits.silence)),
+            refresh: Box::pin(sleep(limits.refresh)),
+            raw,
+            stream,
+        })
+    }
+
+    async fn next(&mut self) -> Result<Event, Error> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
+            if self.status.is_none() && self.take_message()? {
+                continue;
+            }
+            match self.wake().await {
+                Wake::Read(read) => self.take_bytes(read)?,
+                Wake::Status(status) => {
+                    self.status = None;
+                    self.ready.extend(self.mirror.refresh(status?));
+                    self.refresh = Box::pin(sleep(self.raw.limits.refresh));
+                }
+                Wake::Flushed(flushed) => {
+                    self.flushing = None;
+                    self.flush = Box::pin(sleep(self.raw.limits.flush));
+                    flushed.or_else(forgive)?;
+                }
+                Wake::Flush => self.flushing = Some(Box::pin(self.raw.clone().flush())),
+                Wake::Silence => {
+                    let seconds = self.raw.limits.silence.as_secs();
+                    return Err(Error::Silent { seconds });
+                }
+                Wake::Refresh => self.resync(),
+            }
+        }
+    }
+
+    /// Waits for whatever comes first. Nothing is lost where it is dropped half-way.
+    async fn wake(&mut self) -> Wake {
+        let flush_due = self.flushing.is_none();
+        let refresh_due = self.status.is_none();
+        tokio::select! {
+            // Silence comes last: where the caller was slow, what waits to be read breaks it.
+            biased;
+            status = answered(&mut self.status) => Wake::Status(status),
+            flushed = answered(&mut self.flushing) => Wake::Flushed(flushed),
+            () = &mut self.flush, if flush_due => Wake::Flush,
+            () = &mut self.refresh, if refresh_due => Wake::Refresh,
+            read = self.stream.read(&mut self.chunk) => Wake::Read(read),
+            () = &mut self.silence => Wake::Silence,
+        }
+    }
+
+    fn take_bytes(&mut self, read: io::Result<usize>) -> Result<(), Error> {
+        let action = EVENTS;
+        let read = read.map_err(|source| Error::Receive { action, source })?;
+        let bytes = self.chunk.get(..read).unwrap_or_default();
+        if bytes.is_empty() {
+            if self.frames.waiting() > 0 {
+                let source = io::ErrorKind::UnexpectedEof.into();
+                return Err(Error::Receive { action, source });
+            }
+            return Err(Error::Closed);
+        }
+        if bytes.contains(&0) {
+            self.silence = Box::pin(sleep(self.raw.limits.silence));
+        }
+        self.frames.push(bytes);
+        check_size(&self.frames, action, self.raw.limits.bytes_max)
+    }
+
+    /// Takes the next whole message in; whether there was one.
+    fn take_message(&mut self) -> Result<bool, Error> {
+        let action = EVENTS;
+        let Some(frame) = self.frames.next() else {
+            return Ok(false);
+        };
+        let message: Value =
+            serde_json::from_slice(frame).map_err(|source| Error::Parse { action, source })?;
+        if message.get("kind").is_none() {
+            answer::refusal_of(action, &message)?;
+        }
+        match self.mirror.apply(message) {
+            Ok(events) => self.ready.extend(events),
+            Err(reason) => {
+                warn!(%reason, "the mirror of the daemon's status is out of step");
+                self.resync();
+            }
+        }
+        Ok(true)
+    }
+
+    fn resync(&mut self) {
+        self.status = Some(Box::pin(self.raw.clone().status()));
+    }
+}
+
+/// A request that only flushes may fail, unless nobody listens on the socket any more.
+fn forgive(error: Error) -> Result<(), Error> {
+    match error {
+        Error::Connect { source, address }
+            if matches!(
+                source.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            Err(Error::Connect { source, address })
+        }
+        error => {
+            debug!(%error, "the daemon did not answer a flush");
+            Ok(())
+        }
+    }
+}
+
+fn check_size(frames: &Frames, action: &'static str, bytes_max: usize) -> Result<(), Error> {
+    if frames.waiting() > bytes_max {
+        return Err(Error::Oversized { action, bytes_max });
+    }
+    Ok(())
+}
+
+async fn answered<T>(under_way: &mut Option<BoxFuture<'static, T>>) -> T {
+    match under_way {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
+
+async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = |_| Err(io::ErrorKind::TimedOut.into());
+    timeout(limit, future).await.unwrap_or_else(late)
+}
+
+const EVENTS: &str = "events";
+/// How much is read at once; the daemon's own socket buffer holds about 208 KiB.
+const CHUNK_BYTES: usize = 64 << 10;

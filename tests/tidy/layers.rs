@@ -21,7 +21,7 @@ const LAYERS: &[Layer] = &[
     pure("src/backoff.rs", &[], &[]),
     pure("src/bootstrap.rs", &[], &[]),
     pure("src/config.rs", &["bootstrap"], &["clap", "humantime"]),
-    pure("src/gateway/", &["inventory"], &["serde"]),
+    pure("src/gateway/", &["inventory"], &["regex_syntax", "serde"]),
     pure("src/xds/", &["gateway", "backoff", "inventory::Sensitive"], XDS_CRATES),
     pure("src/cert/mod.rs", &["inventory", "gateway", "xds::status", "backoff"], &[]),
     edge("src/metrics.rs", &[]),
@@ -31,8 +31,8 @@ const LAYERS: &[Layer] = &[
     edge("src/opensvc/", &["inventory", "backoff"]),
     edge("src/cert/", &["opensvc", "inventory", "gateway", "xds::status", "backoff"]),
     edge("src/ads.rs", &["xds", "metrics"]),
-    edge("src/admin.rs", &["gateway", "xds", "metrics", "inventory::Problem"]),
     edge("src/controller.rs", CORE),
+    edge("src/admin.rs", &["ads", "controller", "gateway", "xds", "metrics", "inventory::Problem"]),
     edge("src/dry_run.rs", CORE),
     edge("src/run.rs", &[
         "admin", "ads", "backoff", "bootstrap", "cert", "config", "controller", "dry_run",
@@ -42,7 +42,8 @@ const LAYERS: &[Layer] = &[
     edge("src/demo.rs", ANYTHING),
     edge("src/demo/", ANYTHING),
     edge("src/lib.rs", &[]),
-    edge("src/main.rs", &["bootstrap", "config", "demo", "dry_run", "run"]),
+    edge("src/start.rs", ANYTHING),
+    edge("src/main.rs", &["config", "start"]),
 ];
 
 const XDS_CRATES: &[&str] = &[

@@ -1,0 +1,221 @@
+//! PURE: what the JSON answers of an agent 2.x mean, first of all whether they are errors.
+//!
+//! The transport's own status says little: the daemon answers errors as documents of the same
+//! shape, with a status that is a number here and a text there.
+
+use serde_json::{Map, Value};
+
+use super::Error;
+use crate::inventory::{Config, Sensitive};
+
+/// A status, or why there is none.
+pub(super) fn status(action: &'static str, answer: Value) -> Result<Value, Error> {
+    if !answer.is_object() {
+        let reason = "no JSON object";
+        return Err(Error::Answer { action, reason });
+    }
+    // A status has neither key: an error that is taken for one would be an empty cluster.
+    refusal_of(action, &answer)?;
+    Ok(answer)
+}
+
+/// An error if the answer is an error document.
+pub(super) fn refusal_of(action: &'static str, answer: &Value) -> Result<(), Error> {
+    match answer.as_object().and_then(refusal) {
+        Some(refusal) => Err(refusal.into_error(action)),
+        None => Ok(()),
+    }
+}
+
+/// What the daemon says of a key: `{"status": 0, "data": text}`, or why not.
+///
+/// No error repeats anything of the answer but its status.
+pub(super) fn key(
+    action: &'static str,
+    path: &str,
+    answer: Value,
+) -> Result<Option<Sensitive>, Error> {
+    let Value::Object(mut answer) = answer else {
+        let reason = "no JSON object";
+        return Err(Error::Answer { action, reason });
+    };
+    if let Some(refusal) = refusal(&answer) {
+        if refusal.is_unknown_object(path) || refusal.is_missing_key() {
+            return Ok(None);
+        }
+        let reason = "not shown, as a secret was asked for".to_owned();
+        return Err(Refusal { reason, ..refusal }.into_error(action));
+    }
+    match answer.remove("data") {
+        Some(Value::String(text)) => Ok(Some(Sensitive::new(text))),
+        // So the daemon answers where the value was not written by it.
+        Some(Value::Null) => Ok(None),
+        _ => {
+            let reason = "no text in data";
+            Err(Error::Answer { action, reason })
+        }
+    }
+}
+
+/// What the daemon says of a configuration: the bare sections, or why not.
+pub(super) fn config(
+    action: &'static str,
+    path: &str,
+    answer: &Value,
+) -> Result<Option<Config>, Error> {
+    if let Some(refusal) = answer.as_object().and_then(refusal) {
+        if refusal.is_unknown_object(path) {
+            return Ok(None);
+        }
+        return Err(refusal.into_error(action));
+    }
+    match Config::from_json(answer) {
+        Some(config) => Ok(Some(config)),
+        None => {
+            let reason = "no object of sections";
+            Err(Error::Answer { action, reason })
+        }
+    }
+}
+
+/// What an error document says.
+struct Refusal {
+    status: String,
+    reason: String,
+}
+
+/// Whether an answer is an error document: its status is a number or text other than zero, or it
+/// has an error text. A section of a configuration may have either name, but is an object.
+fn refusal(answer: &Map<String, Value>) -> Option<Refusal> {
+    let status = match answer.get("status") {
+        Some(Value::String(status)) if is_code(status) => status.clone(),
+        Some(Value::String(_)) => "unknown".to_owned(),
+        Some(Value::Number(status)) => status.to_string(),
+        _ => String::new(),
+    };
+    let reason = answer.get("error").filter(|error| !error.is_object());
+    if reason.is_none() && matches!(status.as_str(), "" | "0") {
+        return None;
+    }
+    let reason = match reason {
+        Some(Value::String(reason)) => reason.clone(),
+        _ => "no reason given".to_owned(),
+    };
+    Some(Refusal { status, reason })
+}
+
+fn is_code(text: &str) -> bool {
+    (1..=CODE_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+impl Refusal {
+    /// The daemon's word for it is what Python says of a missing key of a dict.
+    fn is_unknown_object(&self, path: &str) -> bool {
+        self.status == "1" && self.reason.trim_matches(['\'', '"']) == path
+    }
+
+    fn is_missing_key(&self) -> bool {
+        self.status == "1" && self.reason.ends_with("does not exist or has no value")
+    }
+
+    fn into_error(self, action: &'static str) -> Error {
+        Error::Refused {
+            action,
+            status: self.status,
+            reason: self.reason.chars().take(SHOWN_CHARS).collect(),
+        }
+    }
+}
+
+/// The longest text that is taken for a status code, and so shown.
+const CODE_BYTES_MAX: usize = 4;
+/// How much of the daemon's error texts is repeated.
+const SHOWN_CHARS: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn key_of(answer: Value) -> Result<Option<Sensitive>, Error> {
+        key("get_secret_key", "test/sec/a", answer)
+    }
+
+    #[test]
+    fn a_key_is_its_text() {
+        let read = key_of(json!({"status": 0, "data": ""})).unwrap();
+        assert_eq!(read, Some(Sensitive::new(String::new())));
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_is_none() {
+        let missing = "secret test/sec/a key nope does not exist or has no value";
+        for answer in [
+            json!({"status": 0, "data": null}),
+            json!({"status": 1, "error": missing}),
+            json!({"status": "1", "error": missing}),
+            json!({"status": 1, "error": "'test/sec/a'", "traceback": "Traceback"}),
+        ] {
+            assert_eq!(key_of(answer.clone()).unwrap(), None, "{answer}");
+        }
+    }
+
+    #[test]
+    fn other_failures_of_a_key_are_errors_that_repeat_nothing() {
+        for answer in [
+            json!({"status": 400, "error": "hunter2"}),
+            json!({"status": 1, "error": "'test/sec/other'"}),
+            json!({"status": 1, "data": "hunter2"}),
+            json!({"status": "hunter2"}),
+            json!({"status": 403, "error": ["hunter2"]}),
+            json!({"error": "hunter2", "data": "hunter2"}),
+            json!({"status": 0, "data": ["hunter2"]}),
+            json!({"status": 0, "hunter2": "hunter2"}),
+            json!(["hunter2"]),
+            json!("hunter2"),
+        ] {
+            let error = key_of(answer.clone()).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_may_have_a_section_called_status() {
+        let answer = json!({"status": {"a": "b"}, "error": {}, "DEFAULT": {}});
+        let read = config("get_service_config", "a", &answer).unwrap();
+        assert_eq!(read, Config::from_json(&answer));
+    }
+
+    #[test]
+    fn a_configuration_of_no_object_is_none_and_other_failures_are_errors() {
+        let config_of = |answer| config("get_service_config", "test/svc/a", &answer);
+        let unknown = json!({"status": "1", "error": "'test/svc/a'", "traceback": "..."});
+        assert_eq!(config_of(unknown).unwrap(), None);
+        for answer in [
+            json!({"status": "1", "error": "certificate#front.secret not found"}),
+            json!({"status": 0, "data": "[DEFAULT]", "mtime": 1.0}),
+            json!({"status": 501, "error": "handler None x is not supported"}),
+            json!([]),
+            json!({"DEFAULT": "text"}),
+        ] {
+            assert!(config_of(answer.clone()).is_err(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_never_taken_for_a_status() {
+        for answer in [
+            json!({"status": 1, "error": "boom"}),
+            json!({"status": "1"}),
+            json!({"error": "action not specified"}),
+            json!({"error": null, "status": 500}),
+            json!([]),
+            json!(null),
+        ] {
+            assert!(status("daemon_status", answer.clone()).is_err(), "{answer}");
+        }
+        assert!(status("daemon_status", json!({"monitor": {}})).is_ok());
+    }
+}

@@ -1,0 +1,292 @@
+//! PURE: what the agent 2.x status tree means, as inventory values.
+//!
+//! Wrong types cost the resource or instance that they are in, never more. Nothing is kept here
+//! from one call to the next.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::inventory::{Instance, Kind, NodeStatus, Object, ObjectPath, Report, Resource};
+
+/// Whether the daemon is past its first moments, when its status knows nothing yet.
+pub(super) fn is_complete(tree: &Value) -> bool {
+    let nodes = object_at(tree, &["monitor", "nodes"]);
+    nodes.is_some_and(|nodes| nodes.values().any(|node| monitor_status(node).is_some()))
+}
+
+/// Everything that the tree says.
+pub(super) fn report(tree: &Value) -> Report {
+    let nodes = object_at(tree, &["monitor", "nodes"]).into_iter().flatten();
+    let objects = object_at(tree, &["monitor", "services"]);
+    let objects = objects.into_iter().flat_map(Map::keys);
+    Report {
+        nodes: nodes
+            .map(|(name, node)| (name.clone(), node_status(node)))
+            .collect(),
+        objects: objects
+            .filter_map(|key| {
+                let path = object_path(key)?;
+                Some((path.clone(), object(tree, key, path)?))
+            })
+            .collect(),
+    }
+}
+
+/// A path in the daemon's own spelling; any other would name one object twice.
+pub(super) fn object_path(key: &str) -> Option<ObjectPath> {
+    let path: ObjectPath = key.parse().ok()?;
+    (path.to_string() == key).then_some(path)
+}
+
+/// A node's entry.
+pub(super) fn node<'a>(tree: &'a Value, name: &str) -> Option<&'a Value> {
+    object_at(tree, &["monitor", "nodes"])?.get(name)
+}
+
+/// A node whose entry does not tell its status yet is not complete either.
+pub(super) fn node_status(node: &Value) -> NodeStatus {
+    match monitor_status(node) {
+        None | Some("init" | "rejoin") => NodeStatus::Starting,
+        Some("maintenance") => NodeStatus::Maintenance,
+        Some(_) => NodeStatus::Settled,
+    }
+}
+
+/// What the daemon is doing with a node or an instance.
+fn monitor_status(entry: &Value) -> Option<&str> {
+    entry.get("monitor")?.get("status")?.as_str()
+}
+
+/// The object as all nodes report it; `None` where none has a usable instance.
+pub(super) fn object(tree: &Value, key: &str, path: ObjectPath) -> Option<Object> {
+    let aggregate = object_at(tree, &["monitor", "services"])?.get(key)?;
+    if aggregate.is_null() {
+        return None;
+    }
+    let mut slave = is_slave(aggregate);
+    let mut instances = BTreeMap::new();
+    let mut csums = BTreeMap::new();
+    for (name, node) in object_at(tree, &["monitor", "nodes"])? {
+        let Some(services) = node.get("services") else {
+            continue;
+        };
+        if let Some(csum) = config_csum(services, key) {
+            csums.insert(name, csum);
+        }
+        let entry = services.get("status").and_then(|status| status.get(key));
+        if let Some((entry, instance)) =
+            entry.and_then(|entry| Some((entry, instance(path.kind(), entry)?)))
+        {
+            slave |= is_slave(entry);
+            instances.insert(name.clone(), instance);
+        }
+    }
+    let revision = csums
+        .into_iter()
+        .map(|(name, csum)| format!("{name}={csum}"));
+    let revision = revision.collect::<Vec<_>>().join(" ");
+    (!instances.is_empty()).then_some(Object {
+        path,
+        revision,
+        slave,
+        instances,
+    })
+}
+
+fn config_csum<'a>(services: &'a Value, key: &str) -> Option<&'a str> {
+    services.get("config")?.get(key)?.get("csum")?.as_str()
+}
+
+fn is_slave(entry: &Value) -> bool {
+    entry.get("scaler_slave") == Some(&Value::Bool(true))
+}
+
+/// An instance that is neither being created nor a remainder of a deleted one.
+///
+/// Such have neither `kind` nor `avail`; objects that do not run never have `avail`.
+fn instance(kind: Kind, entry: &Value) -> Option<Instance> {
+    let whole = match kind {
+        Kind::Sec | Kind::Cfg | Kind::Usr => "kind",
+        Kind::Svc | Kind::Vol | Kind::Ccfg | Kind::Nscfg => "avail",
+    };
+    entry.get(whole)?.as_str()?;
+    let mut resources = BTreeMap::new();
+    match entry.get("resources") {
+        None | Some(Value::Null) => {}
+        Some(entries) => {
+            for (rid, entry) in entries.as_object()? {
+                if let Some(resource) = resource(entry) {
+                    resources.insert(rid.clone(), resource);
+                }
+            }
+        }
+    }
+    Some(Instance {
+        monitor: monitor_status(entry).unwrap_or_default().to_owned(),
+        resources,
+    })
+}
+
+fn resource(entry: &Value) -> Option<Resource> {
+    let keywords = match entry.get("info") {
+        None | Some(Value::Null) => BTreeMap::new(),
+        // The stream cannot tell null from absent, so neither does the projection.
+        Some(info) => {
+            let info = info
+                .as_object()?
+                .iter()
+                .filter(|(_, value)| !value.is_null());
+            info.map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        }
+    };
+    let status = match entry.get("status") {
+        None | Some(Value::Null) => "",
+        Some(status) => status.as_str()?,
+    };
+    Some(Resource {
+        driver: entry.get("type")?.as_str()?.to_owned(),
+        status: status.to_owned(),
+        keywords,
+    })
+}
+
+fn object_at<'a>(tree: &'a Value, keys: &[&str]) -> Option<&'a Map<String, Value>> {
+    let value = keys.iter().try_fold(tree, |value, key| value.get(key))?;
+    value.as_object()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn tree(aggregate: Value, instance: Value) -> Value {
+        json!({"monitor": {
+            "nodes": {"n1": {
+                "monitor": {"status": "idle"},
+                "services": {"status": {"test/svc/a": instance}, "config": {}}}},
+            "services": {"test/svc/a": aggregate}}})
+    }
+
+    fn project(aggregate: Value, instance: Value) -> Option<Object> {
+        let path = object_path("test/svc/a").unwrap();
+        object(&tree(aggregate, instance), "test/svc/a", path)
+    }
+
+    #[test]
+    fn an_object_exists_only_as_an_aggregate() {
+        let whole = json!({"avail": "up"});
+        assert!(project(json!({}), whole.clone()).is_some());
+        assert!(project(Value::Null, whole).is_none());
+    }
+
+    #[test]
+    fn an_instance_without_avail_is_not_used() {
+        for instance in [
+            json!({"resources": {}}),
+            json!({"kind": "svc", "resources": {}}),
+            json!({"avail": null}),
+            json!({"avail": 1}),
+            json!({"avail": "up", "resources": []}),
+            json!("up"),
+        ] {
+            assert_eq!(project(json!({}), instance.clone()), None, "{instance}");
+        }
+    }
+
+    #[test]
+    fn a_secret_has_no_avail_and_its_remainder_has_no_kind() {
+        let recorded = json!({"kind": "sec", "csum": "0", "monitor": {"status": "idle"}});
+        assert_eq!(instance(Kind::Sec, &recorded).unwrap().monitor, "idle");
+        assert_eq!(instance(Kind::Sec, &json!({"resources": {}})), None);
+    }
+
+    #[test]
+    fn a_bad_resource_costs_only_itself() {
+        let object = project(
+            json!({}),
+            json!({"avail": "up", "resources": {
+                "ip#0": {"type": "ip", "status": 7},
+                "ip#1": {"type": ["ip"], "status": "up"},
+                "ip#2": {"type": "ip", "status": "up", "info": "text"},
+                "ip#3": null,
+                "ip#4": {"type": "ip"},
+                "ip#5": {"type": "ip", "status": "up", "info": {"ipaddr": null, "netmask": 32}},
+            }}),
+        );
+        let resources = object.unwrap().instances.remove("n1").unwrap().resources;
+        assert_eq!(resources.keys().collect::<Vec<_>>(), ["ip#4", "ip#5"]);
+        let keywords = BTreeMap::from([("netmask".to_owned(), json!(32))]);
+        assert_eq!(resources["ip#5"].keywords, keywords);
+        assert_eq!(resources["ip#4"].status, "");
+    }
+
+    #[test]
+    fn a_slave_is_marked_by_its_instance_or_its_aggregate() {
+        let marked = json!({"avail": "up", "scaler_slave": true});
+        let unmarked = json!({"avail": "up", "scaler_slave": "true"});
+        assert!(project(json!({}), marked).unwrap().slave);
+        assert!(!project(json!({}), unmarked.clone()).unwrap().slave);
+        assert!(
+            project(json!({"scaler_slave": true}), unmarked)
+                .unwrap()
+                .slave
+        );
+    }
+
+    #[test]
+    fn the_revision_joins_the_checksums_in_node_order() {
+        let mut tree = tree(json!({}), json!({"avail": "up"}));
+        let nodes = tree["monitor"]["nodes"].as_object_mut().unwrap();
+        nodes["n1"]["services"]["config"] = json!({"test/svc/a": {"csum": "b"}});
+        for (name, csum) in [("n0", json!("a")), ("n2", json!(3)), ("n10", json!("c"))] {
+            let entry = json!({"services": {"config": {"test/svc/a": {"csum": csum}}}});
+            nodes.insert(name.to_owned(), entry);
+        }
+        let path = object_path("test/svc/a").unwrap();
+        let object = object(&tree, "test/svc/a", path).unwrap();
+        assert_eq!(object.revision, "n0=a n1=b n10=c");
+    }
+
+    #[test]
+    fn a_node_is_starting_until_it_tells_its_status() {
+        for (entry, expected) in [
+            (json!({}), NodeStatus::Starting),
+            (json!(null), NodeStatus::Starting),
+            (json!({"gen": {"n2": 0}}), NodeStatus::Starting),
+            (json!({"monitor": {"status": 1}}), NodeStatus::Starting),
+            (json!({"monitor": {"status": "init"}}), NodeStatus::Starting),
+            (
+                json!({"monitor": {"status": "rejoin"}}),
+                NodeStatus::Starting,
+            ),
+            (
+                json!({"monitor": {"status": "maintenance"}}),
+                NodeStatus::Maintenance,
+            ),
+            (json!({"monitor": {"status": "idle"}}), NodeStatus::Settled),
+            (
+                json!({"monitor": {"status": "draining"}}),
+                NodeStatus::Settled,
+            ),
+        ] {
+            assert_eq!(node_status(&entry), expected, "{entry}");
+        }
+    }
+
+    #[test]
+    fn other_spellings_of_a_path_are_no_objects() {
+        for key in [
+            "root/svc/web1",
+            "svc/web1",
+            "test/svc/test/svc/0.a",
+            "a b",
+            "",
+        ] {
+            assert_eq!(object_path(key), None, "{key}");
+        }
+    }
+}
