@@ -1,6 +1,7 @@
 //! EDGE: from a parsed command to running parts: logging, the runtime, signals, and which
 //! daemon is meant.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,8 +149,9 @@ fn log_with(format: LogFormat, level: LevelFilter) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
+    let ansi = std::io::stderr().is_terminal();
     match format {
-        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Text => builder.with_target(false).with_ansi(ansi).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
 }

@@ -334,7 +334,7 @@ fn rule_of_imports_can_fail() {
         1
     );
     assert_eq!(check("src/demo.rs", "use crate::{sim, run};"), none);
-    assert_eq!(check("src/main.rs", "use osvc_igw::run;"), none);
+    assert_eq!(check("src/main.rs", "use osvc_igw::start;"), none);
     assert_eq!(check("src/main.rs", "use osvc_igw::xds;").len(), 1);
     assert_eq!(check("src/helpers.rs", "").len(), 1);
 }
