@@ -83,6 +83,7 @@ pub struct RunOptions {
         env = "OSVC_IGW_MAX_WORKERS",
         value_name = "COUNT",
         default_value_t = 256,
+        allow_negative_numbers = true,
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     pub max_workers: u32,
@@ -149,7 +150,8 @@ pub struct GatewayOptions {
         long,
         env = "OSVC_IGW_ENVOY_PORT",
         value_name = "PORT",
-        default_value_t = 9901
+        default_value_t = 9901,
+        allow_negative_numbers = true
     )]
     pub envoy_port: u16,
 

@@ -2,11 +2,14 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests are an edge")]
 
+mod bad_input;
 mod bootstrap;
 mod captures;
 mod fake;
 mod mirror;
+mod process;
 mod random;
 mod raw;
 mod support;
 mod tidy;
+mod walk_through;

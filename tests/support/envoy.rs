@@ -6,13 +6,14 @@ use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use osvc_igw::bootstrap::{self, Bootstrap};
 use serde_json::Value;
 use tokio::time;
+
+use super::folder::Folder;
 
 /// A running Envoy. Dropping it kills the process; a failing test shows its log.
 pub(crate) struct Envoy {
@@ -32,7 +33,7 @@ impl Envoy {
 
     /// Like `start`, with other arguments than its own.
     pub(crate) async fn start_with(bootstrap: &Bootstrap, arguments: &[&str]) -> Self {
-        let folder = Folder::new();
+        let folder = Folder::new("envoy");
         let config = folder.write("envoy.yaml", &bootstrap::yaml(bootstrap));
         let log = File::create(folder.0.join("envoy.log")).expect("a log file");
         let child = Command::new(binary())
@@ -136,7 +137,7 @@ impl Drop for Envoy {
 
 /// Lets Envoy judge a bootstrap without serving it; the error is what Envoy printed.
 pub(crate) fn validate(yaml: &str) -> Result<(), String> {
-    let folder = Folder::new();
+    let folder = Folder::new("envoy");
     let output = Command::new(binary())
         .args(["--mode", "validate", "-c"])
         .arg(folder.write("envoy.yaml", yaml))
@@ -173,32 +174,6 @@ pub(crate) fn binary() -> PathBuf {
             "this test needs a real Envoy: run tests/run.sh, which sets one up, \
          or name one in $ENVOY",
         )
-}
-
-/// A folder of one test, removed with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("envoy-{}-{number}", std::process::id());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&folder).expect("a temporary folder");
-        Self(folder)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let file = self.0.join(name);
-        fs::write(&file, text).expect("a file in the temporary folder");
-        file
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Long enough for a machine that is busy with other tests.

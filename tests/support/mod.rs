@@ -1,3 +1,7 @@
 //! What more than one test needs. No test lives here.
 
+pub(crate) mod controller;
 pub(crate) mod envoy;
+pub(crate) mod folder;
+pub(crate) mod load;
+pub(crate) mod rig;

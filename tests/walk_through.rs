@@ -1,0 +1,69 @@
+//! The documented walk-through: simulated daemon, real binary, real Envoy, real requests.
+
+use std::time::Duration;
+
+use osvc_igw::demo::lines::{expect_certificate, expect_instances};
+use tokio::time::sleep;
+
+use crate::support::load::Load;
+use crate::support::rig::Rig;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_line_is_answered_by_all_four_instances() {
+    let rig = Rig::start().await;
+    for line in &rig.lines {
+        expect_instances(line, 4).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_certificate_is_shown_and_no_listener_is_touched() {
+    let rig = Rig::start().await;
+    let touched = [
+        "listener_modified",
+        "listener_in_place_updated",
+        "listener_added",
+    ];
+    let mut before = Vec::new();
+    for stat in touched {
+        before.push(rig.envoy.stat(&format!("listener_manager.{stat}")).await);
+    }
+    let (old, new) = rig.stage.replace_front_certificate().unwrap();
+    for line in rig.lines.iter().filter(|line| line.is_tls()) {
+        expect_certificate(line, &old, &new).await.unwrap();
+    }
+    let mut after = Vec::new();
+    for stat in touched {
+        after.push(rig.envoy.stat(&format!("listener_manager.{stat}")).await);
+    }
+    assert_eq!(after, before, "{touched:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_fails_while_the_service_scales_and_everything_restarts() {
+    let mut rig = Rig::start().await;
+    let load = Load::start(&rig.lines, 200);
+    for to in [1, 4] {
+        rig.stage.scale(to).await.unwrap();
+        for line in &rig.lines {
+            expect_instances(line, to as usize).await.unwrap();
+        }
+    }
+    rig.stage.sim.restart(Duration::from_secs(1));
+    sleep(Duration::from_secs(4)).await;
+    for signal in ["TERM", "KILL"] {
+        rig.controller.restart(signal);
+        rig.controller.ready().await;
+        sleep(Duration::from_secs(2)).await;
+    }
+    rig.stage.scale(2).await.unwrap();
+    expect_instances(&rig.lines[0], 2).await.unwrap();
+    let (sent, failures) = load.stop().await;
+    assert!(
+        failures.is_empty(),
+        "{} of {sent}, first {:?}",
+        failures.len(),
+        failures[0]
+    );
+    assert!(sent > 1_500, "only {sent} requests were sent");
+}
