@@ -1,4 +1,62 @@
-//! osvc-igw: the ingress gateway controller of OpenSVC clusters.
+//! osvc-igw: the ingress gateway controller of OpenSVC clusters. It follows the OpenSVC daemon,
+//! works out what the services expose, and serves it to Envoy over delta xDS.
+//!
+//! # The way of the data
+//!
+//! ```text
+//!  OpenSVC daemon                                                          Envoy × N
+//!   │ full status, patches                                                  ▲  │ ACK / NACK
+//!   ▼                                                              delta ADS │  ▼
+//!  opensvc ─Event─▶ inventory ─compile─▶ gateway ─encode─▶ Snapshot ─▶ xds::session × N
+//!   ▲               what is              what should be     resources    what each client has
+//!   └─ reads of secrets and raw configurations that compile wants
+//! ```
+//!
+//! Read from left to right it is the program; nothing imports what stands to its right.
+//!
+//! | step | where | pure |
+//! |---|---|---|
+//! | bytes to [`inventory::Event`] | [`opensvc::Daemon::watch`] | edge |
+//! | event to inventory | [`inventory::Inventory::apply`] | yes |
+//! | inventory to gateway, problems and wants | [`gateway::compile`](fn@gateway::compile) | yes |
+//! | gateway to snapshot | [`xds::encode`](fn@xds::encode) | yes |
+//! | snapshot and requests to responses | [`xds::session::Session`] | yes |
+//! | responses to bytes | [`ads`] | edge |
+//!
+//! [`controller`] is the one loop that owns the inventory; [`run`](mod@run) builds the parts and
+//! ends them together; [`start`] turns a command into running parts. [`sim`] is the other side,
+//! for tests and for [`demo`]: it imports nothing from this crate.
+//!
+//! # Invariants
+//!
+//! * Data flows one way; a later step never calls an earlier one.
+//! * The core cannot fail: it returns a value and [`inventory::Problem`]s. One bad service costs
+//!   only itself.
+//! * Nothing is published before the first full status, and the first snapshot waits for what
+//!   has to be read: a restarted controller must not take away what it has not heard of yet.
+//! * A daemon that starts reports its instances bit by bit; what it has not told yet is held.
+//! * Equal gateways give equal [`xds::Version`]s in any process. A restart costs Envoy nothing.
+//! * At most one response is in flight per client and type; every queue has a bound.
+//! * Make before break: what is named comes first and goes last.
+//! * Of a refused response each resource is sent again alone, and the one that is refused alone
+//!   is tried again with backoff. The others are not held up.
+//! * A secret is in two places: the body of an SDS resource and [`inventory::Sensitive`].
+//! * If a part ends, the process ends, saying why.
+//!
+//! # What happens when …
+//!
+//! **an address changes.** The daemon sends a patch; [`opensvc::mirror`] applies it to its tree
+//! and projects the one object that it touched to an [`inventory::Event::Put`]. The controller
+//! compiles at once. The cluster's endpoints have another [`xds::Version`]; everything else is
+//! shared with the snapshot before. Each session finds one name changed and sends one resource.
+//!
+//! **a key of a secret changes.** The daemon only says that the object's checksum changed, so
+//! compile *wants* the secret at its new revision and goes on with the old content. The
+//! controller reads it; the next snapshot has one changed SDS resource and untouched listeners.
+//!
+//! **Envoy refuses.** It does not say what it applied, so every name of the response becomes a
+//! suspect: it counts as held in no version, and goes out alone under a version never used
+//! before. The one that is refused alone is named in the log with the section it was made from.
 
 pub mod admin;
 pub mod ads;

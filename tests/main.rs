@@ -10,6 +10,7 @@ mod mirror;
 mod process;
 mod random;
 mod raw;
+mod readme;
 mod support;
 mod tidy;
 mod walk_through;
