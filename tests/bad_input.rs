@@ -23,7 +23,7 @@ const BAD: &[Bad] = &[
         keywords: &["expose#0.port=http", "expose#0.listener_port=GATEWAY_PLAIN"],
         section: "expose#0",
         keyword: "port",
-        reason: "is missing",
+        reason: "\"http\"",
     },
     Bad {
         object: "test/svc/z-vhost",

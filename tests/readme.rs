@@ -18,5 +18,9 @@ fn the_options_table_of_the_readme_is_the_programs() {
         fs::write(&path, text).unwrap();
         return;
     }
-    assert_eq!(&readme[begin..end], table, "UPDATE=1 cargo test readme rewrites it");
+    assert_eq!(
+        &readme[begin..end],
+        table,
+        "UPDATE=1 cargo test readme rewrites it"
+    );
 }

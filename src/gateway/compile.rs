@@ -45,7 +45,12 @@ pub enum Want {
 /// Compiles everything. Pure: equal inputs give equal outputs, whatever led to them.
 pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     let mut compiled = Compiled::default();
-    let exposes = collect(inventory, policy, &mut compiled.problems);
+    let exposes = collect(
+        inventory,
+        policy,
+        &mut compiled.problems,
+        &mut compiled.wants,
+    );
     let mut compiler = Compiler {
         inventory,
         claims: Claims::default(),

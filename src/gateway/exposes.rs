@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::compile::Policy;
+use super::compile::{Policy, Want};
 use super::{Endpoint, Health, LbPolicy};
-use crate::inventory::keywords::Keywords;
-use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem};
+use crate::inventory::keywords::{Keywords, Raw};
+use crate::inventory::{Config, Instance, Inventory, Kind, Object, ObjectPath, Problem};
 
 /// An expose that this gateway should serve.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Exposed<'a> {
     pub node: &'a str,
     /// The definer's instance, with the sections that the expose refers to.
     pub instance: &'a Instance,
+    /// The definer's raw configuration, where it can be had.
+    pub config: Option<&'a Config>,
     /// The addresses behind it.
     pub endpoints: Vec<Endpoint>,
 }
@@ -38,8 +40,13 @@ impl Exposed<'_> {
     /// that type.
     pub fn section_keywords<'s>(&'s self, kind: &str, section: &'s str) -> Option<Keywords<'s>> {
         let resource = self.instance.resources.get(section)?;
+        let raw = self.config.map(|config| Raw {
+            config,
+            object: self.definer,
+            node: self.node,
+        });
         (resource.section() == kind)
-            .then(|| Keywords::new(&self.owner, section, &resource.keywords))
+            .then(|| Keywords::new(&self.owner, section, &resource.keywords, raw))
     }
 
     /// A problem of the expose's own `keyword`.
@@ -133,10 +140,14 @@ fn read_lb_policy(keywords: &Keywords<'_>) -> Result<LbPolicy, Problem> {
 }
 
 /// Finds every expose of this gateway, ordered by owner and section.
+///
+/// An object's raw configuration holds what the agent's drivers drop, be it the address list that
+/// protects an expose. So an object that has exposes is left out until it was read once.
 pub fn collect<'a>(
     inventory: &'a Inventory,
     policy: &Policy,
     problems: &mut BTreeSet<Problem>,
+    wants: &mut BTreeSet<Want>,
 ) -> Vec<Exposed<'a>> {
     let mut owners: BTreeMap<ObjectPath, Vec<(u32, &Object)>> = BTreeMap::new();
     for (path, object) in &inventory.objects {
@@ -152,34 +163,37 @@ pub fn collect<'a>(
     let mut exposes = Vec::new();
     for (owner, mut objects) in owners {
         objects.sort_by_key(|(number, object)| (*number, &object.path));
-        let found = Finder::new(&owner, policy, problems).find(&objects);
-        exposes.extend(found);
+        let finder = Finder {
+            inventory,
+            owner: &owner,
+            policy,
+            problems,
+            wants,
+            found: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            endpoints: BTreeMap::new(),
+        };
+        exposes.extend(finder.find(&objects));
     }
     exposes
 }
 
 /// Works through the instances of one owner.
 struct Finder<'a, 'p> {
+    inventory: &'a Inventory,
     owner: &'p ObjectPath,
     policy: &'p Policy,
     problems: &'p mut BTreeSet<Problem>,
+    wants: &'p mut BTreeSet<Want>,
     found: BTreeMap<&'a str, Exposed<'a>>,
+    /// Exposes whose definer's configuration has not been read.
+    waiting: BTreeSet<&'a str>,
     /// Best health by address, for each expose: the two halves of a healed split brain report
     /// the same address twice.
     endpoints: BTreeMap<&'a str, BTreeMap<(IpAddr, u16), Health>>,
 }
 
-impl<'a, 'p> Finder<'a, 'p> {
-    fn new(owner: &'p ObjectPath, policy: &'p Policy, problems: &'p mut BTreeSet<Problem>) -> Self {
-        Self {
-            owner,
-            policy,
-            problems,
-            found: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-        }
-    }
-
+impl<'a> Finder<'a, '_> {
     fn find(mut self, objects: &[(u32, &'a Object)]) -> Vec<Exposed<'a>> {
         for (_, object) in objects {
             for (node, instance) in &object.instances {
@@ -207,7 +221,7 @@ impl<'a, 'p> Finder<'a, 'p> {
             if resource.section() != "ip" {
                 continue;
             }
-            let keywords = Keywords::new(self.owner, ip, &resource.keywords);
+            let keywords = Keywords::new(self.owner, ip, &resource.keywords, None);
             let words = match keywords.words("expose") {
                 Ok(words) => words,
                 Err(problem) => {
@@ -248,7 +262,17 @@ impl<'a, 'p> Finder<'a, 'p> {
         section: &'a str,
     ) -> Option<u16> {
         let resource = instance.resources.get(section)?;
-        let keywords = Keywords::new(self.owner, section, &resource.keywords);
+        if self.waiting.contains(section) || !self.is_read(path, section) {
+            return None;
+        }
+        let config = self.inventory.configs.get(path);
+        let config = config.and_then(|reading| reading.content.as_ref());
+        let raw = config.map(|config| Raw {
+            config,
+            object: path,
+            node,
+        });
+        let keywords = Keywords::new(self.owner, section, &resource.keywords, raw);
         let read = self
             .belongs_here(&keywords)
             .and_then(|()| Expose::read(&keywords));
@@ -267,9 +291,31 @@ impl<'a, 'p> Finder<'a, 'p> {
             definer: path,
             node,
             instance,
+            config,
             endpoints: Vec::new(),
         });
         Some(port)
+    }
+
+    /// Whether the configuration of a definer was read; notes what has to be. An object that
+    /// defines nothing needs no reading.
+    fn is_read(&mut self, path: &ObjectPath, section: &'a str) -> bool {
+        if self.found.contains_key(section) {
+            return true;
+        }
+        let object = self.inventory.objects.get(path);
+        let revision = object
+            .map(|object| object.revision.as_str())
+            .unwrap_or_default();
+        let reading = self.inventory.configs.get(path);
+        if reading.is_none_or(|reading| reading.revision != revision) {
+            self.wants
+                .insert(Want::Config(path.clone(), revision.to_owned()));
+        }
+        if reading.is_none() {
+            self.waiting.insert(section);
+        }
+        reading.is_some()
     }
 
     fn belongs_here(&self, keywords: &Keywords<'_>) -> Result<(), Problem> {

@@ -75,7 +75,7 @@ impl Resolver<'_, '_> {
             let reason = format!("names {section}, which is no certificate section");
             return Err(Missing::Broken(exposed.problem(keyword, reason)));
         };
-        let word = self.secret_word(exposed, &keywords, section)?;
+        let word = secret_word(&keywords).map_err(Missing::Broken)?;
         let path = exposed
             .owner
             .resolve(Kind::Sec, &word)
@@ -91,33 +91,6 @@ impl Resolver<'_, '_> {
         }
         let secret = self.key_pair(&keywords, &path)?;
         Ok((format!("tls_certificate/{path}"), secret))
-    }
-
-    /// The name of the `sec` object: from the status, or from the raw configuration, which still
-    /// holds the documented `secret` that the 2.1 driver drops.
-    fn secret_word(
-        &mut self,
-        exposed: &Exposed<'_>,
-        keywords: &Keywords<'_>,
-        section: &str,
-    ) -> Result<String, Missing> {
-        if let Some(word) = keywords.text(SECRET).map_err(Missing::Broken)? {
-            return Ok(word);
-        }
-        let object = exposed.definer;
-        let revision = self.revision(object);
-        let reading = self.inventory.configs.get(object);
-        if reading.is_none_or(|reading| reading.revision != revision) {
-            self.wants.insert(Want::Config(object.clone(), revision));
-        }
-        let Some(config) = reading.ok_or(Missing::Waiting)?.content.as_ref() else {
-            let reason = "is not in the status, and the object's configuration cannot be read";
-            return Err(Missing::Broken(keywords.problem(SECRET, reason)));
-        };
-        [SECRET, "secret"]
-            .into_iter()
-            .find_map(|keyword| config.keyword(object, exposed.node, section, keyword))
-            .ok_or_else(|| Missing::Broken(keywords.problem(SECRET, "is not set")))
     }
 
     fn key_pair(
@@ -164,13 +137,17 @@ impl Resolver<'_, '_> {
             private_key,
         })
     }
+}
 
-    fn revision(&self, path: &ObjectPath) -> String {
-        let object = self.inventory.objects.get(path);
-        object
-            .map(|object| object.revision.clone())
-            .unwrap_or_default()
+/// The name of the `sec` object: `certificate_secret`, or the documented `secret`, which the 2.1
+/// driver drops.
+fn secret_word(keywords: &Keywords<'_>) -> Result<String, Problem> {
+    for keyword in [SECRET, "secret"] {
+        if let Some(word) = keywords.text(keyword)? {
+            return Ok(word);
+        }
     }
+    Err(keywords.problem(SECRET, "is not set"))
 }
 
 /// The keys of a `sec` object that are read; other keys are disregarded.

@@ -1,13 +1,15 @@
 //! Typed reading of keyword maps. The agent's types are loose (a "string" may arrive as a
 //! number, a boolean or null), so every reader takes what is meant and says what it cannot take.
+//! What a driver drops from the status is looked up in the raw configuration.
 //! No section is known by name here.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
 
-use super::{ObjectPath, Problem};
+use super::{Config, ObjectPath, Problem};
 
 /// The keywords of one section of one instance, and where they come from.
 #[derive(Clone, Copy, Debug)]
@@ -15,19 +17,34 @@ pub struct Keywords<'a> {
     object: &'a ObjectPath,
     section: &'a str,
     values: &'a BTreeMap<String, Value>,
+    raw: Option<Raw<'a>>,
+}
+
+/// An object's raw configuration, and as whom and where it is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    /// The configuration as it was typed.
+    pub config: &'a Config,
+    /// The object whose file it is: of a scaler, the slave.
+    pub object: &'a ObjectPath,
+    /// The node whose scopes apply.
+    pub node: &'a str,
 }
 
 impl<'a> Keywords<'a> {
-    /// Wraps the keywords of `section` of `object`.
+    /// Wraps the keywords of `section`, as the status has them and else as `raw` has them.
+    /// Problems are told of `object`.
     pub fn new(
         object: &'a ObjectPath,
         section: &'a str,
         values: &'a BTreeMap<String, Value>,
+        raw: Option<Raw<'a>>,
     ) -> Self {
         Self {
             object,
             section,
             values,
+            raw,
         }
     }
 
@@ -41,9 +58,19 @@ impl<'a> Keywords<'a> {
         }
     }
 
-    /// The raw value; `None` where absent or null, which the agent does not tell apart.
-    pub fn value(&self, keyword: &str) -> Option<&'a Value> {
-        self.values.get(keyword).filter(|value| !value.is_null())
+    /// The value; `None` where absent or null, which the agent does not tell apart.
+    pub fn value(&self, keyword: &str) -> Option<Cow<'a, Value>> {
+        let told = self.values.get(keyword).filter(|value| !value.is_null());
+        if let Some(value) = told {
+            return Some(Cow::Borrowed(value));
+        }
+        let Raw {
+            config,
+            object,
+            node,
+        } = self.raw?;
+        let text = config.keyword(object, node, self.section, keyword)?;
+        Some(Cow::Owned(Value::String(text)))
     }
 
     /// A text. Numbers and booleans are taken as the text that was typed.
@@ -51,7 +78,7 @@ impl<'a> Keywords<'a> {
     /// # Errors
     /// A [`Problem`] for a list or an object.
     pub fn text(&self, keyword: &str) -> Result<Option<String>, Problem> {
-        match self.value(keyword) {
+        match self.value(keyword).as_deref() {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(value.to_string())),
@@ -69,7 +96,7 @@ impl<'a> Keywords<'a> {
             Value::Number(number) => Ok(number.to_string()),
             _ => Err(self.problem(keyword, expected("a list of words", value))),
         };
-        match self.value(keyword) {
+        match self.value(keyword).as_deref() {
             None => Ok(Vec::new()),
             Some(Value::Array(values)) => values.iter().map(word).collect(),
             Some(Value::String(text)) => Ok(text.split_whitespace().map(str::to_owned).collect()),
@@ -85,14 +112,14 @@ impl<'a> Keywords<'a> {
         let Some(value) = self.value(keyword) else {
             return Ok(None);
         };
-        let port = match value {
+        let port = match &*value {
             Value::Number(number) => number.as_u64().and_then(|port| u16::try_from(port).ok()),
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
         };
         match port {
             Some(port) => Ok(Some(port)),
-            None => Err(self.problem(keyword, expected("a port from 0 to 65535", value))),
+            None => Err(self.problem(keyword, expected("a port from 0 to 65535", &value))),
         }
     }
 
@@ -104,15 +131,15 @@ impl<'a> Keywords<'a> {
         let Some(value) = self.value(keyword) else {
             return Ok(None);
         };
-        let word = match value {
+        let word = match &*value {
             Value::Bool(boolean) => return Ok(Some(*boolean)),
             Value::String(text) => text.to_ascii_lowercase(),
-            _ => value.to_string(),
+            value => value.to_string(),
         };
         match word.as_str() {
             "true" | "t" | "yes" | "y" | "on" | "1" => Ok(Some(true)),
             "false" | "f" | "no" | "n" | "off" | "0" => Ok(Some(false)),
-            _ => Err(self.problem(keyword, expected("a boolean", value))),
+            _ => Err(self.problem(keyword, expected("a boolean", &value))),
         }
     }
 }
@@ -141,12 +168,32 @@ mod tests {
     ) {
         let object: ObjectPath = "test/svc/web1".parse().unwrap();
         let values = BTreeMap::from([("kw".to_owned(), value)]);
-        let keywords = Keywords::new(&object, "expose#0", &values);
+        let keywords = Keywords::new(&object, "expose#0", &values, None);
         let shown = match read(&keywords) {
             Ok(value) => format!("{value:?}"),
             Err(problem) => problem.to_string(),
         };
         assert_eq!(shown, expect);
+    }
+
+    #[test]
+    fn what_the_status_lacks_is_read_from_the_raw_configuration() {
+        let object: ObjectPath = "test/svc/web1".parse().unwrap();
+        let config = serde_json::json!({"expose#0": {"port": "http", "sni@n1": "{name}.org"}});
+        let config = Config::from_json(&config).unwrap();
+        let raw = Some(Raw {
+            config: &config,
+            object: &object,
+            node: "n1",
+        });
+        let values = BTreeMap::from([("port".to_owned(), Value::Null)]);
+        let keywords = Keywords::new(&object, "expose#0", &values, raw);
+        assert_eq!(keywords.words("sni").unwrap(), ["web1.org"]);
+        let problem = keywords.port("port").unwrap_err().to_string();
+        assert!(
+            problem.ends_with("expected a port from 0 to 65535, found \"http\""),
+            "{problem}"
+        );
     }
 
     #[test]
