@@ -421,8 +421,10 @@ mod tests {
         let gap = |expected, found| Err(Resync::Gap { expected, found });
         assert_eq!(patch(&mut mirror, 44, json!([])), gap(43, 44));
         mirror.refresh(status());
-        assert_eq!(patch(&mut mirror, 45, json!([])), Ok(vec![]));
-        assert_eq!(patch(&mut mirror, 45, json!([])), gap(46, 45));
+        assert_eq!(patch(&mut mirror, 46, json!([])), gap(45, 46));
+        mirror.refresh(status());
+        assert_eq!(patch(&mut mirror, 47, json!([])), Ok(vec![]));
+        assert_eq!(patch(&mut mirror, 47, json!([])), gap(48, 47));
         mirror.reset(status());
         assert_eq!(patch(&mut mirror, u64::MAX, json!([])), Ok(vec![]));
         assert_eq!(patch(&mut mirror, 0, json!([])), gap(u64::MAX, 0));
