@@ -5,8 +5,10 @@
 mod bootstrap;
 mod captures;
 mod fake;
+mod golden;
 mod mirror;
 mod random;
 mod raw;
+mod references;
 mod support;
 mod tidy;
