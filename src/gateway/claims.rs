@@ -48,6 +48,11 @@ impl Claims {
         self.take(listener, claim, origin, true)
     }
 
+    /// Gives back what was claimed alone, for who comes later.
+    pub fn release(&mut self, listener: &str, claim: Claim) {
+        self.held.remove(&(listener.to_owned(), claim));
+    }
+
     fn take(
         &mut self,
         listener: &str,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::chains::{HTTP_CHAIN, chain};
-use super::claims::Claims;
+use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
 use super::routes::virtual_hosts;
 use super::tls::{Resolved, Resolver};
@@ -94,6 +94,9 @@ impl Compiler<'_> {
         };
         let claims = &mut self.claims;
         let Some(chain) = chain(exposed, &listener, certificates, &hosts, claims, problems) else {
+            for domain in hosts.into_iter().flat_map(|host| host.domains) {
+                claims.release(&listener, Claim::Domain(domain));
+            }
             return;
         };
         let (Resolved::Ready(upstream), Resolved::Ready(downstream)) = (upstream, downstream)

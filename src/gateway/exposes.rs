@@ -312,8 +312,19 @@ impl<'a> Finder<'a, '_> {
             self.wants
                 .insert(Want::Config(path.clone(), revision.to_owned()));
         }
-        if reading.is_none() {
-            self.waiting.insert(section);
+        match reading {
+            None => drop(self.waiting.insert(section)),
+            Some(reading) if reading.content.is_none() => {
+                let reason = "its configuration cannot be read: keywords that the agent leaves \
+                              out of the status have no effect";
+                self.problems.insert(Problem {
+                    object: self.owner.clone(),
+                    section: String::new(),
+                    keyword: String::new(),
+                    reason: reason.to_owned(),
+                });
+            }
+            Some(_) => {}
         }
         reading.is_some()
     }

@@ -35,12 +35,17 @@ pub fn virtual_hosts(
             object: exposed.owner.clone(),
             section: section.clone(),
         };
+        // Two exposes may name one vhost: the listener has its domains once all the same.
+        let claimant = Origin {
+            object: exposed.owner.clone(),
+            section: format!("{} {section}", exposed.section),
+        };
         let domains = domains(exposed, &keywords, problems);
         let domains: Vec<String> = domains
             .into_iter()
             .filter(|domain| {
                 let claim = Claim::Domain(domain.clone());
-                match claims.claim(listener, claim, &origin) {
+                match claims.claim(listener, claim, &claimant) {
                     Ok(()) => true,
                     Err(holder) => {
                         let reason = taken(domain, listener, &holder);

@@ -32,14 +32,21 @@ impl Rig {
 
     /// Like `start`, with more options for the controller, and without waiting for answers.
     pub(crate) async fn start_with(extra: &[&str]) -> Self {
+        let mut rig = Self::bare(extra).await;
+        for step in STEPS {
+            rig.stage.take(step).expect("a step of the walk-through");
+        }
+        rig.stage.scale(4).await.expect("four instances");
+        rig
+    }
+
+    /// The daemon, the controller and Envoy, and no service that exposes anything: for tests
+    /// that bring services of their own (`stage.sim.create`, `sim::backend::Backend`).
+    pub(crate) async fn bare(extra: &[&str]) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = Folder::new("rig");
         let options = Options::new(&folder.0).with(extra);
-        let mut stage = Stage::start(&options.daemon).await.expect("a stage");
-        for step in STEPS {
-            stage.take(step).expect("a step of the walk-through");
-        }
-        stage.scale(4).await.expect("four instances");
+        let stage = Stage::start(&options.daemon).await.expect("a stage");
         let mut controller = Controller::start(&options);
         controller.ready().await;
         let bootstrap = Bootstrap {

@@ -102,11 +102,11 @@ const ROOT: &[&str] = &[
 /// The files of a golden case: what goes in and what must come out.
 const GOLDEN: &[&str] = &[
     "gateway.json",
-    "inventory.json",
     "problems.txt",
     "snapshot.json",
+    "status.json",
 ];
-const GOLDEN_OPTIONAL: &[&str] = &["policy.json"];
+const GOLDEN_OPTIONAL: &[&str] = &["policy.json", "reads.json", "wants.txt"];
 
 fn strangers(names: &[String]) -> Found {
     let sentence = "the root of the repository has only the agreed files and folders";

@@ -1,0 +1,299 @@
+//! The pure pipeline, case by case: every folder of `golden/` is a test case.
+//!
+//! In: `status.json`, a `daemon_status` document of a real agent or one edited from it;
+//! `reads.json`, what the daemon answers to reads (`configs` and `secrets` by object path, null
+//! for "no such object"; a read that never ends is a secret that is absent, or a configuration
+//! that is `"never"`, while an absent one is empty); `policy.json`, the gateway's name.
+//! Out: `gateway.json`, `snapshot.json` (Envoy's JSON by type and name), `problems.txt`, and
+//! `wants.txt` where a read never ended. `UPDATE=1` writes what comes out.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use osvc_igw::gateway::{Compiled, Policy, Want, compile};
+use osvc_igw::inventory::{
+    Config, Event, Inventory, ObjectPath, Problem, Reading, Secret, Sensitive,
+};
+use osvc_igw::opensvc::mirror::Mirror;
+use osvc_igw::xds::{ResourceType, Snapshot, encode, json::to_json};
+use serde_json::{Map, Value, json};
+
+/// What goes into a case.
+#[derive(Clone)]
+pub(crate) struct Case {
+    pub(crate) status: Value,
+    pub(crate) reads: Value,
+    pub(crate) policy: Policy,
+}
+
+/// What the pipeline makes of a case.
+pub(crate) struct Outcome {
+    pub(crate) inventory: Inventory,
+    pub(crate) compiled: Compiled,
+    pub(crate) snapshot: Snapshot,
+}
+
+impl Case {
+    /// The case of that name.
+    pub(crate) fn load(name: &str) -> Self {
+        let read = |file: &str| std::fs::read_to_string(folder().join(name).join(file)).ok();
+        let parse = |text: String| serde_json::from_str::<Value>(&text).unwrap();
+        let policy = read("policy.json").map_or(Value::Null, parse);
+        Self {
+            status: parse(read("status.json").unwrap_or_else(|| panic!("{name}: no status.json"))),
+            reads: read("reads.json").map_or_else(|| json!({}), parse),
+            policy: Policy {
+                gateway_name: policy["gateway_name"]
+                    .as_str()
+                    .unwrap_or("envoy")
+                    .to_owned(),
+            },
+        }
+    }
+
+    /// Runs the pipeline as the controller does.
+    pub(crate) fn run(&self) -> Outcome {
+        let mut inventory = Inventory::default();
+        for event in Mirror::default().reset(self.status.clone()) {
+            inventory.apply(event);
+        }
+        self.settle(inventory)
+    }
+
+    /// Compiles, and answers what is wanted, until nothing new is wanted.
+    pub(crate) fn settle(&self, mut inventory: Inventory) -> Outcome {
+        loop {
+            let compiled = compile(&inventory, &self.policy);
+            let mut changed = false;
+            for event in compiled.wants.iter().filter_map(|want| self.answer(want)) {
+                changed |= inventory.apply(event);
+            }
+            if !changed {
+                let snapshot = encode(&compiled.gateway, &Snapshot::default());
+                return Outcome {
+                    inventory,
+                    compiled,
+                    snapshot,
+                };
+            }
+        }
+    }
+
+    /// What the daemon answers to a read; `None` where the read never ends.
+    pub(crate) fn answer(&self, want: &Want) -> Option<Event> {
+        match want {
+            Want::Secret(path, revision) => {
+                let keys = self.reads.get("secrets")?.get(path.to_string())?;
+                let revision = revision.clone();
+                Some(Event::Secret(
+                    path.clone(),
+                    Reading {
+                        revision,
+                        content: secret(keys),
+                    },
+                ))
+            }
+            Want::Config(path, revision) => {
+                let configs = self.reads.get("configs");
+                let sections = configs.and_then(|configs| configs.get(path.to_string()));
+                if sections == Some(&json!("never")) {
+                    return None;
+                }
+                // What the status tells is enough for most cases.
+                let content = sections.map_or_else(|| Some(Config::default()), Config::from_json);
+                let revision = revision.clone();
+                Some(Event::Config(path.clone(), Reading { revision, content }))
+            }
+        }
+    }
+
+    /// The case as if there were only the objects that `keep` names.
+    fn only(&self, keep: impl Fn(&ObjectPath) -> bool) -> Self {
+        let mut case = self.clone();
+        let services = case.status["monitor"]["services"].as_object_mut();
+        services
+            .unwrap()
+            .retain(|key, _| key.parse().is_ok_and(|path| keep(&path)));
+        case
+    }
+}
+
+fn secret(keys: &Value) -> Option<Secret> {
+    let text = |value: &Value| Sensitive::new(value.as_str().unwrap_or_default().to_owned());
+    let keys = keys.as_object()?.iter();
+    Some(
+        keys.map(|(name, value)| (name.clone(), text(value)))
+            .collect(),
+    )
+}
+
+/// The names of all cases.
+pub(crate) fn names() -> Vec<String> {
+    let entries = std::fs::read_dir(folder()).unwrap();
+    let entries = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = entries.collect();
+    names.sort();
+    names
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// A snapshot as Envoy's JSON, redacted: by type, then by name.
+pub(crate) fn rendered(snapshot: &Snapshot) -> Value {
+    let kinds = ResourceType::ALL.into_iter().map(|kind| {
+        let resources = snapshot.all(kind).map(|resource| {
+            let body = to_json(kind.url(), &resource.body).unwrap();
+            (resource.name.clone(), body)
+        });
+        (kind.word().to_owned(), Value::Object(resources.collect()))
+    });
+    Value::Object(kinds.collect())
+}
+
+/// The output files of a case. A file without text is not there.
+fn files(outcome: &Outcome) -> BTreeMap<&'static str, String> {
+    let pretty = |value: &Value| format!("{}\n", serde_json::to_string_pretty(value).unwrap());
+    let Compiled {
+        gateway,
+        problems,
+        wants,
+    } = &outcome.compiled;
+    let problems = problems
+        .iter()
+        .map(|problem: &Problem| format!("{problem}\n"));
+    let wants = wants.iter().map(|want| match want {
+        Want::Secret(path, _) => format!("the keys of {path}\n"),
+        Want::Config(path, _) => format!("the configuration of {path}\n"),
+    });
+    BTreeMap::from([
+        (
+            "gateway.json",
+            pretty(&serde_json::to_value(gateway).unwrap()),
+        ),
+        ("snapshot.json", pretty(&rendered(&outcome.snapshot))),
+        ("problems.txt", problems.collect()),
+        ("wants.txt", wants.collect()),
+    ])
+}
+
+#[test]
+fn golden_cases_come_out_as_recorded() {
+    let update = std::env::var("UPDATE").is_ok_and(|value| value == "1");
+    let mut failures = Vec::new();
+    for name in names() {
+        for (file, text) in files(&Case::load(&name).run()) {
+            let path = folder().join(&name).join(file);
+            let optional = file == "wants.txt" && text.is_empty();
+            let recorded = match std::fs::read_to_string(&path) {
+                Ok(recorded) => Some(recorded),
+                Err(_) if optional => continue,
+                Err(_) => None,
+            };
+            match (recorded, update) {
+                (Some(recorded), _) if recorded == text && !optional => {}
+                (_, true) if optional => std::fs::remove_file(&path).unwrap(),
+                (_, true) => std::fs::write(&path, text).unwrap(),
+                (Some(recorded), false) => failures.push(difference(&name, file, &recorded, &text)),
+                (None, false) => failures.push(format!("{name}/{file} is missing")),
+            }
+        }
+    }
+    let hint = "UPDATE=1 writes what comes out; read it before you commit it";
+    assert!(failures.is_empty(), "\n{}\n{hint}\n", failures.join("\n"));
+}
+
+/// The lines between the common beginning and the common end.
+fn difference(name: &str, file: &str, recorded: &str, found: &str) -> String {
+    let (old, new): (Vec<_>, Vec<_>) = (recorded.lines().collect(), found.lines().collect());
+    let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let (old, new) = (&old[same..], &new[same..]);
+    let ends = old.iter().rev().zip(new.iter().rev());
+    let end = ends.take_while(|(a, b)| a == b).count();
+    let show = |sign: char, lines: &[&str]| {
+        let (shown, more) = lines.split_at(lines.len().min(SHOWN_LINES));
+        let mut text: String = shown
+            .iter()
+            .map(|line| format!("{sign} {line}\n"))
+            .collect();
+        if !more.is_empty() {
+            text.push_str(&format!("{sign} ... and {} more lines\n", more.len()));
+        }
+        text
+    };
+    let (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
+    format!(
+        "{name}/{file}:{}\n{}{}",
+        same + 1,
+        show('-', old),
+        show('+', new)
+    )
+}
+
+#[test]
+fn no_private_key_is_in_any_golden_file() {
+    let mut keys = 0;
+    for name in names() {
+        let case = Case::load(&name);
+        let secrets = case.reads.get("secrets").and_then(Value::as_object);
+        let secrets = secrets.into_iter().flat_map(Map::values);
+        let private = secrets.filter_map(|secret| secret.get("private_key")?.as_str());
+        let private: Vec<_> = private
+            .flat_map(str::lines)
+            .filter(|l| l.len() >= 16)
+            .collect();
+        keys += private.len();
+        for (file, text) in files(&case.run()) {
+            let shown = private.iter().find(|line| text.contains(**line));
+            assert!(shown.is_none(), "{name}/{file} shows a private key");
+        }
+    }
+    assert!(keys > 0, "a test that sees no key shows nothing");
+}
+
+/// One bad service costs only itself: what `test/svc/good` gets is what it gets alone.
+#[test]
+fn golden_good_service_is_served_as_if_it_were_alone() {
+    let (mut seen, mut kinds) = (0, BTreeSet::new());
+    for name in names() {
+        let case = Case::load(&name);
+        let good: ObjectPath = "test/svc/good".parse().unwrap();
+        let alone = case.only(|path| *path == good || path.to_string() == "test/sec/good");
+        let alone = alone.run();
+        if !alone.inventory.objects.contains_key(&good) {
+            assert!(
+                !name.starts_with("bad-"),
+                "{name}: no good service stands beside"
+            );
+            continue;
+        }
+        seen += 1;
+        assert!(alone.compiled.problems.is_empty(), "{name}");
+        let beside = case.run().snapshot;
+        for kind in ResourceType::ALL {
+            for resource in alone.snapshot.all(kind) {
+                let found = beside.get(kind, &resource.name);
+                let same = found.is_some_and(|found| found.version == resource.version);
+                assert!(
+                    same,
+                    "{name}: {kind} {} is not as it is alone",
+                    resource.name
+                );
+            }
+            kinds.extend((alone.snapshot.count(kind) > 0).then_some(kind));
+        }
+    }
+    assert!(
+        seen > 20 && kinds.len() == ResourceType::ALL.len(),
+        "{seen} {kinds:?}"
+    );
+}
+
+/// How much of a difference is shown.
+const SHOWN_LINES: usize = 40;

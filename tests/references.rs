@@ -1,0 +1,144 @@
+//! What Envoy would refuse, or wait for, for ever: every golden snapshot names only what is in
+//! it, and says nothing twice.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::golden::{Case, names, rendered};
+
+#[test]
+fn golden_snapshots_are_consistent() {
+    for name in names() {
+        let found = flaws(&rendered(&Case::load(&name).run().snapshot));
+        assert!(found.is_empty(), "{name}:\n{}", found.join("\n"));
+    }
+}
+
+/// What is wrong with a snapshot in its JSON form.
+pub(crate) fn flaws(snapshot: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for (kind, name, body) in resources(snapshot) {
+        let mut dangling = |what: &str, target: &str| {
+            let known = snapshot[what].get(target).is_some();
+            if !known {
+                found.push(format!(
+                    "{kind} {name} names {what} {target}, which is not there"
+                ));
+            }
+        };
+        walk(body, &mut |key, value| match (key, value) {
+            // An origin of the body itself, such as a cluster's own name, is no reference.
+            ("cluster", Value::String(target)) => dangling("cds", target),
+            ("route_config_name", Value::String(target)) => dangling("rds", target),
+            (
+                "tls_certificate_sds_secret_configs" | "validation_context_sds_secret_config",
+                configs,
+            ) => walk(configs, &mut |key, value| {
+                if let ("name", Value::String(target)) = (key, value) {
+                    dangling("sds", target);
+                }
+            }),
+            ("eds_cluster_config", _) => dangling("eds", name),
+            _ => {}
+        });
+        let twice = match kind {
+            "lds" => chains_twice(body),
+            "rds" => domains_twice(body),
+            _ => Vec::new(),
+        };
+        found.extend(
+            twice
+                .into_iter()
+                .map(|what| format!("{kind} {name}: {what} twice")),
+        );
+    }
+    found
+}
+
+fn resources(snapshot: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
+    let kinds = snapshot.as_object().into_iter().flatten();
+    kinds.flat_map(|(kind, all)| {
+        let all = all.as_object().into_iter().flatten();
+        all.map(move |(name, body)| (kind.as_str(), name.as_str(), body))
+    })
+}
+
+/// Two filter chains may neither share a name nor take the same connection.
+fn chains_twice(listener: &Value) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut twice = Vec::new();
+    for chain in listener["filter_chains"].as_array().into_iter().flatten() {
+        let matches = &chain["filter_chain_match"];
+        let transport = matches["transport_protocol"].as_str().unwrap_or("any");
+        let names = matches["server_names"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let mut keys: Vec<_> = names
+            .iter()
+            .map(|name| format!("{transport} {name}"))
+            .collect();
+        if keys.is_empty() {
+            keys.push(format!("{transport} by default"));
+        }
+        keys.push(format!("the name {}", chain["name"]));
+        twice.extend(keys.into_iter().filter(|key| !seen.insert(key.clone())));
+    }
+    twice
+}
+
+fn domains_twice(routes: &Value) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let hosts = routes["virtual_hosts"].as_array().into_iter().flatten();
+    let domains = hosts.flat_map(|host| {
+        let name = format!("the name {}", host["name"]);
+        let domains = host["domains"].as_array().into_iter().flatten();
+        domains.map(ToString::to_string).chain([name])
+    });
+    domains
+        .filter(|domain| !seen.insert(domain.clone()))
+        .collect()
+}
+
+/// Calls `visit` with every key and value, at any depth.
+fn walk(value: &Value, visit: &mut dyn FnMut(&str, &Value)) {
+    match value {
+        Value::Object(members) => {
+            for (key, value) in members {
+                visit(key, value);
+                walk(value, visit);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| walk(value, visit)),
+        _ => {}
+    }
+}
+
+#[test]
+fn inconsistent_snapshots_are_found() {
+    let chain = |name: &str, names: Value| {
+        serde_json::json!({
+            "name": name,
+            "filter_chain_match": {"transport_protocol": "tls", "server_names": names},
+            "filters": [{"typed_config": {"cluster": "lost", "rds": {"route_config_name": "no"}}}],
+            "transport_socket": {"x": {"tls_certificate_sds_secret_configs": [{"name": "gone"}]}},
+        })
+    };
+    let chains = [
+        chain("a", serde_json::json!(["x", "y"])),
+        chain("b", serde_json::json!(["y"])),
+        chain("b", serde_json::json!([])),
+    ];
+    let host = serde_json::json!({"name": "h", "domains": ["d", "d"]});
+    let found = flaws(&serde_json::json!({
+        "cds": {"c": {"eds_cluster_config": {}}},
+        "lds": {"l": {"filter_chains": chains}},
+        "rds": {"r": {"virtual_hosts": [host]}},
+    }));
+    let count = |word: &str| found.iter().filter(|flaw| flaw.contains(word)).count();
+    assert_eq!(count("not there"), 10, "{found:#?}");
+    assert_eq!(count("lds l: tls \"y\" twice"), 1, "{found:#?}");
+    assert_eq!(count("lds l: the name \"b\" twice"), 1, "{found:#?}");
+    assert_eq!(count("rds r: \"d\" twice"), 1, "{found:#?}");
+}
