@@ -70,7 +70,7 @@ const BAD: &[Bad] = &[
         ],
         section: "vhost#0",
         keyword: "domains",
-        reason: "test/svc/web1 vhost#0",
+        reason: "test/svc/web1 expose#2 vhost#0",
     },
 ];
 
