@@ -50,6 +50,7 @@ pub struct Controller {
     reads: Reads,
     /// When the first full status came, until the first publication.
     synced_at: Option<Instant>,
+    started_at: Instant,
 }
 
 type Events = BoxStream<'static, Result<Event, Error>>;
@@ -75,6 +76,7 @@ impl Controller {
             changed: false,
             view: View::default(),
             synced_at: None,
+            started_at: now(),
         }
     }
 
@@ -155,6 +157,8 @@ impl Controller {
     }
 
     fn publish(&mut self) {
+        let elapsed = now() - self.started_at;
+        self.changed |= self.inventory.expire(elapsed, self.policy.hold_down);
         let Some(synced_at) = self.synced_at else {
             return;
         };
@@ -195,7 +199,10 @@ impl Controller {
         let first = self.synced_at.filter(|_| !self.view.ready);
         let first = first.map(|at| at + FIRST_WAIT_MAX);
         let idle = now() + IDLE_WAKE_MAX;
-        [first, self.reads.next_retry(), Some(idle)]
+        let expiry = self.inventory.next_expiry(self.policy.hold_down);
+        // A hold-down of ages is no time that can be waited for.
+        let expiry = expiry.and_then(|at| self.started_at.checked_add(at));
+        [first, self.reads.next_retry(), expiry, Some(idle)]
             .into_iter()
             .flatten()
             .min()

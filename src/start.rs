@@ -14,8 +14,10 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::bootstrap::{Bootstrap, XdsAddress};
-use crate::config::{BootstrapOptions, DemoOptions, LogFormat, RunOptions, SOCKETS};
-use crate::gateway::Policy;
+use crate::config::{
+    AccessLog, BootstrapOptions, DemoOptions, HealthChecks, LogFormat, RunOptions, SOCKETS,
+};
+use crate::gateway::{Downstream, Policy};
 use crate::opensvc::Daemon;
 use crate::opensvc::raw::Raw;
 use crate::run::{self, Settings};
@@ -91,6 +93,12 @@ fn settings(options: &RunOptions) -> Settings {
     Settings {
         policy: Policy {
             gateway_name: options.gateway.name.clone(),
+            downstream: Downstream {
+                xff_trusted_hops: options.defaults.xff_trusted_hops,
+                access_log: options.defaults.access_log == AccessLog::Json,
+            },
+            health_checks: options.defaults.health_checks == HealthChecks::Tcp,
+            hold_down: options.defaults.hold_down,
         },
         xds_address: (options.gateway.bind, options.gateway.port).into(),
         xds_socket: options.gateway.janitor_socket.path().cloned(),

@@ -52,6 +52,7 @@ impl Case {
                     .as_str()
                     .unwrap_or("envoy")
                     .to_owned(),
+                ..Policy::default()
             },
         }
     }

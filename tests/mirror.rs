@@ -300,6 +300,13 @@ impl Follower {
                 Event::Node(name, Some(status)) => {
                     assert_ne!(self.report.nodes.insert(name, status), Some(status));
                 }
+                Event::Labels(name, labels) => {
+                    assert_ne!(self.report.labels.get(&name), Some(&labels));
+                    self.report.labels.remove(&name);
+                    if !labels.is_empty() {
+                        self.report.labels.insert(name, labels);
+                    }
+                }
                 Event::Node(name, None) => assert!(self.report.nodes.remove(&name).is_some()),
                 Event::Put(object) => {
                     let before = self
@@ -320,7 +327,7 @@ impl Follower {
         if !fresh
             .nodes
             .values()
-            .any(|status| *status == NodeStatus::Starting)
+            .any(|status| *status == NodeStatus::Starting || status.is_lost())
         {
             let mut inventory = Inventory::default();
             inventory.apply(Event::Reset(fresh));

@@ -73,6 +73,7 @@ pub async fn demo(options: DemoOptions, stop: CancellationToken) -> Result<(), E
     let settings = Settings {
         policy: Policy {
             gateway_name: "envoy".to_owned(),
+            ..Policy::default()
         },
         xds_address: ([127, 0, 0, 1], xds_port).into(),
         xds_socket: Some(folder.path.join("xds.sock")),

@@ -10,17 +10,10 @@ use super::exposes::{Exposed, collect};
 use super::routes::virtual_hosts;
 use super::tls::{Resolved, Resolver};
 use super::{
-    ChainMatch, Cluster, FilterChain, Gateway, Listener, Origin, TlsSecret, UpstreamTls,
-    VirtualHost,
+    ChainMatch, Cluster, FilterChain, Gateway, LbPolicy, Listener, Origin, Policy, TlsSecret,
+    UpstreamTls, VirtualHost,
 };
 use crate::inventory::{Inventory, ObjectPath, Problem};
-
-/// What the operator of the gateway decides, as opposed to those of the services.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Policy {
-    /// The gateway's name; an expose with another `gateway` is not served here.
-    pub gateway_name: String,
-}
 
 /// What came of compiling.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -53,6 +46,7 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     );
     let mut compiler = Compiler {
         inventory,
+        policy,
         claims: Claims::default(),
         compiled,
     };
@@ -68,6 +62,7 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
 
 struct Compiler<'a> {
     inventory: &'a Inventory,
+    policy: &'a Policy,
     claims: Claims,
     compiled: Compiled,
 }
@@ -137,9 +132,12 @@ impl Compiler<'_> {
             UpstreamTls { secret, sni }
         });
         let name = exposed.cluster();
-        gateway
-            .endpoints
-            .insert(name.clone(), exposed.endpoints.clone());
+        // Envoy takes the hosts of such a cluster from the connections, and asks for none.
+        let own_hosts = exposed.expose.lb_policy == LbPolicy::OriginalDst;
+        if !own_hosts {
+            let endpoints = exposed.endpoints.clone();
+            gateway.endpoints.insert(name.clone(), endpoints);
+        }
         let cluster = Cluster {
             origin: Origin {
                 object: exposed.owner.clone(),
@@ -147,6 +145,12 @@ impl Compiler<'_> {
             },
             lb_policy: exposed.expose.lb_policy,
             http: !exposed.expose.vhosts.is_empty(),
+            connect_timeout_ms: exposed.expose.connect_timeout_ms,
+            health_check: exposed
+                .expose
+                .health_check
+                .resolve(self.policy)
+                .filter(|_| !own_hosts),
             tls,
         };
         gateway.clusters.insert(name, cluster);
@@ -168,6 +172,7 @@ impl Compiler<'_> {
             address: exposed.expose.listener_addr,
             port: exposed.expose.listener_port,
             chains: Vec::new(),
+            downstream: self.policy.downstream,
         });
         let mut chains = listener.chains.iter_mut();
         match chains.find(|known| known.name == HTTP_CHAIN && chain.name == HTTP_CHAIN) {

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::compile::{Policy, Want};
-use super::{Endpoint, Health, LbPolicy};
+use super::compile::Want;
+use super::health::{WantedCheck, connect_timeout};
+use super::{Endpoint, Health, LbPolicy, Locality, Policy};
 use crate::inventory::keywords::{Keywords, Raw};
 use crate::inventory::{Config, Instance, Inventory, Kind, Object, ObjectPath, Problem};
 
@@ -71,6 +72,10 @@ pub struct Expose {
     pub listener_port: u16,
     /// How hosts are picked.
     pub lb_policy: LbPolicy,
+    /// How long a connection to a host may take; default 250 ms.
+    pub connect_timeout_ms: u32,
+    /// How Envoy finds out whether a host works.
+    pub health_check: WantedCheck,
     /// The TLS server names to take; empty for all.
     pub sni: Vec<String>,
     /// The `vhost` sections; empty for plain TCP.
@@ -105,6 +110,8 @@ impl Expose {
             listener_addr: read_address(keywords)?,
             listener_port,
             lb_policy: read_lb_policy(keywords)?,
+            connect_timeout_ms: connect_timeout(keywords)?,
+            health_check: WantedCheck::read(keywords)?,
             sni: keywords.words("sni")?,
             vhosts: keywords.words("vhosts")?,
             listener_certificates: keywords.words("listener_certificates")?,
@@ -190,7 +197,7 @@ struct Finder<'a, 'p> {
     waiting: BTreeSet<&'a str>,
     /// Best health by address, for each expose: the two halves of a healed split brain report
     /// the same address twice.
-    endpoints: BTreeMap<&'a str, BTreeMap<(IpAddr, u16), Health>>,
+    endpoints: BTreeMap<&'a str, BTreeMap<(IpAddr, u16), (Health, Locality)>>,
 }
 
 impl<'a> Finder<'a, '_> {
@@ -205,10 +212,11 @@ impl<'a> Finder<'a, '_> {
             let addresses = endpoints.remove(section).unwrap_or_default();
             exposed.endpoints = addresses
                 .into_iter()
-                .map(|((address, port), health)| Endpoint {
+                .map(|((address, port), (health, locality))| Endpoint {
                     address,
                     port,
                     health,
+                    locality,
                 })
                 .collect();
             exposed
@@ -246,7 +254,12 @@ impl<'a> Finder<'a, '_> {
                     continue;
                 };
                 if resource.is_up() {
-                    self.endpoint(section, &keywords, port, instance);
+                    let host = Host {
+                        node,
+                        instance,
+                        port,
+                    };
+                    self.endpoint(section, &keywords, &host);
                 }
             }
         }
@@ -340,7 +353,41 @@ impl<'a> Finder<'a, '_> {
         }
     }
 
-    fn endpoint(&mut self, section: &'a str, ip: &Keywords<'_>, port: u16, instance: &Instance) {
+    /// Where the instance is: the expose's `locality` on that node, else what the node's labels
+    /// say. A slave's own configuration may not be read: the definer's is the same there.
+    fn locality(&mut self, section: &'a str, host: &Host<'_>) -> Locality {
+        let none = BTreeMap::new();
+        let resource = host.instance.resources.get(section);
+        let definer = self.found.get(section);
+        let raw = definer.and_then(|definer| {
+            Some(Raw {
+                config: definer.config?,
+                object: definer.definer,
+                node: host.node,
+            })
+        });
+        let values = resource.map_or(&none, |resource| &resource.keywords);
+        let keywords = Keywords::new(self.owner, section, values, raw);
+        let zone = match keywords.text("locality") {
+            Ok(zone) => zone.filter(|zone| !zone.is_empty()),
+            Err(problem) => {
+                self.problems.insert(problem);
+                None
+            }
+        };
+        let labels = self.inventory.labels(host.node);
+        let label = |name: &str| {
+            let value = labels.and_then(|labels| labels.get(name));
+            value.cloned().unwrap_or_default()
+        };
+        Locality {
+            region: label("region"),
+            zone: zone.unwrap_or_else(|| label("zone")),
+            sub_zone: label("sub_zone"),
+        }
+    }
+
+    fn endpoint(&mut self, section: &'a str, ip: &Keywords<'_>, host: &Host<'_>) {
         let address = match ip.text("ipaddr") {
             Ok(Some(text)) => match text.parse::<IpAddr>() {
                 Ok(address) => address,
@@ -360,14 +407,28 @@ impl<'a> Finder<'a, '_> {
                 return;
             }
         };
-        let health = match LEAVING.contains(&instance.monitor.as_str()) {
+        let node = self.inventory.nodes.get(host.node);
+        let leaving = LEAVING.contains(&host.instance.monitor.as_str())
+            || node.is_some_and(|status| status.is_leaving());
+        let health = match leaving {
             true => Health::Draining,
             false => Health::Healthy,
         };
+        let found = (health, self.locality(section, host));
         let addresses = self.endpoints.entry(section).or_default();
-        let best = addresses.entry((address, port)).or_insert(health);
-        *best = health.min(*best);
+        let best = addresses.entry((address, host.port));
+        let best = best.or_insert_with(|| found.clone());
+        if found.0 < best.0 {
+            *best = found;
+        }
     }
+}
+
+/// An instance that an endpoint is made of.
+struct Host<'a> {
+    node: &'a str,
+    instance: &'a Instance,
+    port: u16,
 }
 
 const EXPOSE_DRIVER: &str = "expose.envoy";

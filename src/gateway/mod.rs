@@ -7,7 +7,9 @@
 pub mod chains;
 pub mod claims;
 pub mod compile;
+pub mod defaults;
 pub mod exposes;
+pub mod health;
 pub mod routes;
 pub mod tls;
 
@@ -18,7 +20,8 @@ use serde::Serialize;
 
 use crate::inventory::{ObjectPath, Sensitive};
 
-pub use compile::{Compiled, Policy, Want, compile};
+pub use compile::{Compiled, Want, compile};
+pub use defaults::{Downstream, Policy};
 
 /// Everything that one gateway should expose.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize)]
@@ -53,8 +56,25 @@ pub struct Cluster {
     pub lb_policy: LbPolicy,
     /// Whether requests are proxied to it, rather than connections.
     pub http: bool,
+    /// How long a connection to a host may take to be made (`expose.connect_timeout`).
+    pub connect_timeout_ms: u32,
+    /// How Envoy finds out by itself whether a host works; `None` where it does not.
+    pub health_check: Option<HealthCheck>,
     /// TLS to the backends, where wanted.
     pub tls: Option<UpstreamTls>,
+}
+
+/// How Envoy finds out whether a host works (`expose.health_check`, `health_check_path`).
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthCheck {
+    /// A connection can be made, TLS included where the cluster has it.
+    Tcp,
+    /// A GET is answered 200.
+    Http {
+        /// The path that is asked for.
+        path: String,
+    },
 }
 
 /// How Envoy picks a host of a cluster (`expose.lb_policy`).
@@ -86,7 +106,7 @@ pub struct UpstreamTls {
 }
 
 /// One address of a cluster.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Endpoint {
     /// The instance's address.
     pub address: IpAddr,
@@ -94,6 +114,27 @@ pub struct Endpoint {
     pub port: u16,
     /// Whether new traffic may go there.
     pub health: Health,
+    /// Where it is.
+    #[serde(skip_serializing_if = "Locality::is_unknown")]
+    pub locality: Locality,
+}
+
+/// Where an endpoint is (`expose.locality`, else the labels of its node); empty where unknown.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Locality {
+    /// The node's label `region`.
+    pub region: String,
+    /// `expose.locality`, else the node's label `zone`.
+    pub zone: String,
+    /// The node's label `sub_zone`.
+    pub sub_zone: String,
+}
+
+impl Locality {
+    /// Whether nothing is known.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Whether new traffic may go to an endpoint. The better one sorts first.
@@ -126,6 +167,8 @@ pub struct Listener {
     pub port: u16,
     /// The chains, in the order of their first claimants; no two match the same connection.
     pub chains: Vec<FilterChain>,
+    /// What holds for every client of the gateway.
+    pub downstream: Downstream,
 }
 
 /// What a listener does with the connections of one match.

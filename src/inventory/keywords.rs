@@ -123,6 +123,29 @@ impl<'a> Keywords<'a> {
         }
     }
 
+    /// A duration in milliseconds: seconds as a number (`5`, `0.25`), or with a unit (`250ms`,
+    /// `5s`, `1m`, `1h`).
+    ///
+    /// # Errors
+    /// A [`Problem`] for anything else, and for more than a week.
+    pub fn milliseconds(&self, keyword: &str) -> Result<Option<u32>, Problem> {
+        let Some(value) = self.value(keyword) else {
+            return Ok(None);
+        };
+        let text = match &*value {
+            Value::String(text) => text.trim().to_owned(),
+            value => value.to_string(),
+        };
+        let milliseconds = milliseconds(&text).filter(|ms| *ms <= MILLISECONDS_MAX);
+        match milliseconds {
+            Some(milliseconds) => Ok(Some(milliseconds)),
+            None => {
+                let what = "a duration such as 5, 0.5, 5s or 250ms";
+                Err(self.problem(keyword, expected(what, &value)))
+            }
+        }
+    }
+
     /// A boolean, as JSON or as the words that OpenSVC takes for one.
     ///
     /// # Errors
@@ -144,6 +167,30 @@ impl<'a> Keywords<'a> {
     }
 }
 
+/// Whole milliseconds of a decimal number and its unit; without floating point, so that every
+/// machine reads the same.
+fn milliseconds(text: &str) -> Option<u32> {
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic());
+    let (number, unit) = text.split_at(unit_at.unwrap_or(text.len()));
+    let unit: u64 = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| {
+        let valid = !text.is_empty() && text.len() <= DIGITS_MAX;
+        let valid = valid && text.bytes().all(|b| b.is_ascii_digit());
+        valid.then(|| text.parse::<u64>().ok()).flatten()
+    };
+    let scale = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let part = digits(fraction)?.checked_mul(unit)? / scale;
+    let total = digits(whole)?.checked_mul(unit)?.checked_add(part)?;
+    u32::try_from(total).ok()
+}
+
 fn expected(what: &str, value: &Value) -> String {
     let shown = value.to_string();
     let end = shown
@@ -154,6 +201,10 @@ fn expected(what: &str, value: &Value) -> String {
     format!("expected {what}, found {}", &shown[..end])
 }
 
+/// Digits of a number of seconds, on each side of the point.
+const DIGITS_MAX: usize = 9;
+/// A week.
+const MILLISECONDS_MAX: u32 = 7 * 24 * 3_600 * 1_000;
 /// How much of a bad value a problem repeats.
 const SHOWN_CHARS: usize = 60;
 
@@ -237,6 +288,43 @@ mod tests {
             |k| k.words("kw"),
             "[\"a\", \"b\"]",
         );
+    }
+
+    #[test]
+    fn a_duration_is_seconds_or_has_a_unit() {
+        for (value, expect) in [
+            (Value::from(5), "Some(5000)"),
+            (Value::from(0.25), "Some(250)"),
+            (Value::from("0.5"), "Some(500)"),
+            (Value::from(" 5s"), "Some(5000)"),
+            (Value::from("250ms"), "Some(250)"),
+            (Value::from("1.5m"), "Some(90000)"),
+            (Value::from("0"), "Some(0)"),
+        ] {
+            check(value, |k| k.milliseconds("kw"), expect);
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_told() {
+        for value in [
+            "",
+            "s",
+            "-1",
+            "1e3",
+            "1.",
+            ".5",
+            "1d",
+            "9999999999",
+            "604801",
+            "NaN",
+        ] {
+            let shown = format!(
+                "test/svc/web1 expose#0.kw: expected a duration such as 5, 0.5, 5s or 250ms, \
+                 found {value:?}"
+            );
+            check(Value::from(value), |k| k.milliseconds("kw"), &shown);
+        }
     }
 
     #[test]

@@ -5,15 +5,18 @@
 
 pub mod config;
 pub mod keywords;
+pub mod node;
 pub mod path;
 pub mod secret;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
 pub use config::Config;
+pub use node::NodeStatus;
 pub use path::{Kind, ObjectPath};
 pub use secret::Sensitive;
 
@@ -28,9 +31,19 @@ pub struct Inventory {
     pub secrets: BTreeMap<ObjectPath, Reading<Secret>>,
     /// What was read of raw object configurations.
     pub configs: BTreeMap<ObjectPath, Reading<Config>>,
-    /// Instances of nodes that are starting: what they were when the node was last settled.
+    /// The nodes' labels (keyword `labels` of the node), as they are reported.
+    labels: BTreeMap<String, Labels>,
+    /// The labels that nodes which are starting or lost had before.
+    labels_held: BTreeMap<String, Labels>,
+    /// Instances of nodes that are starting or lost: what they were when the node was last heard
+    /// of as a whole.
     held: BTreeMap<(ObjectPath, String), Instance>,
+    /// The nodes that are lost, and since when.
+    lost: BTreeMap<String, Duration>,
 }
+
+/// A node's labels.
+pub type Labels = BTreeMap<String, String>;
 
 /// The keys of a `sec` object, by name.
 pub type Secret = BTreeMap<String, Sensitive>;
@@ -42,6 +55,8 @@ pub enum Event {
     Reset(Report),
     /// A node appeared or changed (`Some`), or left (`None`).
     Node(String, Option<NodeStatus>),
+    /// A node's labels changed.
+    Labels(String, Labels),
     /// An object appeared or changed.
     Put(Object),
     /// An object is gone from every node.
@@ -55,8 +70,10 @@ pub enum Event {
 /// A complete report of the daemon.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Report {
-    /// Every node the daemon has data of.
+    /// Every node the daemon has data of, and every member that it has none of.
     pub nodes: BTreeMap<String, NodeStatus>,
+    /// The labels of the nodes that have some.
+    pub labels: BTreeMap<String, Labels>,
     /// Every object that has at least one instance.
     pub objects: BTreeMap<ObjectPath, Object>,
 }
@@ -68,18 +85,6 @@ pub struct Reading<T> {
     pub revision: String,
     /// The content; `None` where the daemon says that there is no such object.
     pub content: Option<T>,
-}
-
-/// How far a node's report can be believed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NodeStatus {
-    /// The node's daemon runs and has evaluated its instances.
-    Settled,
-    /// The node's daemon starts: instances may still be missing from its report.
-    Starting,
-    /// The node's daemon was stopped on purpose; its last report stands.
-    Maintenance,
 }
 
 /// An object and its instances.
@@ -100,6 +105,8 @@ pub struct Object {
 pub struct Instance {
     /// What the daemon is doing with the instance (`idle`, `stopping`, ...).
     pub monitor: String,
+    /// Whether the object runs on one node at a time (`topology = failover`).
+    pub failover: bool,
     /// The resources, by resource id such as `ip#1`.
     pub resources: BTreeMap<String, Resource>,
 }
@@ -113,6 +120,14 @@ pub struct Resource {
     pub status: String,
     /// The keywords that the agent reports, with whatever JSON types it gave them.
     pub keywords: BTreeMap<String, serde_json::Value>,
+}
+
+impl Instance {
+    /// Whether an address of the instance works.
+    pub fn is_up(&self) -> bool {
+        let mut resources = self.resources.values();
+        resources.any(|resource| resource.section() == "ip" && resource.is_up())
+    }
 }
 
 impl Resource {
@@ -131,11 +146,14 @@ impl Inventory {
     /// Takes an event in; returns whether anything changed.
     ///
     /// Instances of a [`NodeStatus::Starting`] node are held as they were: a starting daemon
-    /// reports them only bit by bit, and what it has not told yet is not gone.
+    /// reports them only bit by bit, and what it has not told yet is not gone. Those of a lost
+    /// node are held until [`Inventory::expire`] says that it was long enough, or until a
+    /// failover object is up on another node.
     pub fn apply(&mut self, event: Event) -> bool {
         match event {
             Event::Reset(report) => self.reset(report),
             Event::Node(name, status) => self.put_node(name, status),
+            Event::Labels(name, labels) => self.put_labels(name, labels),
             Event::Put(object) => self.put(object),
             Event::Remove(path) => self.remove(&path),
             Event::Secret(path, reading) => insert_changed(&mut self.secrets, path, reading),
@@ -143,25 +161,85 @@ impl Inventory {
         }
     }
 
+    /// Lets go of what has been held for `hold_down` of nodes that are lost; returns whether
+    /// anything changed. Call it after events and when the time of [`Inventory::next_expiry`]
+    /// has come: a node counts as lost from the first call on that finds it so.
+    pub fn expire(&mut self, now: Duration, hold_down: Duration) -> bool {
+        let nodes = &self.nodes;
+        let is_lost = |name: &String| nodes.get(name).is_some_and(|status| status.is_lost());
+        self.lost.retain(|name, _| is_lost(name));
+        for name in nodes.keys().filter(|name| is_lost(name)) {
+            self.lost.entry(name.clone()).or_insert(now);
+        }
+        let over = self.lost.iter();
+        let over = over.filter(|(_, since)| now >= since.saturating_add(hold_down));
+        let over: Vec<String> = over.map(|(name, _)| name.clone()).collect();
+        let mut changed = false;
+        for name in over {
+            changed |= self.release(&name);
+        }
+        changed
+    }
+
+    /// When [`Inventory::expire`] has something to do without anything else happening.
+    pub fn next_expiry(&self, hold_down: Duration) -> Option<Duration> {
+        let holds = |name: &String| self.held.keys().any(|(_, node)| node == name);
+        let lost = self.lost.iter().filter(|(name, _)| holds(name));
+        lost.map(|(_, since)| since.saturating_add(hold_down)).min()
+    }
+
+    /// The labels of a node; of one that is starting or lost, those it had.
+    pub fn labels(&self, node: &str) -> Option<&Labels> {
+        self.labels_held.get(node).or_else(|| self.labels.get(node))
+    }
+
     fn reset(&mut self, report: Report) -> bool {
-        let nodes = std::mem::replace(&mut self.nodes, report.nodes);
+        let before = std::mem::take(&mut self.nodes);
+        let nodes = report.nodes.into_iter();
+        let nodes = nodes.filter_map(|(name, status)| {
+            let status = status.after(before.get(&name).copied())?;
+            Some((name, status))
+        });
+        self.nodes = nodes.collect();
+        let labels = std::mem::replace(&mut self.labels, report.labels);
+        for (name, labels) in &labels {
+            if self.is_unsure(name) {
+                let held = self.labels_held.entry(name.clone());
+                held.or_insert_with(|| labels.clone());
+            }
+        }
+        let unsure = |node: &String| {
+            self.nodes
+                .get(node)
+                .is_some_and(|status| status.is_unsure())
+        };
+        self.labels_held.retain(|name, _| unsure(name));
+        let relabelled = labels != self.labels;
+        self.reset_objects(report.objects) || before != self.nodes || relabelled
+    }
+
+    fn reset_objects(&mut self, reported: BTreeMap<ObjectPath, Object>) -> bool {
         let objects = std::mem::take(&mut self.objects);
         for (path, object) in &objects {
             for (node, instance) in &object.instances {
-                if self.is_starting(node) {
+                if self.is_unsure(node) {
                     let key = (path.clone(), node.clone());
                     self.held.entry(key).or_insert_with(|| instance.clone());
                 }
             }
         }
-        let starting = |node: &String| self.nodes.get(node) == Some(&NodeStatus::Starting);
+        let unsure = |node: &String| {
+            self.nodes
+                .get(node)
+                .is_some_and(|status| status.is_unsure())
+        };
         let told = |path: &ObjectPath, node: &String| {
-            let object = report.objects.get(path);
+            let object = reported.get(path);
             object.is_some_and(|object| object.instances.contains_key(node))
         };
         self.held
-            .retain(|(path, node), _| starting(node) && !told(path, node));
-        self.objects = report.objects;
+            .retain(|(path, node), _| unsure(node) && !told(path, node));
+        self.objects = reported;
         let paths: Vec<ObjectPath> = self.held.keys().map(|(path, _)| path.clone()).collect();
         for path in paths {
             let previous = objects.get(&path);
@@ -170,16 +248,18 @@ impl Inventory {
         let known = &self.objects;
         self.secrets.retain(|path, _| known.contains_key(path));
         self.configs.retain(|path, _| known.contains_key(path));
-        nodes != self.nodes || objects != self.objects
+        objects != self.objects
     }
 
     fn put_node(&mut self, name: String, status: Option<NodeStatus>) -> bool {
         let before = self.nodes.get(&name).copied();
+        let status = status.and_then(|status| status.after(before));
         if before == status {
             return false;
         }
-        if status != Some(NodeStatus::Starting) {
+        if status.is_none_or(|status| !status.is_unsure()) {
             self.release(&name);
+            self.labels_held.remove(&name);
         }
         match status {
             Some(status) => self.nodes.insert(name, status),
@@ -188,20 +268,39 @@ impl Inventory {
         true
     }
 
-    /// A node's report is complete again: what it did not mention meanwhile is gone.
-    fn release(&mut self, name: &str) {
+    fn put_labels(&mut self, name: String, labels: Labels) -> bool {
+        let unsure = self.is_unsure(&name);
+        let before = match labels.is_empty() {
+            true => self.labels.remove(&name),
+            false => self.labels.insert(name.clone(), labels),
+        };
+        if let Some(before) = before.filter(|_| unsure) {
+            self.labels_held.entry(name).or_insert(before);
+        }
+        true
+    }
+
+    /// A node's report is complete again, or was waited for long enough: what it did not mention
+    /// meanwhile is gone. Returns whether there was any of that.
+    fn release(&mut self, name: &str) -> bool {
         let (held, kept) = std::mem::take(&mut self.held)
             .into_iter()
             .partition::<BTreeMap<_, _>, _>(|((_, node), _)| node == name);
         self.held = kept;
+        let released = !held.is_empty();
         for ((path, node), _) in held {
-            let Some(object) = self.objects.get_mut(&path) else {
-                continue;
-            };
-            object.instances.remove(&node);
-            if object.instances.is_empty() {
-                self.forget(&path);
-            }
+            self.drop_instance(&path, &node);
+        }
+        released
+    }
+
+    fn drop_instance(&mut self, path: &ObjectPath, node: &str) {
+        let Some(object) = self.objects.get_mut(path) else {
+            return;
+        };
+        object.instances.remove(node);
+        if object.instances.is_empty() {
+            self.forget(path);
         }
     }
 
@@ -234,13 +333,13 @@ impl Inventory {
         }
     }
 
-    /// Holds those instances of `before` that a starting node no longer reports. Called when the
+    /// Holds those instances of `before` that a starting or lost node no longer reports. Called when the
     /// object that replaces it, if any, is in place.
     fn hold(&mut self, before: &Object) {
         let now = self.objects.get(&before.path);
         for (node, instance) in &before.instances {
             let told = now.is_some_and(|object| object.instances.contains_key(node));
-            if self.is_starting(node) && !told {
+            if self.is_unsure(node) && !told {
                 let key = (before.path.clone(), node.clone());
                 self.held.entry(key).or_insert_with(|| instance.clone());
             }
@@ -264,6 +363,29 @@ impl Inventory {
                 .entry(node.clone())
                 .or_insert_with(|| instance.clone());
         }
+        self.supersede(path);
+    }
+
+    /// An object that runs on one node at a time, and is up on one that is heard of, has left
+    /// the lost ones.
+    fn supersede(&mut self, path: &ObjectPath) {
+        let is_lost = |node: &String| {
+            let status = self.nodes.get(node);
+            status.is_some_and(|status| status.is_lost())
+        };
+        let Some(object) = self.objects.get(path) else {
+            return;
+        };
+        let instances = object.instances.iter();
+        let (lost, heard): (Vec<_>, Vec<_>) = instances.partition(|(node, _)| is_lost(node));
+        if lost.is_empty() || !heard.iter().any(|(_, it)| it.failover && it.is_up()) {
+            return;
+        }
+        let lost: Vec<String> = lost.into_iter().map(|(node, _)| node.clone()).collect();
+        for node in lost {
+            self.held.remove(&(path.clone(), node.clone()));
+            self.drop_instance(path, &node);
+        }
     }
 
     fn forget(&mut self, path: &ObjectPath) {
@@ -272,8 +394,9 @@ impl Inventory {
         self.configs.remove(path);
     }
 
-    fn is_starting(&self, node: &str) -> bool {
-        self.nodes.get(node) == Some(&NodeStatus::Starting)
+    fn is_unsure(&self, node: &str) -> bool {
+        let status = self.nodes.get(node);
+        status.is_some_and(|status| status.is_unsure())
     }
 }
 
@@ -312,79 +435,4 @@ fn insert_changed<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value:
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn object(name: &str, nodes: &[&str]) -> Object {
-        let instances = nodes.iter();
-        Object {
-            path: ObjectPath::new("test", Kind::Svc, name),
-            revision: "1".to_owned(),
-            slave: false,
-            instances: instances
-                .map(|node| ((*node).to_owned(), Instance::default()))
-                .collect(),
-        }
-    }
-
-    fn report(nodes: &[(&str, NodeStatus)], objects: &[Object]) -> Report {
-        let nodes = nodes.iter();
-        let objects = objects.iter();
-        Report {
-            nodes: nodes
-                .map(|(name, status)| ((*name).to_owned(), *status))
-                .collect(),
-            objects: objects
-                .map(|object| (object.path.clone(), object.clone()))
-                .collect(),
-        }
-    }
-
-    fn node(name: &str, status: NodeStatus) -> Event {
-        Event::Node(name.to_owned(), Some(status))
-    }
-
-    fn settled() -> Inventory {
-        let mut inventory = Inventory::default();
-        let nodes = [("n1", NodeStatus::Settled), ("n2", NodeStatus::Settled)];
-        let objects = [object("a", &["n1", "n2"]), object("b", &["n2"])];
-        assert!(inventory.apply(Event::Reset(report(&nodes, &objects))));
-        inventory
-    }
-
-    #[test]
-    fn what_a_starting_node_goes_on_reporting_stays_when_it_settles() {
-        let mut inventory = settled();
-        inventory.apply(node("n2", NodeStatus::Starting));
-        inventory.apply(node("n2", NodeStatus::Settled));
-        assert_eq!(inventory, settled());
-        let nodes = [("n1", NodeStatus::Settled), ("n2", NodeStatus::Starting)];
-        let objects = [object("a", &["n1", "n2"]), object("b", &["n2"])];
-        inventory.apply(Event::Reset(report(&nodes, &objects)));
-        inventory.apply(node("n2", NodeStatus::Settled));
-        assert_eq!(inventory, settled());
-    }
-
-    #[test]
-    fn what_a_starting_node_stops_reporting_is_held_until_it_settles() {
-        let mut inventory = settled();
-        inventory.apply(node("n2", NodeStatus::Starting));
-        assert!(!inventory.apply(Event::Put(object("a", &["n1"]))));
-        let b = object("b", &[]).path;
-        assert!(!inventory.apply(Event::Remove(b)));
-        assert_eq!(inventory.objects, settled().objects);
-        inventory.apply(Event::Put(object("a", &["n1", "n2"])));
-        inventory.apply(node("n2", NodeStatus::Settled));
-        let expected = BTreeMap::from([object("a", &["n1", "n2"])].map(|o| (o.path.clone(), o)));
-        assert_eq!(inventory.objects, expected);
-    }
-
-    #[test]
-    fn a_starting_node_that_leaves_takes_what_was_held_with_it() {
-        let mut inventory = settled();
-        inventory.apply(node("n2", NodeStatus::Starting));
-        inventory.apply(Event::Remove(object("b", &[]).path));
-        inventory.apply(Event::Node("n2".to_owned(), None));
-        assert!(!inventory.objects.contains_key(&object("b", &[]).path));
-    }
-}
+mod tests;

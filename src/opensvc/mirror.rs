@@ -162,8 +162,10 @@ impl Mirror {
             return self.tell_all();
         };
         let mut nodes = Vec::new();
+        let mut labels = Vec::new();
         for name in touched.nodes {
-            let status = projection::node(&self.tree, &name).map(projection::node_status);
+            let status = projection::status_of(&self.tree, &name);
+            labels.extend(tell_labels(&self.tree, told, &name));
             if told.nodes.get(&name).copied() != status {
                 match status {
                     Some(status) => told.nodes.insert(name.clone(), status),
@@ -172,13 +174,14 @@ impl Mirror {
                 nodes.push((name, status));
             }
         }
-        // A node is told to be starting before its instances vanish, so that they are held, and
-        // to be settled after they came, so that none is released that is there.
-        let (starting, others): (Vec<_>, Vec<_>) = nodes
-            .into_iter()
-            .partition(|(_, status)| *status == Some(NodeStatus::Starting));
+        // A node is told to be starting or lost before its instances vanish, so that they are
+        // held, and to be settled after they came, so that none is released that is there.
+        let (unsure, others): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|(_, status)| {
+            matches!(status, Some(NodeStatus::Starting | NodeStatus::Lost))
+        });
         let as_event = |(name, status)| Event::Node(name, status);
-        let mut events: Vec<Event> = starting.into_iter().map(as_event).collect();
+        let mut events: Vec<Event> = unsure.into_iter().map(as_event).collect();
+        events.extend(labels);
         for key in &touched.objects {
             #[cfg(test)]
             (self.projections += 1);
@@ -212,6 +215,7 @@ impl Touched {
         match scope {
             Scope::Nothing => {}
             Scope::Everything => self.everything = true,
+            Scope::Members => self.nodes.extend(projection::members(tree)),
             Scope::Object(key) => {
                 self.objects.insert(key.clone());
             }
@@ -235,6 +239,8 @@ impl Touched {
 enum Scope {
     Nothing,
     Everything,
+    /// Which nodes are members of the OpenSVC cluster.
+    Members,
     /// A node and its instances.
     Node(String),
     /// A node, but not its instances.
@@ -246,6 +252,12 @@ enum Scope {
 impl Scope {
     fn of(stanza: &Stanza) -> Self {
         let name = |depth| stanza.name(depth);
+        if name(0).as_deref() == Some("cluster") {
+            return match name(1).as_deref() {
+                None | Some("nodes") => Self::Members,
+                Some(_) => Self::Nothing,
+            };
+        }
         if name(0).as_deref() != Some("monitor") {
             return Self::Nothing;
         }
@@ -255,7 +267,7 @@ impl Scope {
             (Some("nodes"), Some(node)) => match (name(3).as_deref(), name(5)) {
                 (Some("services"), Some(key)) => Self::Object(key.into_owned()),
                 (None | Some("services"), _) => Self::Node(node.into_owned()),
-                (Some("monitor"), _) => Self::NodeStatus(node.into_owned()),
+                (Some("monitor" | "labels"), _) => Self::NodeStatus(node.into_owned()),
                 _ => Self::Nothing,
             },
             _ => Self::Nothing,
@@ -266,6 +278,19 @@ impl Scope {
 /// The top-level keys that matter; the others are most of the traffic.
 fn is_kept(key: &str) -> bool {
     matches!(key, "monitor" | "cluster")
+}
+
+fn tell_labels(tree: &Value, told: &mut Report, name: &str) -> Option<Event> {
+    let labels = projection::node(tree, name).map(projection::labels_of);
+    let labels = labels.unwrap_or_default();
+    let before = match labels.is_empty() {
+        true => told.labels.remove(name).unwrap_or_default(),
+        false => {
+            let before = told.labels.insert(name.to_owned(), labels.clone());
+            before.unwrap_or_default()
+        }
+    };
+    (before != labels).then(|| Event::Labels(name.to_owned(), labels))
 }
 
 fn tell_object(tree: &Value, told: &mut Report, key: &str) -> Option<Event> {
@@ -390,7 +415,12 @@ mod tests {
     fn a_lost_node_takes_its_instances_with_it() {
         let mut mirror = mirror();
         let events = patch(&mut mirror, 1, json!([[["monitor", "nodes", "n2"]]])).unwrap();
-        let [Event::Put(a), Event::Put(b), Event::Node(name, None)] = &events[..] else {
+        let [
+            Event::Node(name, Some(NodeStatus::Lost)),
+            Event::Put(a),
+            Event::Put(b),
+        ] = &events[..]
+        else {
             panic!("{events:?}");
         };
         assert_eq!(
@@ -398,6 +428,23 @@ mod tests {
             ("n1=a1", "n1=b1")
         );
         assert_eq!(name, "n2");
+        let left = json!([[["cluster", "nodes"], ["n1"]]]);
+        let events = patch(&mut mirror, 2, left).unwrap();
+        assert_eq!(events, [Event::Node("n2".to_owned(), None)]);
+    }
+
+    #[test]
+    fn labels_are_told_when_they_change() {
+        let mut mirror = mirror();
+        let place = ["monitor", "nodes", "n2", "labels"];
+        let labels = json!([[place, {"zone": "z1", "rack": 7}]]);
+        let told = |labels: &[(&str, &str)]| {
+            let labels = labels.iter();
+            let labels = labels.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            Ok(vec![Event::Labels("n2".to_owned(), labels.collect())])
+        };
+        assert_eq!(patch(&mut mirror, 1, labels), told(&[("zone", "z1")]));
+        assert_eq!(patch(&mut mirror, 2, json!([[place, {}]])), told(&[]));
     }
 
     #[test]
@@ -479,7 +526,13 @@ mod tests {
         let starting = |name: &str| (name.to_owned(), NodeStatus::Starting);
         let nodes = [starting("n1"), starting("n2")].into();
         let objects = [].into();
-        assert_eq!(events, [Event::Reset(Report { nodes, objects })]);
+        let labels = [].into();
+        let report = Report {
+            nodes,
+            labels,
+            objects,
+        };
+        assert_eq!(events, [Event::Reset(report)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::inventory::{Instance, Kind, NodeStatus, Object, ObjectPath, Report, Resource};
+use crate::inventory::{Instance, Kind, Labels, NodeStatus, Object, ObjectPath, Report, Resource};
 
 /// Whether the daemon is past its first moments, when its status knows nothing yet.
 pub(super) fn is_complete(tree: &Value) -> bool {
@@ -17,13 +17,19 @@ pub(super) fn is_complete(tree: &Value) -> bool {
 
 /// Everything that the tree says.
 pub(super) fn report(tree: &Value) -> Report {
-    let nodes = object_at(tree, &["monitor", "nodes"]).into_iter().flatten();
+    let reporting = object_at(tree, &["monitor", "nodes"]);
+    let names = reporting.into_iter().flat_map(Map::keys).cloned();
+    let nodes = names.chain(members(tree)).filter_map(|name| {
+        let status = status_of(tree, &name)?;
+        Some((name, status))
+    });
+    let labels = reporting.into_iter().flatten();
+    let labels = labels.map(|(name, node)| (name.clone(), labels_of(node)));
     let objects = object_at(tree, &["monitor", "services"]);
     let objects = objects.into_iter().flat_map(Map::keys);
     Report {
-        nodes: nodes
-            .map(|(name, node)| (name.clone(), node_status(node)))
-            .collect(),
+        nodes: nodes.collect(),
+        labels: labels.filter(|(_, labels)| !labels.is_empty()).collect(),
         objects: objects
             .filter_map(|key| {
                 let path = object_path(key)?;
@@ -44,11 +50,41 @@ pub(super) fn node<'a>(tree: &'a Value, name: &str) -> Option<&'a Value> {
     object_at(tree, &["monitor", "nodes"])?.get(name)
 }
 
+/// The names of the nodes that are configured to be members of the OpenSVC cluster.
+pub(super) fn members(tree: &Value) -> impl Iterator<Item = String> {
+    let members = tree.get("cluster").and_then(|cluster| cluster.get("nodes"));
+    let members = members.and_then(Value::as_array).into_iter().flatten();
+    members.filter_map(Value::as_str).map(str::to_owned)
+}
+
+/// What is known of the node: a member without an entry was heard of once, or never was.
+pub(super) fn status_of(tree: &Value, name: &str) -> Option<NodeStatus> {
+    match node(tree, name) {
+        Some(node) => Some(node_status(node)),
+        None => members(tree)
+            .any(|member| member == name)
+            .then_some(NodeStatus::Lost),
+    }
+}
+
+/// The node's labels, those that are texts.
+pub(super) fn labels_of(node: &Value) -> Labels {
+    let labels = node.get("labels").and_then(Value::as_object);
+    let labels = labels.into_iter().flatten();
+    labels
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
 /// A node whose entry does not tell its status yet is not complete either.
+///
+/// A daemon says `maintenance` or `upgrade` before it stops and leaves its services running;
+/// `draining` and `shutting` when it stops all of them.
 pub(super) fn node_status(node: &Value) -> NodeStatus {
     match monitor_status(node) {
         None | Some("init" | "rejoin") => NodeStatus::Starting,
-        Some("maintenance") => NodeStatus::Maintenance,
+        Some("maintenance" | "upgrade") => NodeStatus::Maintenance,
+        Some("draining" | "shutting") => NodeStatus::Draining,
         Some(_) => NodeStatus::Settled,
     }
 }
@@ -124,6 +160,7 @@ fn instance(kind: Kind, entry: &Value) -> Option<Instance> {
     }
     Some(Instance {
         monitor: monitor_status(entry).unwrap_or_default().to_owned(),
+        failover: entry.get("topology").and_then(Value::as_str) == Some("failover"),
         resources,
     })
 }
@@ -269,8 +306,16 @@ mod tests {
             ),
             (json!({"monitor": {"status": "idle"}}), NodeStatus::Settled),
             (
+                json!({"monitor": {"status": "upgrade"}}),
+                NodeStatus::Maintenance,
+            ),
+            (
                 json!({"monitor": {"status": "draining"}}),
-                NodeStatus::Settled,
+                NodeStatus::Draining,
+            ),
+            (
+                json!({"monitor": {"status": "shutting"}}),
+                NodeStatus::Draining,
             ),
         ] {
             assert_eq!(node_status(&entry), expected, "{entry}");

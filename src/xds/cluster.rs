@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as PbCluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy as PbLbPolicy,
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy as PbLbPolicy,
 };
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
 use envoy_types::pb::envoy::config::core::v3::{
@@ -17,8 +17,8 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
 };
-use envoy_types::pb::envoy::r#type::v3::Percent;
 
+use super::defaults::fill_cluster;
 use super::encode::{ads, any, milliseconds};
 use super::listener::tls_parameters;
 use crate::gateway::{Cluster, LbPolicy, UpstreamTls};
@@ -35,26 +35,27 @@ pub fn encode(name: &str, cluster: &Cluster) -> PbCluster {
         LbPolicy::OriginalDst => DiscoveryType::OriginalDst,
         _ => DiscoveryType::Eds,
     };
-    PbCluster {
+    let mut message = PbCluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
         eds_cluster_config: (discovery == DiscoveryType::Eds).then(|| EdsClusterConfig {
             eds_config: Some(ads()),
             service_name: String::new(),
         }),
-        connect_timeout: Some(milliseconds(CONNECT_TIMEOUT_MS)),
+        connect_timeout: Some(milliseconds(cluster.connect_timeout_ms)),
         lb_policy: lb_policy(cluster.lb_policy).into(),
-        ignore_health_on_host_removal: true,
-        common_lb_config: Some(CommonLbConfig {
-            healthy_panic_threshold: Some(Percent {
-                value: PANIC_THRESHOLD_PERCENT,
-            }),
-            ..CommonLbConfig::default()
-        }),
         transport_socket: cluster.tls.as_ref().map(transport_socket),
         typed_extension_protocol_options: options,
         ..PbCluster::default()
-    }
+    };
+    fill_cluster(&mut message, cluster.health_check.as_ref());
+    message
+}
+
+/// Whether the cluster is used only when Envoy has acknowledged it: until its secret is there, or
+/// its hosts were checked for the first time, it warms although it has its endpoints.
+pub fn warms_until_acked(cluster: &Cluster) -> bool {
+    cluster.tls.is_some() || cluster.health_check.is_some()
 }
 
 fn lb_policy(policy: LbPolicy) -> PbLbPolicy {
@@ -105,10 +106,5 @@ fn transport_socket(tls: &UpstreamTls) -> TransportSocket {
     }
 }
 
-/// igw_envoy's default: an instance is as near as the next rack.
-const CONNECT_TIMEOUT_MS: u32 = 250;
-/// Below this share of healthy hosts Envoy ignores health. The usual 50 % would send traffic to
-/// the three instances of four that are being stopped; with none left, any is better than none.
-const PANIC_THRESHOLD_PERCENT: f64 = 1.0;
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const UPSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";

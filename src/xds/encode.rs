@@ -26,7 +26,7 @@ pub fn encode(gateway: &Gateway, previous: &Snapshot) -> Snapshot {
         let version = Version::of(value);
         encoder.put(ResourceType::Cluster, name, version, |resource| {
             resource.body = cluster::encode(name, value).encode_to_vec();
-            resource.warms_until_acked = value.tls.is_some();
+            resource.warms_until_acked = cluster::warms_until_acked(value);
             resource.origins = vec![value.origin.clone()];
         });
     }

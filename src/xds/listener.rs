@@ -1,16 +1,14 @@
 //! A listener of the gateway as an Envoy `Listener` (config.listener.v3).
 
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
-use envoy_types::pb::envoy::config::core::v3::{Http1ProtocolOptions, TransportSocket};
+use envoy_types::pb::envoy::config::core::v3::TransportSocket;
 use envoy_types::pb::envoy::config::listener::v3::{
     Filter, FilterChain as PbFilterChain, FilterChainMatch, Listener as PbListener,
     ListenerFilter, filter, listener_filter,
 };
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    RouteSpecifier, UpgradeConfig,
-};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds, http_filter,
 };
@@ -20,10 +18,10 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_paramete
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters,
 };
-use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 
+use super::defaults::{fill_listener, fill_manager, fill_tcp_proxy};
 use super::encode::{ads, any, socket_address};
-use crate::gateway::{ChainAction, ChainMatch, FilterChain, Listener};
+use crate::gateway::{ChainAction, ChainMatch, Downstream, FilterChain, Listener};
 
 /// Writes the message.
 pub fn encode(name: &str, listener: &Listener) -> PbListener {
@@ -31,7 +29,7 @@ pub fn encode(name: &str, listener: &Listener) -> PbListener {
         .chains
         .iter()
         .any(|chain| chain.matches != ChainMatch::Any || !chain.certificates.is_empty());
-    PbListener {
+    let mut message = PbListener {
         name: name.to_owned(),
         address: Some(socket_address(listener.address, listener.port)),
         listener_filters: if inspects {
@@ -42,10 +40,12 @@ pub fn encode(name: &str, listener: &Listener) -> PbListener {
         filter_chains: listener
             .chains
             .iter()
-            .map(|chain| filter_chain(name, chain))
+            .map(|chain| filter_chain(name, chain, listener.downstream))
             .collect(),
         ..PbListener::default()
-    }
+    };
+    fill_listener(&mut message);
+    message
 }
 
 /// The clusters that the listener sends connections to, its routes apart.
@@ -66,10 +66,10 @@ pub(super) fn tls_parameters() -> TlsParameters {
     }
 }
 
-fn filter_chain(listener: &str, chain: &FilterChain) -> PbFilterChain {
+fn filter_chain(listener: &str, chain: &FilterChain, downstream: Downstream) -> PbFilterChain {
     let (name, config) = match &chain.action {
         ChainAction::Http => {
-            let manager = http_connection_manager(listener);
+            let manager = http_connection_manager(listener, downstream);
             (
                 "envoy.filters.network.http_connection_manager",
                 any(HTTP_MANAGER, &manager),
@@ -77,7 +77,7 @@ fn filter_chain(listener: &str, chain: &FilterChain) -> PbFilterChain {
         }
         ChainAction::Tcp { cluster } => (
             "envoy.filters.network.tcp_proxy",
-            any(TCP_PROXY, &tcp_proxy(cluster)),
+            any(TCP_PROXY, &tcp_proxy(cluster, downstream)),
         ),
     };
     PbFilterChain {
@@ -130,20 +130,19 @@ fn transport_socket(chain: &FilterChain) -> TransportSocket {
     }
 }
 
-fn tcp_proxy(cluster: &str) -> TcpProxy {
-    TcpProxy {
+fn tcp_proxy(cluster: &str, downstream: Downstream) -> TcpProxy {
+    let mut proxy = TcpProxy {
         stat_prefix: format!("ingress_{cluster}"),
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
-        max_connect_attempts: Some(UInt32Value {
-            value: CONNECT_ATTEMPTS,
-        }),
         ..TcpProxy::default()
-    }
+    };
+    fill_tcp_proxy(&mut proxy, downstream);
+    proxy
 }
 
-fn http_connection_manager(listener: &str) -> HttpConnectionManager {
+fn http_connection_manager(listener: &str, downstream: Downstream) -> HttpConnectionManager {
     let router = any(ROUTER, &Router::default());
-    HttpConnectionManager {
+    let mut manager = HttpConnectionManager {
         stat_prefix: format!("ingress_{listener}"),
         route_specifier: Some(RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
@@ -154,19 +153,10 @@ fn http_connection_manager(listener: &str) -> HttpConnectionManager {
             config_type: Some(http_filter::ConfigType::TypedConfig(router)),
             ..HttpFilter::default()
         }],
-        http_protocol_options: Some(Http1ProtocolOptions {
-            accept_http_10: true,
-            ..Http1ProtocolOptions::default()
-        }),
-        upgrade_configs: vec![UpgradeConfig {
-            upgrade_type: "websocket".to_owned(),
-            ..UpgradeConfig::default()
-        }],
-        use_remote_address: Some(BoolValue { value: true }),
-        normalize_path: Some(BoolValue { value: true }),
-        merge_slashes: true,
         ..HttpConnectionManager::default()
-    }
+    };
+    fill_manager(&mut manager, downstream);
+    manager
 }
 
 fn tls_inspector() -> ListenerFilter {
@@ -178,8 +168,6 @@ fn tls_inspector() -> ListenerFilter {
     }
 }
 
-/// A connection whose instance was stopped a moment ago goes to another one.
-const CONNECT_ATTEMPTS: u32 = 4;
 const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 const HTTP_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";

@@ -3,7 +3,9 @@
 //!
 //! No socket and no clock here: the edge is `ads`.
 
+mod access_log;
 pub mod cluster;
+mod defaults;
 pub mod encode;
 pub mod endpoint;
 mod feed;

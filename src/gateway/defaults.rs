@@ -1,0 +1,49 @@
+//! What the operator of the gateway decides for all services, as opposed to what each service
+//! writes. Which option sets what is told by `config`; how it is written, by the encoders.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What the operator of the gateway decides.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Policy {
+    /// The gateway's name; an expose with another `gateway` is not served here.
+    pub gateway_name: String,
+    /// What holds for every client.
+    pub downstream: Downstream,
+    /// Whether Envoy checks by itself that hosts work, where an expose says nothing of it.
+    pub health_checks: bool,
+    /// How long the instances of a node that is lost are still endpoints.
+    pub hold_down: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            gateway_name: "envoy".to_owned(),
+            downstream: Downstream::default(),
+            health_checks: true,
+            hold_down: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What holds for every client of the gateway.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct Downstream {
+    /// How many proxies in front of this gateway are trusted to tell who the client is
+    /// (`x-forwarded-for`).
+    pub xff_trusted_hops: u8,
+    /// Whether each request and connection is one line on Envoy's standard output.
+    pub access_log: bool,
+}
+
+impl Default for Downstream {
+    fn default() -> Self {
+        Self {
+            xff_trusted_hops: 0,
+            access_log: true,
+        }
+    }
+}

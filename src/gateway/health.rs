@@ -1,0 +1,74 @@
+//! What an expose says of how its instances are reached and how Envoy finds out whether they
+//! work. Which instances there are is not decided here.
+
+use super::{HealthCheck, Policy};
+use crate::inventory::Problem;
+use crate::inventory::keywords::Keywords;
+
+/// What an expose says of health checks (keywords `health_check` and `health_check_path`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum WantedCheck {
+    /// Nothing: what the operator of the gateway decided.
+    Default,
+    /// None at all.
+    None,
+    /// This one.
+    Check(HealthCheck),
+}
+
+impl WantedCheck {
+    /// The check that is made; `None` for none.
+    pub fn resolve(&self, policy: &Policy) -> Option<HealthCheck> {
+        match self {
+            Self::Default => policy.health_checks.then_some(HealthCheck::Tcp),
+            Self::None => None,
+            Self::Check(check) => Some(check.clone()),
+        }
+    }
+
+    /// Reads both keywords.
+    ///
+    /// # Errors
+    /// A [`Problem`] for what is no check, or two that do not go together.
+    pub fn read(keywords: &Keywords<'_>) -> Result<Self, Problem> {
+        let path = keywords.text("health_check_path")?;
+        match (keywords.text("health_check")?.as_deref(), path) {
+            (None | Some("http"), Some(path)) => {
+                if !path.starts_with('/') || path.bytes().any(|b| b <= b' ' || b == 0x7f) {
+                    let reason = format!("{path:?} is no path: it starts with / and has no space");
+                    return Err(keywords.problem("health_check_path", reason));
+                }
+                Ok(Self::Check(HealthCheck::Http { path }))
+            }
+            (None, None) => Ok(Self::Default),
+            (Some("tcp"), None) => Ok(Self::Check(HealthCheck::Tcp)),
+            (Some("none"), None) => Ok(Self::None),
+            (Some("http"), None) => {
+                let reason = "http needs health_check_path to say what to ask for";
+                Err(keywords.problem("health_check", reason))
+            }
+            (Some(other), path) => {
+                let with = path
+                    .map(|_| " beside health_check_path")
+                    .unwrap_or_default();
+                let reason = format!("{other:?}{with} is none of tcp, http and none");
+                Err(keywords.problem("health_check", reason))
+            }
+        }
+    }
+}
+
+/// Reads `connect_timeout`.
+///
+/// # Errors
+/// A [`Problem`] for what is no time to connect in.
+pub fn connect_timeout(keywords: &Keywords<'_>) -> Result<u32, Problem> {
+    match keywords.milliseconds("connect_timeout")? {
+        None => Ok(CONNECT_TIMEOUT_MS),
+        Some(0) => Err(keywords.problem("connect_timeout", "0 leaves no time to connect")),
+        Some(timeout) => Ok(timeout),
+    }
+}
+
+/// igw_envoy's default: an instance is as near as the next rack.
+const CONNECT_TIMEOUT_MS: u32 = 250;
