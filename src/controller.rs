@@ -110,6 +110,7 @@ impl Controller {
                 () = self.stop.cancelled() => return true,
                 event = events.next() => {
                     if !self.take_ready(event, &mut events) {
+                        self.publish();
                         return false;
                     }
                 }
