@@ -47,6 +47,8 @@ pub struct Controller {
     /// Whether the inventory changed since it was compiled last.
     changed: bool,
     view: View,
+    /// Whether it was said that the daemon is away.
+    away: bool,
     reads: Reads,
     /// When the first full status came, until the first publication.
     synced_at: Option<Instant>,
@@ -74,6 +76,7 @@ impl Controller {
             snapshot: Arc::default(),
             changed: false,
             view: View::default(),
+            away: false,
             synced_at: None,
         }
     }
@@ -129,12 +132,11 @@ impl Controller {
             match next {
                 Some(Some(Ok(event))) => self.take(event),
                 Some(Some(Err(error))) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    warn!(%error, cause, "lost the OpenSVC daemon; serving what was known");
+                    self.log_lost(&error);
                     return false;
                 }
                 Some(None) => {
-                    warn!("the OpenSVC daemon ended the stream; serving what was known");
+                    self.log_lost(&Error::Closed);
                     return false;
                 }
                 None => break,
@@ -150,9 +152,20 @@ impl Controller {
             let (nodes, objects) = (report.nodes.len(), report.objects.len());
             info!(nodes, objects, "took the full status of the OpenSVC daemon");
             self.view.connected = true;
+            self.away = false;
             self.synced_at.get_or_insert_with(now);
         }
         self.changed |= self.inventory.apply(event);
+    }
+
+    /// Says once that the daemon is away; that it is back is said when its status comes.
+    fn log_lost(&mut self, error: &Error) {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        if std::mem::replace(&mut self.away, true) {
+            debug!(%error, cause, "the OpenSVC daemon is still away");
+        } else {
+            warn!(%error, cause, "lost the OpenSVC daemon; serving what was known");
+        }
     }
 
     fn publish(&mut self) {
