@@ -94,7 +94,7 @@ impl Raw {
     async fn connect(&self) -> Result<UnixStream, Error> {
         let existing = self.sockets.iter().find(|path| path.exists());
         let socket = existing
-            .or(self.sockets.first())
+            .or_else(|| self.sockets.first())
             .cloned()
             .unwrap_or_default();
         let connecting = UnixStream::connect(&socket);
