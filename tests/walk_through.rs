@@ -48,6 +48,8 @@ async fn a_service_that_becomes_a_scaler_keeps_its_listeners() {
     }
     rig.answered().await;
     let load = Load::start(&rig.lines, 100);
+    // A real daemon takes its time to say what is in the slaves' configurations.
+    rig.stage.sim.delay_answers(Duration::from_millis(100));
     rig.stage.scale(4).await.unwrap();
     expect_instances(&rig.lines[0], 4).await.unwrap();
     let (_, failures) = load.stop().await;
