@@ -61,6 +61,8 @@ pub struct Client {
     pub sent: BTreeMap<ResourceType, u64>,
     /// The resources that it refuses, by type and name.
     pub refused: BTreeMap<(ResourceType, String), Refused>,
+    /// The last snapshot that it has acknowledged as a whole.
+    pub synced: Option<Arc<Snapshot>>,
 }
 
 impl Clients {
@@ -303,6 +305,7 @@ impl Pump {
                     let snapshot = self.snapshots.borrow_and_update().clone();
                     if let Some(snapshot) = snapshot {
                         self.session.handle_snapshot(snapshot);
+                        self.note_synced();
                     }
                 }
                 () = tokio::time::sleep_until(self.started + wake) => {}
@@ -329,6 +332,7 @@ impl Pump {
         let elapsed = now() - self.started;
         let acknowledges = request.error_detail.is_none();
         let refused = self.session.handle_request(elapsed, from_pb(kind, request));
+        self.note_synced();
         self.membership.update(|client| {
             for refused in refused {
                 log_refused(&client.node, &refused);
@@ -341,6 +345,15 @@ impl Pump {
                     .retain(|(kind, name), _| session.refuses(*kind, name));
             }
         });
+    }
+
+    /// A snapshot that differs in nothing is acknowledged without a word.
+    fn note_synced(&self) {
+        if let Some(snapshot) = self.session.synced() {
+            let snapshot = Arc::clone(snapshot);
+            self.membership
+                .update(|client| client.synced = Some(snapshot));
+        }
     }
 
     fn note_sent(&self, response: &session::Response) {

@@ -3,7 +3,7 @@
 //! In: `status.json`, a `daemon_status` document of a real agent or one edited from it;
 //! `reads.json`, what the daemon answers to reads (`configs` and `secrets` by object path, null
 //! for "no such object"; a read that never ends is a secret that is absent, or a configuration
-//! that is `"never"`, while an absent one is empty); `policy.json`, the gateway's name.
+//! that is `"never"`, while an absent one is empty); `policy.json`, what the operator decides.
 //! Out: `gateway.json`, `snapshot.json` (Envoy's JSON by type and name), `problems.txt`, and
 //! `wants.txt` where a read never ended. `UPDATE=1` writes what comes out.
 
@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use osvc_igw::gateway::{Compiled, Policy, Want, compile};
+use osvc_igw::gateway::{Compiled, Downstream, Policy, Want, compile};
 use osvc_igw::inventory::{
     Config, Event, Inventory, ObjectPath, Problem, Reading, Secret, Sensitive,
 };
@@ -52,6 +52,12 @@ impl Case {
                     .as_str()
                     .unwrap_or("envoy")
                     .to_owned(),
+                health_checks: policy["health_checks"].as_bool().unwrap_or(true),
+                downstream: Downstream {
+                    xff_trusted_hops: policy["xff_trusted_hops"].as_u64().unwrap_or(0) as u8,
+                    // On by default in the program, and in one case: it is long.
+                    access_log: policy["access_log"].as_bool().unwrap_or(false),
+                },
                 ..Policy::default()
             },
         }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests are an edge")]
 
+mod acked;
 mod bad_input;
 mod bootstrap;
 mod captures;

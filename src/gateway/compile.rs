@@ -126,14 +126,17 @@ impl Compiler<'_> {
         let names = exposed.expose.sni.iter();
         let mut names = names.chain(hosts.iter().flat_map(|host| &host.domains));
         let sni = names.find(|name| !name.contains('*')).cloned();
+        let host = sni.as_deref().unwrap_or(exposed.owner.name());
+        // Envoy takes the hosts of such a cluster from the connections, and asks for none.
+        let own_hosts = exposed.expose.lb_policy == LbPolicy::OriginalDst;
+        let check = exposed.expose.health_check.resolve(self.policy, host);
+        let health_check = check.filter(|_| !own_hosts);
         let gateway = &mut self.compiled.gateway;
         let tls = certificates.into_iter().next().map(|(secret, value)| {
             gateway.secrets.insert(secret.clone(), value);
             UpstreamTls { secret, sni }
         });
         let name = exposed.cluster();
-        // Envoy takes the hosts of such a cluster from the connections, and asks for none.
-        let own_hosts = exposed.expose.lb_policy == LbPolicy::OriginalDst;
         if !own_hosts {
             let endpoints = exposed.endpoints.clone();
             gateway.endpoints.insert(name.clone(), endpoints);
@@ -146,11 +149,7 @@ impl Compiler<'_> {
             lb_policy: exposed.expose.lb_policy,
             http: !exposed.expose.vhosts.is_empty(),
             connect_timeout_ms: exposed.expose.connect_timeout_ms,
-            health_check: exposed
-                .expose
-                .health_check
-                .resolve(self.policy)
-                .filter(|_| !own_hosts),
+            health_check,
             tls,
         };
         gateway.clusters.insert(name, cluster);

@@ -12,17 +12,23 @@ pub enum WantedCheck {
     Default,
     /// None at all.
     None,
-    /// This one.
-    Check(HealthCheck),
+    /// That a connection can be made.
+    Tcp,
+    /// That a GET of this path is answered 200.
+    Http(String),
 }
 
 impl WantedCheck {
-    /// The check that is made; `None` for none.
-    pub fn resolve(&self, policy: &Policy) -> Option<HealthCheck> {
+    /// The check that is made of a service that answers to `host`; `None` for none.
+    pub fn resolve(&self, policy: &Policy, host: &str) -> Option<HealthCheck> {
         match self {
             Self::Default => policy.health_checks.then_some(HealthCheck::Tcp),
             Self::None => None,
-            Self::Check(check) => Some(check.clone()),
+            Self::Tcp => Some(HealthCheck::Tcp),
+            Self::Http(path) => Some(HealthCheck::Http {
+                path: path.clone(),
+                host: host.to_owned(),
+            }),
         }
     }
 
@@ -38,10 +44,10 @@ impl WantedCheck {
                     let reason = format!("{path:?} is no path: it starts with / and has no space");
                     return Err(keywords.problem("health_check_path", reason));
                 }
-                Ok(Self::Check(HealthCheck::Http { path }))
+                Ok(Self::Http(path))
             }
             (None, None) => Ok(Self::Default),
-            (Some("tcp"), None) => Ok(Self::Check(HealthCheck::Tcp)),
+            (Some("tcp"), None) => Ok(Self::Tcp),
             (Some("none"), None) => Ok(Self::None),
             (Some("http"), None) => {
                 let reason = "http needs health_check_path to say what to ask for";

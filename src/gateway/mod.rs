@@ -74,6 +74,8 @@ pub enum HealthCheck {
     Http {
         /// The path that is asked for.
         path: String,
+        /// The host that is asked for: the first server name or domain, else the object's name.
+        host: String,
     },
 }
 

@@ -79,7 +79,7 @@ const COMMON: &[(&str, &str)] = &[
     ("bytes_received", "%BYTES_RECEIVED%"),
     ("bytes_sent", "%BYTES_SENT%"),
     ("client", "%DOWNSTREAM_REMOTE_ADDRESS%"),
-    ("cluster", "%UPSTREAM_CLUSTER%"),
+    ("upstream_cluster", "%UPSTREAM_CLUSTER%"),
     ("duration_ms", "%DURATION%"),
     ("instance", "%UPSTREAM_HOST%"),
     ("listener", "%DOWNSTREAM_LOCAL_ADDRESS%"),

@@ -166,8 +166,9 @@ fn health_check(check: &HealthCheck) -> PbHealthCheck {
         no_traffic_healthy_interval: Some(milliseconds(CHECK_INTERVAL_IDLE_MS)),
         health_checker: Some(match check {
             HealthCheck::Tcp => HealthChecker::TcpHealthCheck(TcpHealthCheck::default()),
-            HealthCheck::Http { path } => HealthChecker::HttpHealthCheck(HttpHealthCheck {
+            HealthCheck::Http { path, host } => HealthChecker::HttpHealthCheck(HttpHealthCheck {
                 path: path.clone(),
+                host: host.clone(),
                 ..HttpHealthCheck::default()
             }),
         }),

@@ -223,6 +223,22 @@ impl Session {
             .is_some_and(|feed| feed.refused.contains_key(name))
     }
 
+    /// The snapshot, when the client has acknowledged every resource of it and nothing else is
+    /// under way. What it refuses it never acknowledges.
+    pub fn synced(&self) -> Option<&Arc<Snapshot>> {
+        self.is_synced().then_some(&self.snapshot)
+    }
+
+    fn is_synced(&self) -> bool {
+        let settled = |feed: &Feed| feed.in_flight.is_none() && feed.pending.is_empty();
+        self.feeds.values().all(settled)
+            && ResourceType::ALL.into_iter().all(|kind| {
+                let feed = self.feeds.get(&kind);
+                let mut resources = self.snapshot.all(kind);
+                resources.all(|resource| feed.is_some_and(|feed| feed.has(resource)))
+            })
+    }
+
     fn respond(&mut self, now: Duration, kind: ResourceType) -> Option<Response> {
         let feed = self.feeds.get(&kind)?;
         if feed.in_flight.is_some() || feed.opened_at.is_none() {
