@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::compile::Policy;
 use super::{Endpoint, Health, LbPolicy};
-use crate::inventory::keywords::Keywords;
+use crate::inventory::keywords::{Keywords, shown};
 use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem};
 
 /// An expose that this gateway should serve.
@@ -84,7 +84,7 @@ impl Expose {
         match keywords.text("protocol")?.as_deref() {
             None | Some("tcp") => {}
             Some(other) => {
-                let reason = format!("{other:?} is not served, only tcp is");
+                let reason = format!("{} is not served, only tcp is", shown(other));
                 return Err(keywords.problem("protocol", reason));
             }
         }
@@ -113,8 +113,12 @@ fn read_address(keywords: &Keywords<'_>) -> Result<IpAddr, Problem> {
     else {
         return Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     };
-    text.parse()
-        .map_err(|_| keywords.problem("listener_addr", format!("{text:?} is no IP address")))
+    text.parse().map_err(|_| {
+        keywords.problem(
+            "listener_addr",
+            format!("{} is no IP address", shown(&text)),
+        )
+    })
 }
 
 fn read_lb_policy(keywords: &Keywords<'_>) -> Result<LbPolicy, Problem> {
@@ -128,7 +132,7 @@ fn read_lb_policy(keywords: &Keywords<'_>) -> Result<LbPolicy, Problem> {
         "random" => Ok(LbPolicy::Random),
         "original_dst_lb" => Ok(LbPolicy::OriginalDst),
         "maglev" => Ok(LbPolicy::Maglev),
-        _ => Err(keywords.problem("lb_policy", format!("{text:?} is no known policy"))),
+        _ => Err(keywords.problem("lb_policy", format!("{} is no known policy", shown(&text)))),
     }
 }
 
@@ -220,7 +224,7 @@ impl<'a, 'p> Finder<'a, 'p> {
                 else {
                     // `443/tcp:8443` is a port mapping of the ip itself, no business of ours.
                     if word.starts_with("expose#") {
-                        let reason = format!("names {word}, which does not exist");
+                        let reason = format!("names {}, which does not exist", shown(&word));
                         self.problems.insert(keywords.problem("expose", reason));
                     }
                     continue;
@@ -276,7 +280,8 @@ impl<'a, 'p> Finder<'a, 'p> {
         match keywords.text("gateway")? {
             Some(name) if name != self.policy.gateway_name => {
                 let own = &self.policy.gateway_name;
-                let reason = format!("belongs to gateway {name:?}; this one is {own:?}");
+                let name = shown(&name);
+                let reason = format!("belongs to gateway {name}; this one is {own:?}");
                 Err(keywords.problem("gateway", reason))
             }
             _ => Ok(()),
@@ -288,7 +293,7 @@ impl<'a, 'p> Finder<'a, 'p> {
             Ok(Some(text)) => match text.parse::<IpAddr>() {
                 Ok(address) => address,
                 Err(_) => {
-                    let reason = format!("{text:?} is no IP address");
+                    let reason = format!("{} is no IP address", shown(&text));
                     self.problems.insert(ip.problem("ipaddr", reason));
                     return;
                 }

@@ -6,7 +6,7 @@ use super::claims::{Claim, Claims};
 use super::exposes::Exposed;
 use super::{Origin, PathMatch, Route, VirtualHost};
 use crate::inventory::Problem;
-use crate::inventory::keywords::Keywords;
+use crate::inventory::keywords::{Keywords, shown};
 
 /// Builds the virtual hosts of an expose, claiming their domains on `listener`.
 ///
@@ -27,7 +27,7 @@ pub fn virtual_hosts(
         .filter(|section| seen.insert(*section))
     {
         let Some(keywords) = exposed.section_keywords("vhost", section) else {
-            let reason = format!("names {section}, which is no vhost section");
+            let reason = format!("names {}, which is no vhost section", shown(section));
             problems.insert(exposed.problem("vhosts", reason));
             continue;
         };
@@ -109,7 +109,7 @@ fn domains(
 /// Why it is none.
 pub fn domain(word: &str) -> Result<String, String> {
     let host = match word.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => host,
+        Some((host, port)) if is_port(port) => host,
         _ => word,
     };
     let bare = host
@@ -129,10 +129,13 @@ pub fn domain(word: &str) -> Result<String, String> {
         } else {
             " (write it in its xn-- form)"
         };
-        let shown: String = word.chars().take(SHOWN_CHARS).collect();
-        return Err(format!("{shown:?} is no domain{hint}"));
+        return Err(format!("{} is no domain{hint}", shown(word)));
     }
     Ok(host.to_ascii_lowercase())
+}
+
+fn is_port(text: &str) -> bool {
+    (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn routes(
@@ -158,7 +161,7 @@ fn routes(
     let mut routes = Vec::new();
     for section in sections {
         let Some(keywords) = exposed.section_keywords("route", &section) else {
-            let reason = format!("names {section}, which is no route section");
+            let reason = format!("names {}, which is no route section", shown(&section));
             problems.insert(vhost.problem("routes", reason));
             continue;
         };
@@ -206,7 +209,6 @@ fn route(exposed: &Exposed<'_>, section: &str, keywords: &Keywords<'_>) -> Resul
 
 /// The longest DNS name.
 const DOMAIN_BYTES_MAX: usize = 253;
-const SHOWN_CHARS: usize = 60;
 
 #[cfg(test)]
 mod tests {

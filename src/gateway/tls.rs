@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::compile::Want;
 use super::exposes::Exposed;
 use super::{Origin, TlsSecret};
-use crate::inventory::keywords::Keywords;
+use crate::inventory::keywords::{Keywords, shown};
 use crate::inventory::{Inventory, Kind, ObjectPath, Problem, Sensitive};
 
 /// What became of the certificates that an expose names.
@@ -72,7 +72,7 @@ impl Resolver<'_, '_> {
         section: &str,
     ) -> Result<(String, TlsSecret), Missing> {
         let Some(keywords) = exposed.section_keywords("certificate", section) else {
-            let reason = format!("names {section}, which is no certificate section");
+            let reason = format!("names {}, which is no certificate section", shown(section));
             return Err(Missing::Broken(exposed.problem(keyword, reason)));
         };
         let word = self.secret_word(exposed, &keywords, section)?;
@@ -81,7 +81,7 @@ impl Resolver<'_, '_> {
             .resolve(Kind::Sec, &word)
             .filter(|path| path.kind() == Kind::Sec);
         let Some(path) = path else {
-            let reason = format!("{word:?} is no name of a sec object");
+            let reason = format!("{} is no name of a sec object", shown(&word));
             return Err(Missing::Broken(keywords.problem(SECRET, reason)));
         };
         // Another namespace belongs to somebody else: naming its secret must not lend it.

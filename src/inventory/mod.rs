@@ -294,10 +294,10 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.object)?;
         if !self.section.is_empty() {
-            write!(f, " {}", self.section)?;
+            write!(f, " {}", self.section.escape_debug())?;
         }
         if !self.keyword.is_empty() {
-            write!(f, ".{}", self.keyword)?;
+            write!(f, ".{}", self.keyword.escape_debug())?;
         }
         write!(f, ": {}", self.reason)
     }
