@@ -7,6 +7,7 @@ mod captures;
 mod fake;
 mod golden;
 mod mirror;
+mod pipeline;
 mod random;
 mod raw;
 mod references;
