@@ -89,7 +89,12 @@ fn domains(
     };
     let mut domains = Vec::new();
     for word in words {
-        match domain(&word) {
+        // The agent's default is the object's name, which for a slave is not what is exposed.
+        let word = match word == exposed.definer.name() {
+            true => exposed.owner.name(),
+            false => &word,
+        };
+        match domain(word) {
             Ok(domain) if !domains.contains(&domain) => domains.push(domain),
             Ok(_) => {}
             Err(reason) => {
