@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::claims::{Claim, Claims};
 use super::exposes::Exposed;
-use super::{Origin, PathMatch, Route, VirtualHost};
+use super::{Origin, PathMatch, Route, VirtualHost, regex};
 use crate::inventory::Problem;
 use crate::inventory::keywords::{Keywords, shown};
 
@@ -184,15 +184,8 @@ fn route(exposed: &Exposed<'_>, section: &str, keywords: &Keywords<'_>) -> Resul
     let path = keywords.text("match_path")?.map(PathMatch::Path);
     let prefix = keywords.text("match_prefix")?.map(PathMatch::Prefix);
     let regex = keywords.text("match_regex")?;
-    if let Some(regex) = &regex
-        && let Err(error) = regex_syntax::Parser::new().parse(regex)
-    {
-        let kind = match error {
-            regex_syntax::Error::Parse(error) => error.kind().to_string(),
-            regex_syntax::Error::Translate(error) => error.kind().to_string(),
-            _ => "it cannot be read".to_owned(),
-        };
-        return Err(keywords.problem("match_regex", format!("is no regular expression: {kind}")));
+    if let Some(Err(reason)) = regex.as_deref().map(regex::check) {
+        return Err(keywords.problem("match_regex", reason));
     }
     let mut matches = [path, prefix, regex.map(PathMatch::Regex)]
         .into_iter()
