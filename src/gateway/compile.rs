@@ -80,6 +80,9 @@ impl Compiler<'_> {
         let problems = &mut self.compiled.problems;
         let hosts = virtual_hosts(exposed, &listener, &mut self.claims, problems);
         if hosts.is_empty() && !exposed.expose.vhosts.is_empty() {
+            let reason = "has no vhost that can be served";
+            let problem = exposed.problem("vhosts", reason.to_owned());
+            problems.insert(problem.hence("the expose is not served"));
             return;
         }
         // What waits keeps its claims: a name must not change hands because a read takes time.
@@ -119,8 +122,9 @@ impl Compiler<'_> {
         certificates: Vec<(String, TlsSecret)>,
     ) {
         if certificates.len() > 1 {
-            let reason = "names several certificates; Envoy presents one, the first";
+            let reason = "names several certificates";
             let problem = exposed.problem("cluster_certificates", reason.to_owned());
+            let problem = problem.hence("only the first is presented to the backends");
             self.compiled.problems.insert(problem);
         }
         let sni = exposed.expose.sni.iter();

@@ -28,7 +28,8 @@ pub fn virtual_hosts(
     {
         let Some(keywords) = exposed.section_keywords("vhost", section) else {
             let reason = format!("names {}, which is no vhost section", shown(section));
-            problems.insert(exposed.problem("vhosts", reason));
+            let problem = exposed.problem("vhosts", reason);
+            problems.insert(problem.hence("it is left out"));
             continue;
         };
         let origin = Origin {
@@ -71,7 +72,7 @@ pub fn virtual_hosts(
 /// The sentence for a claim that came second.
 pub fn taken(what: &str, listener: &str, holder: &Origin) -> String {
     let Origin { object, section } = holder;
-    format!("{what} on {listener} is taken by {object} {section}")
+    format!("{what} on {listener} is taken by {object} {section}, which comes first")
 }
 
 fn domains(
@@ -83,7 +84,7 @@ fn domains(
         Ok(words) if words.is_empty() => vec![exposed.owner.name().to_owned()],
         Ok(words) => words,
         Err(problem) => {
-            problems.insert(problem);
+            problems.insert(problem.hence("the vhost is left out"));
             return Vec::new();
         }
     };
@@ -98,7 +99,8 @@ fn domains(
             Ok(domain) if !domains.contains(&domain) => domains.push(domain),
             Ok(_) => {}
             Err(reason) => {
-                problems.insert(keywords.problem("domains", reason));
+                let problem = keywords.problem("domains", reason);
+                problems.insert(problem.hence("it is left out"));
             }
         }
     }
@@ -151,7 +153,7 @@ fn routes(
     let sections = match vhost.words("routes") {
         Ok(sections) => sections,
         Err(problem) => {
-            problems.insert(problem);
+            problems.insert(problem.hence("requests of the vhost are answered with 404"));
             return Vec::new();
         }
     };
@@ -167,15 +169,20 @@ fn routes(
     for section in sections {
         let Some(keywords) = exposed.section_keywords("route", &section) else {
             let reason = format!("names {}, which is no route section", shown(&section));
-            problems.insert(vhost.problem("routes", reason));
+            let problem = vhost.problem("routes", reason);
+            problems.insert(problem.hence("it is left out"));
             continue;
         };
         match route(exposed, &section, &keywords) {
             Ok(route) => routes.push(route),
             Err(problem) => {
-                problems.insert(problem);
+                problems.insert(problem.hence("the route is left out"));
             }
         }
+    }
+    if routes.is_empty() {
+        let problem = vhost.problem("routes", "has no route that can be served");
+        problems.insert(problem.hence("its requests are answered with 404"));
     }
     routes
 }

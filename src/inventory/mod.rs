@@ -290,6 +290,15 @@ pub struct Problem {
     pub reason: String,
 }
 
+impl Problem {
+    /// The same problem, and what follows from it.
+    #[must_use]
+    pub fn hence(mut self, consequence: impl fmt::Display) -> Self {
+        self.reason = format!("{}; {consequence}", self.reason);
+        self
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.object)?;
