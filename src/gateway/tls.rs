@@ -53,7 +53,8 @@ impl Resolver<'_, '_> {
                 Ok(secret) => ready.push(secret),
                 Err(Missing::Waiting) => waiting = true,
                 Err(Missing::Broken(problem)) => {
-                    self.problems.insert(problem);
+                    let consequence = format!("{} is not served", exposed.section);
+                    self.problems.insert(problem.hence(consequence));
                     broken = true;
                 }
             }
@@ -111,13 +112,18 @@ impl Resolver<'_, '_> {
             self.wants.insert(Want::Config(object.clone(), revision));
         }
         let Some(config) = reading.ok_or(Missing::Waiting)?.content.as_ref() else {
-            let reason = "is not in the status, and the object's configuration cannot be read";
+            let reason = "is not set in the status, and the object has no configuration";
             return Err(Missing::Broken(keywords.problem(SECRET, reason)));
         };
         [SECRET, "secret"]
             .into_iter()
             .find_map(|keyword| config.keyword(object, exposed.node, section, keyword))
-            .ok_or_else(|| Missing::Broken(keywords.problem(SECRET, "is not set")))
+            .ok_or_else(|| {
+                Missing::Broken(keywords.problem(
+                    SECRET,
+                    "is not set, and no other certificate source is served",
+                ))
+            })
     }
 
     fn key_pair(
@@ -127,20 +133,14 @@ impl Resolver<'_, '_> {
     ) -> Result<TlsSecret, Missing> {
         let broken = |reason: String| Err(Missing::Broken(keywords.problem(SECRET, reason)));
         let reading = self.inventory.secrets.get(path);
-        if let Some(object) = self.inventory.objects.get(path) {
-            if reading.is_none_or(|reading| reading.revision != object.revision) {
-                let want = Want::Secret(path.clone(), object.revision.clone());
-                self.wants.insert(want);
-            }
-        } else {
-            let reason = match reading {
-                None => format!("{path} does not exist"),
-                Some(_) => format!("{path} is gone; what was read of it last is still served"),
-            };
-            self.problems.insert(keywords.problem(SECRET, &reason));
-            if reading.is_none() {
-                return broken(reason);
-            }
+        // A reading that ends after the object went must not live on: what is served would depend
+        // on which was faster.
+        let Some(object) = self.inventory.objects.get(path) else {
+            return broken(format!("{path} does not exist"));
+        };
+        if reading.is_none_or(|reading| reading.revision != object.revision) {
+            let want = Want::Secret(path.clone(), object.revision.clone());
+            self.wants.insert(want);
         }
         let Some(secret) = reading.ok_or(Missing::Waiting)?.content.as_ref() else {
             return broken(format!("{path} does not exist"));
