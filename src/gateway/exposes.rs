@@ -79,7 +79,7 @@ impl Expose {
         let port = match keywords.port("port")? {
             Some(0) => return Err(keywords.problem("port", "0 is no port to send traffic to")),
             Some(port) => port,
-            None => return Err(keywords.problem("port", "is missing or is no number")),
+            None => return Err(keywords.problem("port", "is missing, or is no number")),
         };
         match keywords.text("protocol")?.as_deref() {
             None | Some("tcp") => {}
@@ -90,7 +90,7 @@ impl Expose {
         }
         let listener_port = keywords.port("listener_port")?.unwrap_or(port);
         if listener_port == 0 {
-            let reason = "0 asks for an allocated port, which is not supported yet";
+            let reason = "0 asks for an allocated port, and none is allocated yet";
             return Err(keywords.problem("listener_port", reason));
         }
         Ok(Self {
@@ -171,6 +171,24 @@ struct Finder<'a, 'p> {
     /// Best health by address, for each expose: the two halves of a healed split brain report
     /// the same address twice.
     endpoints: BTreeMap<&'a str, BTreeMap<(IpAddr, u16), Health>>,
+    refused: Vec<Refused<'a>>,
+}
+
+/// An expose that one instance has, and that cannot be served there as it is.
+struct Refused<'a> {
+    at: Place<'a>,
+    section: &'a str,
+    problem: Problem,
+    /// What follows where no other instance has it right.
+    consequence: &'static str,
+}
+
+/// An instance of the owner or of one of its slaves.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    path: &'a ObjectPath,
+    node: &'a str,
+    instance: &'a Instance,
 }
 
 impl<'a, 'p> Finder<'a, 'p> {
@@ -181,14 +199,32 @@ impl<'a, 'p> Finder<'a, 'p> {
             problems,
             found: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            refused: Vec::new(),
         }
     }
 
     fn find(mut self, objects: &[(u32, &'a Object)]) -> Vec<Exposed<'a>> {
-        for (_, object) in objects {
-            for (node, instance) in &object.instances {
-                self.instance(&object.path, node, instance);
-            }
+        let places = objects.iter().flat_map(|(_, object)| {
+            let path = &object.path;
+            let instances = object.instances.iter();
+            instances.map(move |(node, instance)| Place {
+                path,
+                node,
+                instance,
+            })
+        });
+        for at in places {
+            self.instance(at);
+        }
+        for refused in std::mem::take(&mut self.refused) {
+            let problem = match self.found.contains_key(refused.section) {
+                true => refused.problem.hence(format_args!(
+                    "the instance {} gets no traffic",
+                    self.name(refused.at)
+                )),
+                false => refused.problem.hence(refused.consequence),
+            };
+            self.problems.insert(problem);
         }
         let mut endpoints = self.endpoints;
         let exposes = self.found.into_iter().map(|(section, mut exposed)| {
@@ -206,8 +242,17 @@ impl<'a, 'p> Finder<'a, 'p> {
         exposes.collect()
     }
 
-    fn instance(&mut self, path: &'a ObjectPath, node: &'a str, instance: &'a Instance) {
-        for (ip, resource) in &instance.resources {
+    /// Which instance, for people.
+    fn name(&self, at: Place<'_>) -> String {
+        match at.path == self.owner {
+            true => format!("on {}", at.node),
+            false => format!("of {} on {}", at.path, at.node),
+        }
+    }
+
+    fn instance(&mut self, at: Place<'a>) {
+        let mut named = BTreeSet::new();
+        for (ip, resource) in &at.instance.resources {
             if resource.section() != "ip" {
                 continue;
             }
@@ -215,51 +260,92 @@ impl<'a, 'p> Finder<'a, 'p> {
             let words = match keywords.words("expose") {
                 Ok(words) => words,
                 Err(problem) => {
+                    let problem = problem.hence("it serves no expose");
                     self.problems.insert(problem);
                     continue;
                 }
             };
             for word in words {
-                let Some((section, backing)) = instance.resources.get_key_value(word.as_str())
-                else {
-                    // `443/tcp:8443` is a port mapping of the ip itself, no business of ours.
-                    if word.starts_with("expose#") {
-                        let reason = format!("names {}, which does not exist", shown(&word));
-                        self.problems.insert(keywords.problem("expose", reason));
-                    }
+                let Some(section) = self.section(at.instance, &keywords, &word) else {
                     continue;
                 };
-                if backing.driver != EXPOSE_DRIVER {
-                    continue;
-                }
-                let Some(port) = self.define(path, node, instance, section) else {
+                named.insert(section);
+                let Some(port) = self.define(at, section) else {
                     continue;
                 };
                 if resource.is_up() {
-                    self.endpoint(section, &keywords, port, instance);
+                    self.endpoint(at, section, &keywords, port);
                 }
+            }
+        }
+        self.unnamed(at, &named);
+    }
+
+    /// The expose section that an ip names with `word`, if it is one of ours.
+    fn section(
+        &mut self,
+        instance: &'a Instance,
+        ip: &Keywords<'_>,
+        word: &str,
+    ) -> Option<&'a str> {
+        let problem = match instance.resources.get_key_value(word) {
+            Some((section, backing)) if backing.driver == EXPOSE_DRIVER => return Some(section),
+            Some((_, backing)) if backing.section() == "expose" => return None,
+            // `443/tcp:8443` is a port mapping of the ip itself, no business of ours.
+            None if word.contains('/') => return None,
+            Some(_) => ip.problem(
+                "expose",
+                format!("names {}, which is no expose", shown(word)),
+            ),
+            // The agent drops a section from its status when a mandatory keyword is missing.
+            None => ip.problem(
+                "expose",
+                format!("names {}, which is absent or incomplete", shown(word)),
+            ),
+        };
+        self.problems
+            .insert(problem.hence("nothing is served for it"));
+        None
+    }
+
+    /// Tells of the exposes that no ip names.
+    fn unnamed(&mut self, at: Place<'a>, named: &BTreeSet<&str>) {
+        for (section, resource) in &at.instance.resources {
+            if resource.driver != EXPOSE_DRIVER || named.contains(section.as_str()) {
+                continue;
+            }
+            let keywords = Keywords::new(self.owner, section, &resource.keywords);
+            if self.belongs_here(&keywords).is_ok() {
+                self.refused.push(Refused {
+                    at,
+                    section,
+                    problem: keywords.problem("", "is named by no ip in its keyword expose"),
+                    consequence: "the expose is not served",
+                });
             }
         }
     }
 
     /// Reads an expose on one instance and returns the instance's port. The first instance that
     /// has it defines it.
-    fn define(
-        &mut self,
-        path: &'a ObjectPath,
-        node: &'a str,
-        instance: &'a Instance,
-        section: &'a str,
-    ) -> Option<u16> {
-        let resource = instance.resources.get(section)?;
+    fn define(&mut self, at: Place<'a>, section: &'a str) -> Option<u16> {
+        let resource = at.instance.resources.get(section)?;
         let keywords = Keywords::new(self.owner, section, &resource.keywords);
-        let read = self
-            .belongs_here(&keywords)
-            .and_then(|()| Expose::read(&keywords));
+        let read = match self.belongs_here(&keywords) {
+            Ok(()) => {
+                Expose::read(&keywords).map_err(|problem| (problem, "the expose is not served"))
+            }
+            Err(problem) => Err((problem, "the expose is not served here")),
+        };
         let expose = match read {
             Ok(expose) => expose,
-            Err(problem) => {
-                self.problems.insert(problem);
+            Err((problem, consequence)) => {
+                self.refused.push(Refused {
+                    at,
+                    section,
+                    problem,
+                    consequence,
+                });
                 return None;
             }
         };
@@ -268,9 +354,9 @@ impl<'a, 'p> Finder<'a, 'p> {
             owner: self.owner.clone(),
             section,
             expose,
-            definer: path,
-            node,
-            instance,
+            definer: at.path,
+            node: at.node,
+            instance: at.instance,
             endpoints: Vec::new(),
         });
         Some(port)
@@ -281,34 +367,31 @@ impl<'a, 'p> Finder<'a, 'p> {
             Some(name) if name != self.policy.gateway_name => {
                 let own = &self.policy.gateway_name;
                 let name = shown(&name);
-                let reason = format!("belongs to gateway {name}; this one is {own:?}");
+                let reason = format!("is {name}, and this gateway is {own:?}");
                 Err(keywords.problem("gateway", reason))
             }
             _ => Ok(()),
         }
     }
 
-    fn endpoint(&mut self, section: &'a str, ip: &Keywords<'_>, port: u16, instance: &Instance) {
+    fn endpoint(&mut self, at: Place<'a>, section: &'a str, ip: &Keywords<'_>, port: u16) {
         let address = match ip.text("ipaddr") {
-            Ok(Some(text)) => match text.parse::<IpAddr>() {
-                Ok(address) => address,
-                Err(_) => {
-                    let reason = format!("{} is no IP address", shown(&text));
-                    self.problems.insert(ip.problem("ipaddr", reason));
-                    return;
-                }
-            },
-            Ok(None) => {
-                let reason = "is up but has no address: no traffic goes there";
-                self.problems.insert(ip.problem("ipaddr", reason));
-                return;
-            }
+            Ok(Some(text)) => text
+                .parse::<IpAddr>()
+                .map_err(|_| ip.problem("ipaddr", format!("{} is no IP address", shown(&text)))),
+            Ok(None) => Err(ip.problem("ipaddr", "is unknown although the ip is up")),
+            Err(problem) => Err(problem),
+        };
+        let address = match address {
+            Ok(address) => address,
             Err(problem) => {
+                let name = self.name(at);
+                let problem = problem.hence(format_args!("the instance {name} gets no traffic"));
                 self.problems.insert(problem);
                 return;
             }
         };
-        let health = match LEAVING.contains(&instance.monitor.as_str()) {
+        let health = match LEAVING.contains(&at.instance.monitor.as_str()) {
             true => Health::Draining,
             false => Health::Healthy,
         };
