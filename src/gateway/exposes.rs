@@ -403,10 +403,12 @@ impl<'a, 'p> Finder<'a, 'p> {
 
 const EXPOSE_DRIVER: &str = "expose.envoy";
 /// What the daemon says of an instance that is about to go (`monitor.status`).
-const LEAVING: [&str; 6] = [
+const LEAVING: [&str; 8] = [
     "deleting",
     "purging",
+    "restarting",
     "shutdown",
+    "shutting",
     "stopping",
     "tocing",
     "unprovisioning",
