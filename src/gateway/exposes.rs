@@ -75,6 +75,16 @@ pub struct Expose {
 }
 
 impl Expose {
+    /// Whether both are the same but for the port, which each instance has its own of.
+    fn is_like(&self, other: &Self) -> bool {
+        let port = self.port;
+        *self
+            == Self {
+                port,
+                ..other.clone()
+            }
+    }
+
     fn read(keywords: &Keywords<'_>) -> Result<Self, Problem> {
         let port = match keywords.port("port")? {
             Some(0) => return Err(keywords.problem("port", "0 is no port to send traffic to")),
@@ -350,15 +360,32 @@ impl<'a, 'p> Finder<'a, 'p> {
             }
         };
         let port = expose.port;
-        self.found.entry(section).or_insert_with(|| Exposed {
-            owner: self.owner.clone(),
-            section,
-            expose,
-            definer: at.path,
-            node: at.node,
-            instance: at.instance,
-            endpoints: Vec::new(),
-        });
+        match self.found.get(section) {
+            Some(first) if !first.expose.is_like(&expose) => {
+                let first = Place {
+                    path: first.definer,
+                    node: first.node,
+                    instance: first.instance,
+                };
+                let reason = format!("is not the same in the instance {}", self.name(at));
+                let problem = keywords.problem("", reason);
+                let problem = problem.hence(format_args!("the one {} counts", self.name(first)));
+                self.problems.insert(problem);
+            }
+            Some(_) => {}
+            None => {
+                let exposed = Exposed {
+                    owner: self.owner.clone(),
+                    section,
+                    expose,
+                    definer: at.path,
+                    node: at.node,
+                    instance: at.instance,
+                    endpoints: Vec::new(),
+                };
+                self.found.insert(section, exposed);
+            }
+        }
         Some(port)
     }
 
