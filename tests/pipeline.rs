@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use osvc_igw::gateway::Want;
+use osvc_igw::gateway::{Want, compile};
 use osvc_igw::inventory::{Event, Inventory, Kind, NodeStatus, Object, ObjectPath, Reading};
 use osvc_igw::xds::{ResourceType, Snapshot, encode};
 use serde_json::{Value, json};
@@ -279,6 +279,24 @@ fn equal_gateways_have_equal_versions() {
         let after_nothing = encode(&one.compiled.gateway, &Snapshot::default());
         assert_eq!(rendered(&after_nothing), rendered(&again), "{name}");
     }
+}
+
+#[test]
+fn a_scaler_that_loses_its_first_slave_is_served_while_the_next_is_read() {
+    let case = Case::load("web1-scaled-to-4");
+    let Outcome {
+        mut inventory,
+        compiled,
+        ..
+    } = case.run();
+    inventory.apply(Event::Remove("test/svc/0.web1".parse().unwrap()));
+    let after = compile(&inventory, &case.policy);
+    let next: ObjectPath = "test/svc/1.web1".parse().unwrap();
+    let is_next = |want: &Want| matches!(want, Want::Config(path, _) if *path == next);
+    assert!(after.wants.iter().any(is_next), "{:?}", after.wants);
+    assert_eq!(after.gateway.listeners, compiled.gateway.listeners);
+    assert_eq!(after.gateway.clusters, compiled.gateway.clusters);
+    assert_eq!(after.problems, compiled.problems);
 }
 
 #[track_caller]

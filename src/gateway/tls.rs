@@ -7,7 +7,7 @@ use super::compile::Want;
 use super::exposes::Exposed;
 use super::{Origin, TlsSecret};
 use crate::inventory::keywords::{Keywords, shown};
-use crate::inventory::{Inventory, Kind, ObjectPath, Problem, Sensitive};
+use crate::inventory::{Config, Inventory, Kind, ObjectPath, Problem, Sensitive};
 
 /// What became of the certificates that an expose names.
 #[derive(Debug, Eq, PartialEq)]
@@ -37,7 +37,7 @@ enum Missing {
     Broken(Problem),
 }
 
-impl Resolver<'_, '_> {
+impl<'a> Resolver<'a, '_> {
     /// Resolves the `certificate` sections that the expose's `keyword` names.
     pub fn resolve(
         &mut self,
@@ -105,13 +105,18 @@ impl Resolver<'_, '_> {
         if let Some(word) = keywords.text(SECRET).map_err(Missing::Broken)? {
             return Ok(word);
         }
-        let object = exposed.definer;
-        let revision = self.revision(object);
-        let reading = self.inventory.configs.get(object);
-        if reading.is_none_or(|reading| reading.revision != revision) {
-            self.wants.insert(Want::Config(object.clone(), revision));
-        }
-        let Some(config) = reading.ok_or(Missing::Waiting)?.content.as_ref() else {
+        // A slave's configuration is a copy of its scaler's, which stands in for it while it is
+        // read: when the first slave goes, its services must not go with it.
+        let own = self.config(exposed.definer);
+        let scaler = match exposed.definer == &exposed.owner {
+            true => None,
+            false => self
+                .config(&exposed.owner)
+                .map(|config| (&exposed.owner, config)),
+        };
+        let own = own.map(|config| (exposed.definer, config));
+        let (object, config) = own.or(scaler).ok_or(Missing::Waiting)?;
+        let Some(config) = config else {
             let reason = "is not set in the status, and the object has no configuration";
             return Err(Missing::Broken(keywords.problem(SECRET, reason)));
         };
@@ -165,11 +170,16 @@ impl Resolver<'_, '_> {
         })
     }
 
-    fn revision(&self, path: &ObjectPath) -> String {
-        let object = self.inventory.objects.get(path);
-        object
-            .map(|object| object.revision.clone())
-            .unwrap_or_default()
+    /// What was read last of the configuration of an object that exists; notes that it is wanted
+    /// where that is not what the object has now.
+    fn config(&mut self, path: &ObjectPath) -> Option<Option<&'a Config>> {
+        let object = self.inventory.objects.get(path)?;
+        let reading = self.inventory.configs.get(path);
+        if reading.is_none_or(|reading| reading.revision != object.revision) {
+            let want = Want::Config(path.clone(), object.revision.clone());
+            self.wants.insert(want);
+        }
+        reading.map(|reading| reading.content.as_ref())
     }
 }
 
