@@ -45,11 +45,12 @@ impl<'a> Resolver<'a, '_> {
         keyword: &str,
         sections: &[String],
     ) -> Resolved {
-        let mut ready = Vec::new();
+        let mut ready: Vec<(String, TlsSecret)> = Vec::new();
         let mut waiting = false;
         let mut broken = false;
         for section in sections {
             match self.certificate(exposed, keyword, section) {
+                Ok((name, _)) if ready.iter().any(|(known, _)| *known == name) => {}
                 Ok(secret) => ready.push(secret),
                 Err(Missing::Waiting) => waiting = true,
                 Err(Missing::Broken(problem)) => {
