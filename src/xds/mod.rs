@@ -9,6 +9,7 @@ pub mod endpoint;
 mod feed;
 pub mod json;
 pub mod listener;
+mod order;
 pub mod route;
 pub mod secret;
 pub mod session;

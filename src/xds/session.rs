@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::encode::absent_route;
 use super::feed::{Feed, InFlight};
+use super::order::WARMING_MAX;
 use super::subscription::WILDCARD;
 use super::{Resource, ResourceType, Snapshot, Version};
 use crate::gateway::Origin;
@@ -22,10 +23,10 @@ use crate::gateway::Origin;
 /// The state of one client's stream.
 #[derive(Debug)]
 pub struct Session {
-    snapshot: Arc<Snapshot>,
-    feeds: BTreeMap<ResourceType, Feed>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) feeds: BTreeMap<ResourceType, Feed>,
     /// Clusters that were sent and cannot be used yet, and since when.
-    warming: BTreeMap<String, Duration>,
+    pub(super) warming: BTreeMap<String, Duration>,
     nonce: u64,
     seed: u64,
 }
@@ -169,16 +170,6 @@ impl Session {
         }
     }
 
-    /// A cluster can be used when Envoy has its endpoints, or has acknowledged it: it holds the
-    /// acknowledgement back while any cluster warms.
-    fn warmed(&mut self, kind: ResourceType, name: &str) {
-        let cluster = self.snapshot.get(ResourceType::Cluster, name);
-        let by_endpoints = || cluster.is_none_or(|cluster| !cluster.warms_until_acked);
-        if kind == ResourceType::Cluster || (kind == ResourceType::Endpoint && by_endpoints()) {
-            self.warming.remove(name);
-        }
-    }
-
     /// Takes a newer snapshot; it must follow the one before.
     pub fn handle_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         for (kind, name) in snapshot.changes(&self.snapshot) {
@@ -290,36 +281,6 @@ impl Session {
         }
     }
 
-    /// A cluster that is new or changed warms until it gets its endpoints (again), which Envoy
-    /// does not ask for.
-    fn sent_clusters(
-        &mut self,
-        now: Duration,
-        resources: &[(Arc<Resource>, Version)],
-        removed: &[String],
-    ) {
-        let feed = self.feeds.get(&ResourceType::Cluster);
-        for (resource, _) in resources {
-            // While a changed cluster warms, the one before it goes on serving.
-            if !feed.is_some_and(|feed| feed.holds(&resource.name)) {
-                self.warming.insert(resource.name.clone(), now);
-            }
-        }
-        for name in removed {
-            self.warming.remove(name);
-        }
-        let Some(feed) = self.feeds.get_mut(&ResourceType::Endpoint) else {
-            return;
-        };
-        if feed.opened_at.is_none() {
-            return;
-        }
-        for (resource, _) in resources {
-            feed.owed.insert(resource.name.clone());
-            feed.pending.insert(resource.name.clone());
-        }
-    }
-
     fn judge(&self, now: Duration, kind: ResourceType, feed: &Feed, name: &str) -> Verdict {
         let owed = feed.owed.contains(name);
         if !owed && !feed.subscription.matches(name) {
@@ -372,61 +333,7 @@ impl Session {
         }
     }
 
-    /// Whether traffic can be sent to a cluster, or waiting for it has no sense.
-    fn is_ready(&self, now: Duration, cluster: &str) -> bool {
-        let Some(feed) = self.feeds.get(&ResourceType::Cluster) else {
-            return true;
-        };
-        if self.snapshot.get(ResourceType::Cluster, cluster).is_none()
-            || !feed.subscription.matches(cluster)
-            || feed.refused.contains_key(cluster)
-        {
-            return true;
-        }
-        match self.warming.get(cluster) {
-            Some(since) => now >= *since + WARMING_MAX,
-            None => feed.holds(cluster),
-        }
-    }
-
-    /// Whether nothing that the client has or is about to get names the cluster.
-    fn is_removable(&self, now: Duration, cluster: &str) -> bool {
-        let namers = [ResourceType::Listener, ResourceType::Route];
-        let settled = namers.into_iter().all(|kind| match self.feeds.get(&kind) {
-            Some(feed) if feed.opened_at.is_some() => {
-                feed.is_settled() && !self.may_name(kind, feed, cluster)
-            }
-            _ => self.settling_ends().is_none_or(|end| now >= end),
-        });
-        settled && !self.is_named(cluster)
-    }
-
-    /// Whether a copy that the client holds may name the cluster. Routes whose listener is gone
-    /// serve only what drains, which need not keep a removed service alive.
-    fn may_name(&self, kind: ResourceType, feed: &Feed, cluster: &str) -> bool {
-        let mut held = feed.held.iter();
-        held.any(|(name, held)| {
-            let drains = kind == ResourceType::Route && self.snapshot.get(kind, name).is_none();
-            !drains && held.clusters.contains(cluster)
-        })
-    }
-
-    fn is_named(&self, cluster: &str) -> bool {
-        let named = |kind| {
-            let mut all = self.snapshot.all(kind);
-            all.any(|resource: &Arc<Resource>| resource.clusters.iter().any(|c| c == cluster))
-        };
-        named(ResourceType::Listener) || named(ResourceType::Route)
-    }
-
-    /// Until when a reconnected client is given time to ask for listeners and routes before a
-    /// cluster that they may name is removed.
-    fn settling_ends(&self) -> Option<Duration> {
-        let clusters = self.feeds.get(&ResourceType::Cluster)?;
-        Some(clusters.opened_at? + SETTLING_MAX)
-    }
-
-    fn is_open(&self, kind: ResourceType) -> bool {
+    pub(super) fn is_open(&self, kind: ResourceType) -> bool {
         self.feeds
             .get(&kind)
             .is_some_and(|feed| feed.opened_at.is_some())
@@ -470,7 +377,3 @@ fn refusals(response: &InFlight, kind: ResourceType, message: &str) -> Vec<Refus
 
 /// The most resources in one response: a refusal of more costs too many responses of one.
 const RESOURCES_MAX: usize = 1_000;
-/// A cluster that is not warm by then is used anyway: Envoy itself gives up after 15 s.
-const WARMING_MAX: Duration = Duration::from_secs(5);
-/// How long a client may take to ask for listeners and routes after it asked for clusters.
-const SETTLING_MAX: Duration = Duration::from_secs(5);
