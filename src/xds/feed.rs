@@ -36,10 +36,12 @@ pub(super) struct Feed {
 }
 
 /// What is known of the client's copy of a resource.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Held {
     /// The version; `None` after a refusal left it open what was applied.
     pub(super) version: Option<String>,
+    /// Whether it is certain that there is a copy, whichever it is.
+    pub(super) serves: bool,
     /// The clusters that the copy may send traffic to, as far as this session sent it.
     pub(super) clusters: BTreeSet<String>,
 }
@@ -83,6 +85,11 @@ impl Feed {
         self.held.contains_key(name)
     }
 
+    /// Whether the client certainly has a copy, and serves with it.
+    pub(super) fn serves(&self, name: &str) -> bool {
+        self.held.get(name).is_some_and(|held| held.serves)
+    }
+
     /// Whether nothing is under way or waits, refusals apart.
     pub(super) fn is_settled(&self) -> bool {
         self.in_flight.is_none()
@@ -101,6 +108,7 @@ impl Feed {
                 name,
                 Held {
                     version,
+                    serves: true,
                     clusters: BTreeSet::new(),
                 },
             );
@@ -143,6 +151,7 @@ impl Feed {
         for (resource, version) in &response.resources {
             let held = Held {
                 version: Some(version.to_string()),
+                serves: true,
                 clusters: resource.clusters.iter().cloned().collect(),
             };
             self.held.insert(resource.name.clone(), held);
@@ -179,6 +188,7 @@ impl Feed {
                     name.clone(),
                     Held {
                         version: None,
+                        serves: false,
                         clusters,
                     },
                 );

@@ -8,6 +8,15 @@ use super::feed::Feed;
 use super::session::Session;
 use super::{Resource, ResourceType, Version};
 
+/// A cluster that was sent and cannot be used yet.
+#[derive(Debug)]
+pub(super) struct Warming {
+    /// When it was sent.
+    pub(super) since: Duration,
+    /// Whether it waits for more than its endpoints.
+    until_acked: bool,
+}
+
 impl Session {
     /// A cluster that is new or changed warms until it gets its endpoints (again), which Envoy
     /// does not ask for.
@@ -17,15 +26,22 @@ impl Session {
         resources: &[(Arc<Resource>, Version)],
         removed: &[String],
     ) {
-        let feed = self.feeds.get(&ResourceType::Cluster);
+        let feed = self.feeds.entry(ResourceType::Cluster).or_default();
         for (resource, _) in resources {
             // While a changed cluster warms, the one before it goes on serving.
-            if !feed.is_some_and(|feed| feed.holds(&resource.name)) {
-                self.warming.insert(resource.name.clone(), now);
+            if !feed.serves(&resource.name) {
+                let warming = Warming {
+                    since: now,
+                    until_acked: resource.warms_until_acked,
+                };
+                self.warming.insert(resource.name.clone(), warming);
             }
         }
         for name in removed {
             self.warming.remove(name);
+            if let Some(held) = feed.held.get_mut(name) {
+                held.serves = false;
+            }
         }
         let Some(feed) = self.feeds.get_mut(&ResourceType::Endpoint) else {
             return;
@@ -39,14 +55,23 @@ impl Session {
         }
     }
 
-    /// A cluster can be used when Envoy has its endpoints, or has acknowledged it: it holds the
-    /// acknowledgement back while any cluster warms.
-    pub(super) fn warmed(&mut self, kind: ResourceType, name: &str) {
-        let cluster = self.snapshot.get(ResourceType::Cluster, name);
-        let by_endpoints = || cluster.is_none_or(|cluster| !cluster.warms_until_acked);
-        if kind == ResourceType::Cluster || (kind == ResourceType::Endpoint && by_endpoints()) {
-            self.warming.remove(name);
+    /// Endpoints that a client acknowledged make a cluster ready that waits for nothing else. Its
+    /// own acknowledgement comes later: Envoy holds it back while any cluster warms.
+    pub(super) fn warmed_by_endpoints(&mut self, name: &str) {
+        let asked = self.feeds.get(&ResourceType::Endpoint);
+        // Envoy acknowledges, and drops, endpoints of a cluster that it did not take.
+        if !asked.is_some_and(|feed| feed.subscription.matches(name))
+            || self
+                .warming
+                .get(name)
+                .is_none_or(|warming| warming.until_acked)
+        {
+            return;
         }
+        self.warming.remove(name);
+        let feed = self.feeds.entry(ResourceType::Cluster).or_default();
+        let held = feed.held.entry(name.to_owned()).or_default();
+        held.serves = true;
     }
 
     /// Whether traffic can be sent to a cluster, or waiting for it has no sense.
@@ -61,8 +86,8 @@ impl Session {
             return true;
         }
         match self.warming.get(cluster) {
-            Some(since) => now >= *since + WARMING_MAX,
-            None => feed.holds(cluster),
+            Some(warming) => now >= warming.since + WARMING_MAX,
+            None => feed.serves(cluster),
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::encode::absent_route;
 use super::feed::{Feed, InFlight};
-use super::order::WARMING_MAX;
+use super::order::{WARMING_MAX, Warming};
 use super::subscription::WILDCARD;
 use super::{Resource, ResourceType, Snapshot, Version};
 use crate::gateway::Origin;
@@ -25,8 +25,8 @@ use crate::gateway::Origin;
 pub struct Session {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) feeds: BTreeMap<ResourceType, Feed>,
-    /// Clusters that were sent and cannot be used yet, and since when.
-    pub(super) warming: BTreeMap<String, Duration>,
+    /// Clusters that were sent and cannot be used yet.
+    pub(super) warming: BTreeMap<String, Warming>,
     nonce: u64,
     seed: u64,
 }
@@ -100,9 +100,8 @@ impl Session {
 
     /// Takes a request: subscriptions, and the answer to the response in flight. Returns the
     /// resources that it refuses, where that is known.
-    pub fn handle_request(&mut self, now: Duration, request: Request) -> Vec<Refused> {
+    pub fn handle_request(&mut self, now: Duration, mut request: Request) -> Vec<Refused> {
         let kind = request.kind;
-        let refused = self.answered(now, &request);
         // Envoy asks for endpoints before clusters when its last stream broke while a cluster
         // warmed. It then waits for endpoints that its versions say it has.
         let warms = kind == ResourceType::Endpoint && !self.is_open(ResourceType::Cluster);
@@ -113,7 +112,7 @@ impl Session {
             if request.subscribe.is_empty() && request.unsubscribe.is_empty() {
                 feed.subscribe(WILDCARD, true);
             }
-            feed.told(request.initial);
+            feed.told(std::mem::take(&mut request.initial));
         }
         for name in &request.subscribe {
             // A name that is subscribed again later in a stream must be answered again.
@@ -131,7 +130,8 @@ impl Session {
                 .map(|resource| resource.name.clone());
             feed.pending.extend(names);
         }
-        refused
+        // After its names: an acknowledgement may subscribe to what it acknowledges.
+        self.answered(now, &request)
     }
 
     fn answered(&mut self, now: Duration, request: &Request) -> Vec<Refused> {
@@ -151,7 +151,11 @@ impl Session {
             None => {
                 feed.acknowledged(&response);
                 for name in names {
-                    self.warmed(request.kind, name);
+                    match request.kind {
+                        ResourceType::Cluster => drop(self.warming.remove(name)),
+                        ResourceType::Endpoint => self.warmed_by_endpoints(name),
+                        _ => {}
+                    }
                 }
                 Vec::new()
             }
@@ -197,7 +201,10 @@ impl Session {
             let pending = feed.pending.iter();
             pending.filter_map(|name| Some(feed.refused.get(name)?.retry_at))
         });
-        let warming = self.warming.values().map(|since| *since + WARMING_MAX);
+        let warming = self
+            .warming
+            .values()
+            .map(|warming| warming.since + WARMING_MAX);
         let waits = self.feeds.values().any(|feed| !feed.pending.is_empty());
         let settling = self.settling_ends().filter(|_| waits);
         let later = retries
