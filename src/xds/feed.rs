@@ -121,7 +121,6 @@ impl Feed {
             return;
         }
         if name == WILDCARD {
-            self.owes_wildcard = true;
             return;
         }
         self.pending.insert(name.to_owned());

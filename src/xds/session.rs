@@ -110,9 +110,9 @@ impl Session {
         if first {
             feed.opened_at = Some(now);
             if request.subscribe.is_empty() && request.unsubscribe.is_empty() {
-                feed.subscribe(WILDCARD, true);
+                request.subscribe.push(WILDCARD.to_owned());
             }
-            feed.told(std::mem::take(&mut request.initial));
+            feed.told(request.initial);
         }
         for name in &request.subscribe {
             // A name that is subscribed again later in a stream must be answered again.
@@ -123,22 +123,28 @@ impl Session {
         for name in &request.unsubscribe {
             feed.unsubscribe(name);
         }
-        if feed.owes_wildcard {
-            let names = self
-                .snapshot
-                .all(kind)
-                .map(|resource| resource.name.clone());
-            feed.pending.extend(names);
+        if request.subscribe.iter().any(|name| name == WILDCARD) {
+            let all = self.snapshot.all(kind);
+            feed.pending
+                .extend(all.map(|resource| resource.name.clone()));
+            // A client that has something does not wait for a first answer.
+            feed.owes_wildcard = feed.held.is_empty();
         }
         // After its names: an acknowledgement may subscribe to what it acknowledges.
-        self.answered(now, &request)
+        self.answered(now, kind, &request.nonce, request.error)
     }
 
-    fn answered(&mut self, now: Duration, request: &Request) -> Vec<Refused> {
-        let Some(feed) = self.feeds.get_mut(&request.kind) else {
+    fn answered(
+        &mut self,
+        now: Duration,
+        kind: ResourceType,
+        nonce: &str,
+        error: Option<String>,
+    ) -> Vec<Refused> {
+        let Some(feed) = self.feeds.get_mut(&kind) else {
             return Vec::new();
         };
-        let answers = |flight: &mut InFlight| flight.nonce.to_string() == request.nonce;
+        let answers = |flight: &mut InFlight| flight.nonce.to_string() == nonce;
         let Some(response) = feed.in_flight.take_if(answers) else {
             // A stale nonce answers nothing; subscriptions beside it still count.
             return Vec::new();
@@ -147,11 +153,11 @@ impl Session {
             .resources
             .iter()
             .map(|(resource, _)| &resource.name);
-        match &request.error {
+        match error {
             None => {
                 feed.acknowledged(&response);
                 for name in names {
-                    match request.kind {
+                    match kind {
                         ResourceType::Cluster => drop(self.warming.remove(name)),
                         ResourceType::Endpoint => self.warmed_by_endpoints(name),
                         _ => {}
@@ -161,12 +167,12 @@ impl Session {
             }
             Some(message) => {
                 let known = feed.refused(now, &response, self.seed);
-                if request.kind == ResourceType::Cluster {
+                if kind == ResourceType::Cluster {
                     self.warming
                         .retain(|cluster, _| !names.clone().any(|name| name == cluster));
                 }
                 if known {
-                    refusals(&response, request.kind, message)
+                    refusals(&response, kind, &message)
                 } else {
                     Vec::new()
                 }
@@ -247,13 +253,14 @@ impl Session {
             // A listener that waits may take over the address of one that goes: both at once.
             batch.removed.clear();
         }
+        let waits = batch.waits;
         let batch = if batch.is_empty() { alone } else { batch };
         let feed = self.feeds.get_mut(&kind)?;
         for name in satisfied {
             feed.pending.remove(&name);
             feed.owed.remove(&name);
         }
-        if batch.is_empty() && !feed.owes_wildcard {
+        if batch.is_empty() && (waits || !feed.owes_wildcard) {
             return None;
         }
         Some(self.send(now, kind, batch))
