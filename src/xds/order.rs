@@ -43,12 +43,9 @@ impl Session {
                 held.serves = false;
             }
         }
-        let Some(feed) = self.feeds.get_mut(&ResourceType::Endpoint) else {
-            return;
-        };
-        if feed.opened_at.is_none() {
-            return;
-        }
+        // Also for a client that has not asked for endpoints yet: when it comes back it asks for
+        // clusters first, and then with the versions of endpoints that it had before.
+        let feed = self.feeds.entry(ResourceType::Endpoint).or_default();
         for (resource, _) in resources {
             feed.owed.insert(resource.name.clone());
             feed.pending.insert(resource.name.clone());

@@ -168,8 +168,9 @@ impl Session {
             Some(message) => {
                 let known = feed.refused(now, &response, self.seed);
                 if kind == ResourceType::Cluster {
-                    self.warming
-                        .retain(|cluster, _| !names.clone().any(|name| name == cluster));
+                    for name in names {
+                        self.warming.remove(name);
+                    }
                 }
                 if known {
                     refusals(&response, kind, &message)
@@ -336,7 +337,7 @@ impl Session {
                 }
             }
             // An empty answer ends the wait of a cluster that has lost its endpoints.
-            ResourceType::Endpoint if owed => Verdict::Remove,
+            ResourceType::Endpoint if owed && feed.subscription.matches(name) => Verdict::Remove,
             ResourceType::Route if owed => {
                 let resource = Arc::new(absent_route(name));
                 let version = resource.version;
