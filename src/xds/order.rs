@@ -73,8 +73,11 @@ impl Session {
 
     /// Whether traffic can be sent to a cluster, or waiting for it has no sense.
     pub(super) fn is_ready(&self, now: Duration, cluster: &str) -> bool {
-        let Some(feed) = self.feeds.get(&ResourceType::Cluster) else {
-            return true;
+        let opened = |kind| self.feeds.get(&kind)?.opened_at;
+        let feed = match self.feeds.get(&ResourceType::Cluster) {
+            Some(feed) if feed.opened_at.is_some() => feed,
+            // Who asks for endpoints has clusters, and will say which when they are warm.
+            _ => return opened(ResourceType::Endpoint).is_none_or(|at| now >= at + WARMING_MAX),
         };
         if self.snapshot.get(ResourceType::Cluster, cluster).is_none()
             || !feed.subscription.matches(cluster)

@@ -214,8 +214,11 @@ impl Session {
             .map(|warming| warming.since + WARMING_MAX);
         let waits = self.feeds.values().any(|feed| !feed.pending.is_empty());
         let settling = self.settling_ends().filter(|_| waits);
+        let endpoints = self.feeds.get(&ResourceType::Endpoint);
+        let endpoints = endpoints.and_then(|feed| feed.opened_at).filter(|_| waits);
         let later = retries
             .chain(warming)
+            .chain(endpoints.map(|at| at + WARMING_MAX))
             .chain(settling)
             .filter(|at| *at > now);
         later.min()
