@@ -42,8 +42,8 @@ pub(super) struct Held {
     pub(super) version: Option<String>,
     /// Whether it is certain that there is a copy, whichever it is.
     pub(super) serves: bool,
-    /// The clusters that the copy may send traffic to, as far as this session sent it.
-    pub(super) clusters: BTreeSet<String>,
+    /// The clusters that the copy may send traffic to; `None` where another session sent it.
+    pub(super) clusters: Option<BTreeSet<String>>,
 }
 
 /// A resource that the client said no to.
@@ -109,7 +109,7 @@ impl Feed {
                 Held {
                     version,
                     serves: true,
-                    clusters: BTreeSet::new(),
+                    clusters: None,
                 },
             );
         }
@@ -151,7 +151,7 @@ impl Feed {
             let held = Held {
                 version: Some(version.to_string()),
                 serves: true,
-                clusters: resource.clusters.iter().cloned().collect(),
+                clusters: Some(resource.clusters.iter().cloned().collect()),
             };
             self.held.insert(resource.name.clone(), held);
             self.cleared(&resource.name);
@@ -180,9 +180,11 @@ impl Feed {
             let clusters = resource.map(|resource| resource.clusters.iter().cloned());
             if let Some(held) = held {
                 held.version = None;
-                held.clusters.extend(clusters.into_iter().flatten());
+                if let Some(named) = &mut held.clusters {
+                    named.extend(clusters.into_iter().flatten());
+                }
             } else if !alone {
-                let clusters = clusters.into_iter().flatten().collect();
+                let clusters = Some(clusters.into_iter().flatten().collect());
                 self.held.insert(
                     name.clone(),
                     Held {

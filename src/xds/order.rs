@@ -109,7 +109,13 @@ impl Session {
         let mut held = feed.held.iter();
         held.any(|(name, held)| {
             let drains = kind == ResourceType::Route && self.snapshot.get(kind, name).is_none();
-            !drains && held.clusters.contains(cluster)
+            let names = match (&held.clusters, self.snapshot.get(kind, name)) {
+                (Some(clusters), _) => clusters.contains(cluster),
+                // What it has from an earlier stream is known only where it is still the same.
+                (None, Some(resource)) => !feed.has(resource),
+                (None, None) => true,
+            };
+            !drains && names
         })
     }
 
