@@ -100,15 +100,21 @@ impl Session {
             }
             _ => self.settling_ends().is_none_or(|end| now >= end),
         });
-        settled && !self.is_named(cluster)
+        // A listener that waits for a secret leaves the traffic to the one before it.
+        let secrets = self.feeds.get(&ResourceType::Secret);
+        settled && secrets.is_none_or(Feed::is_settled) && !self.is_named(cluster)
     }
 
     /// Whether a copy that the client holds may name the cluster. Routes whose listener is gone
     /// serve only what drains, which need not keep a removed service alive.
     fn may_name(&self, kind: ResourceType, feed: &Feed, cluster: &str) -> bool {
+        let listeners = self.feeds.get(&ResourceType::Listener);
+        // The one before a refused listener runs on, with the routes that it had.
+        let all_taken = listeners.is_none_or(|feed| feed.refused.is_empty());
         let mut held = feed.held.iter();
         held.any(|(name, held)| {
-            let drains = kind == ResourceType::Route && self.snapshot.get(kind, name).is_none();
+            let unused = kind == ResourceType::Route && self.snapshot.get(kind, name).is_none();
+            let drains = unused && all_taken;
             let names = match (&held.clusters, self.snapshot.get(kind, name)) {
                 (Some(clusters), _) => clusters.contains(cluster),
                 // What it has from an earlier stream is known only where it is still the same.
