@@ -162,7 +162,8 @@ impl Feed {
         }
     }
 
-    fn cleared(&mut self, name: &str) {
+    /// The client has what it should of this name.
+    pub(super) fn cleared(&mut self, name: &str) {
         self.suspects.remove(name);
         self.refused.remove(name);
     }

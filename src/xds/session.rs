@@ -263,6 +263,7 @@ impl Session {
         for name in satisfied {
             feed.pending.remove(&name);
             feed.owed.remove(&name);
+            feed.cleared(&name);
         }
         if batch.is_empty() && (waits || !feed.owes_wildcard) {
             return None;
