@@ -333,7 +333,9 @@ impl Session {
                 if !owed && !feed.holds(name) {
                     Verdict::Nothing
                 } else if feed.must_wait(now, name, None)
-                    || (kind == ResourceType::Cluster && !self.is_removable(now, name))
+                    || (kind == ResourceType::Cluster
+                        && feed.holds(name)
+                        && !self.is_removable(now, name))
                 {
                     Verdict::Wait
                 } else {
@@ -342,9 +344,10 @@ impl Session {
             }
             // An empty answer ends the wait of a cluster that has lost its endpoints.
             ResourceType::Endpoint if owed && feed.subscription.matches(name) => Verdict::Remove,
-            ResourceType::Route if owed => {
+            // A copy from an earlier stream may be in use until its listener has changed.
+            ResourceType::Route if owed && !feed.holds(name) => {
                 let resource = Arc::new(absent_route(name));
-                let version = resource.version;
+                let version = feed.version(&resource);
                 Verdict::Send(resource, version)
             }
             // A secret that may still come is waited for: an answer would end handshakes.
