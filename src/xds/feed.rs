@@ -129,10 +129,20 @@ impl Feed {
         }
     }
 
-    /// Takes a name out of the subscription and forgets what the client had of it.
+    /// Takes a name, or the wildcard, out of the subscription and forgets what the client had of
+    /// what it does not ask for any more. One that was never subscribed is ignored.
     pub(super) fn unsubscribe(&mut self, name: &str) {
-        self.subscription.unsubscribe(name);
-        if self.subscription.matches(name) {
+        if !self.subscription.unsubscribe(name) {
+            return;
+        }
+        if name == WILDCARD {
+            self.owes_wildcard = false;
+            let Self { subscription, .. } = self;
+            self.owed.retain(|name| subscription.matches(name));
+            self.held.retain(|name, _| subscription.matches(name));
+            self.refused.retain(|name, _| subscription.matches(name));
+            self.suspects.retain(|name| subscription.matches(name));
+        } else if self.subscription.matches(name) {
             // Under a wildcard the client must be told what becomes of the name.
             self.owed.insert(name.to_owned());
             self.pending.insert(name.to_owned());
@@ -140,8 +150,7 @@ impl Feed {
             self.owed.remove(name);
             self.pending.remove(name);
             self.held.remove(name);
-            self.refused.remove(name);
-            self.suspects.remove(name);
+            self.cleared(name);
         }
     }
 
@@ -153,7 +162,10 @@ impl Feed {
                 serves: true,
                 clusters: Some(resource.clusters.iter().cloned().collect()),
             };
-            self.held.insert(resource.name.clone(), held);
+            // A client drops what it got of a name that it does not ask for any more.
+            if self.subscription.matches(&resource.name) {
+                self.held.insert(resource.name.clone(), held);
+            }
             self.cleared(&resource.name);
         }
         for name in &response.removed {
@@ -184,7 +196,7 @@ impl Feed {
                 if let Some(named) = &mut held.clusters {
                     named.extend(clusters.into_iter().flatten());
                 }
-            } else if !alone {
+            } else if !alone && self.subscription.matches(name) {
                 let clusters = Some(clusters.into_iter().flatten().collect());
                 self.held.insert(
                     name.clone(),
