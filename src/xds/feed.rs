@@ -62,6 +62,8 @@ pub(super) struct InFlight {
     pub(super) nonce: u64,
     pub(super) resources: Vec<(Arc<Resource>, Version)>,
     pub(super) removed: Vec<String>,
+    /// The names in it that the client had not asked for when it was sent.
+    pub(super) unasked: BTreeSet<String>,
 }
 
 impl Feed {
@@ -97,6 +99,13 @@ impl Feed {
                 .pending
                 .iter()
                 .all(|name| self.refused.contains_key(name))
+    }
+
+    /// Whether the response in flight answers a subscription that arrives now: the client cannot
+    /// have asked before it got what made it ask, and this was sent right behind that.
+    pub(super) fn sent_ahead(&mut self, name: &str) -> bool {
+        let flight = self.in_flight.as_mut();
+        flight.is_some_and(|flight| flight.unasked.remove(name))
     }
 
     /// Takes what a client says it has from an earlier stream.

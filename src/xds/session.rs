@@ -118,6 +118,7 @@ impl Session {
             // A name that is subscribed again later in a stream must be answered again.
             let resource = self.snapshot.get(kind, name).filter(|_| first && !warms);
             let known = resource.is_some_and(|resource| feed.has(resource));
+            let known = known || feed.sent_ahead(name);
             feed.subscribe(name, known);
         }
         for name in &request.unsubscribe {
@@ -283,8 +284,11 @@ impl Session {
             feed.owed.remove(name);
         }
         feed.owes_wildcard = false;
+        let names = resources.iter().map(|(resource, _)| &resource.name);
+        let unasked = names.filter(|name| !feed.subscription.matches(name));
         feed.in_flight = Some(InFlight {
             nonce: self.nonce,
+            unasked: unasked.cloned().collect(),
             resources: resources.clone(),
             removed: removed.clone(),
         });
