@@ -8,5 +8,6 @@ mod fake;
 mod mirror;
 mod random;
 mod raw;
+mod session;
 mod support;
 mod tidy;
