@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::subscription::{Subscription, WILDCARD};
+use super::suspects::Doubts;
 use super::{Resource, Version};
 use crate::backoff::Backoff;
 
@@ -26,7 +27,7 @@ pub(super) struct Feed {
     /// only mean it.
     pub(super) suspects: BTreeSet<String>,
     /// How often a name became a suspect.
-    epochs: BTreeMap<String, u32>,
+    pub(super) epochs: BTreeMap<String, u32>,
     /// Names that were refused when sent alone.
     pub(super) refused: BTreeMap<String, Refusal>,
     /// The response that the client has not answered yet.
@@ -121,6 +122,36 @@ impl Feed {
                     clusters: None,
                 },
             );
+        }
+    }
+
+    /// What the next session of this client must know.
+    pub(super) fn doubts(&self) -> Doubts {
+        let flight = self.in_flight.iter();
+        let unanswered = flight.flat_map(|flight| {
+            let resources = flight.resources.iter();
+            let names = resources.map(|(resource, _)| &resource.name);
+            names.chain(&flight.removed)
+        });
+        let unanswered = unanswered.map(|name| (name.clone(), false));
+        let refused = self.suspects.iter().map(|name| (name.clone(), true));
+        Doubts {
+            names: unanswered.chain(refused).collect(),
+            epochs: self.epochs.clone(),
+        }
+    }
+
+    /// Takes what the last session of this client knew, of what the client asks for again.
+    pub(super) fn distrust(&mut self, names: BTreeMap<String, bool>) {
+        for (name, refused) in names {
+            if !self.subscription.matches(&name) {
+                continue;
+            }
+            if refused {
+                self.suspects.insert(name.clone());
+            }
+            self.pending.insert(name.clone());
+            self.held.insert(name, Held::default());
         }
     }
 

@@ -14,6 +14,7 @@ pub mod route;
 pub mod secret;
 pub mod session;
 pub mod subscription;
+pub mod suspects;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -17,6 +17,7 @@ use super::encode::absent_route;
 use super::feed::{Feed, InFlight};
 use super::order::{WARMING_MAX, Warming};
 use super::subscription::WILDCARD;
+use super::suspects::Suspects;
 use super::{Resource, ResourceType, Snapshot, Version};
 use crate::gateway::Origin;
 
@@ -27,6 +28,8 @@ pub struct Session {
     pub(super) feeds: BTreeMap<ResourceType, Feed>,
     /// Clusters that were sent and cannot be used yet.
     pub(super) warming: BTreeMap<String, Warming>,
+    /// What an earlier stream left, of the types that this one has not asked for yet.
+    inherited: Suspects,
     nonce: u64,
     seed: u64,
 }
@@ -93,9 +96,27 @@ impl Session {
             snapshot,
             feeds: BTreeMap::new(),
             warming: BTreeMap::new(),
+            inherited: Suspects::default(),
             nonce: 0,
             seed,
         }
+    }
+
+    /// Takes over what the last session of the same client could not be sure of. Call it before
+    /// the client's first request.
+    pub fn inherit(&mut self, suspects: Suspects) {
+        self.inherited = suspects;
+    }
+
+    /// What the next session of this client has to know if this stream ends now.
+    pub fn suspects(&self) -> Suspects {
+        let mut suspects = self.inherited.clone();
+        for (kind, feed) in &self.feeds {
+            if feed.opened_at.is_some() {
+                suspects.types.insert(*kind, feed.doubts());
+            }
+        }
+        suspects
     }
 
     /// Takes a request: subscriptions, and the answer to the response in flight. Returns the
@@ -107,7 +128,9 @@ impl Session {
         let warms = kind == ResourceType::Endpoint && !self.is_open(ResourceType::Cluster);
         let feed = self.feeds.entry(kind).or_default();
         let first = feed.opened_at.is_none();
+        let doubts = self.inherited.types.remove(&kind).unwrap_or_default();
         if first {
+            feed.epochs = doubts.epochs;
             feed.opened_at = Some(now);
             if request.subscribe.is_empty() && request.unsubscribe.is_empty() {
                 request.subscribe.push(WILDCARD.to_owned());
@@ -131,6 +154,7 @@ impl Session {
             // A client that has something does not wait for a first answer.
             feed.owes_wildcard = feed.held.is_empty();
         }
+        feed.distrust(doubts.names);
         // After its names: an acknowledgement may subscribe to what it acknowledges.
         self.answered(now, kind, &request.nonce, request.error)
     }

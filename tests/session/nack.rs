@@ -241,3 +241,63 @@ fn route_waits_for_a_cluster_whose_removal_was_in_a_refused_batch() {
          < rds +r@2",
     );
 }
+
+// NACKed batch, roll back, reconnect: Envoy's versions are wrong for what was in the batch.
+#[test]
+fn suspects_are_sent_again_whatever_the_versions_on_the_next_stream() {
+    check(
+        "= rds a@1, rds b@1, rds c@1
+         > rds subscribe a b c
+         < rds +a@1 +b@1 +c@1
+         > rds ack
+         = rds a@2, rds b@2, rds c@1
+         < rds +a@2 +b@2
+         > rds nack \"no\"
+         < rds +a@2.1
+         = rds a@1, rds b@1, rds c@1
+         reconnect
+         > rds subscribe a b c has a@1 b@1 c@1
+         < rds +a@1.1
+         > rds ack
+         < rds +b@1.1
+         > rds ack",
+    );
+}
+
+// The answer to the response in flight is lost with the stream: it may have been a refusal.
+#[test]
+fn unanswered_names_are_sent_again_on_the_next_stream() {
+    check(
+        "= lds a@1, lds b@1
+         > lds
+         < lds +a@1 +b@1
+         > lds ack
+         = lds a@2, lds b@1, lds c@1
+         < lds +a@2 +c@1
+         = lds a@1, lds b@1
+         reconnect
+         > lds has a@1 b@1
+         < lds +a@1 -c
+         > lds ack
+         reconnect
+         > lds has a@1 b@1",
+    );
+}
+
+// The epoch of a name lasts: what the client has under it is not sent again.
+#[test]
+fn trusted_again_costs_nothing_on_the_next_stream() {
+    check(
+        "= rds a@1, rds b@1
+         > rds subscribe a b
+         < rds +a@1 +b@1
+         > rds nack \"no\"
+         < rds +a@1.1
+         > rds ack
+         < rds +b@1.1
+         > rds ack
+         reconnect
+         reconnect
+         > rds subscribe a b has a@1.1 b@1.1",
+    );
+}

@@ -11,6 +11,11 @@
 //! ! cds a "why"                      a refusal that the session reports
 //! ```
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -68,7 +73,9 @@ impl Talk {
             ">" => self.request(rest),
             "tick" => self.tick(seconds(rest)),
             "reconnect" => {
+                let suspects = self.session.suspects();
                 self.session = Session::new(Arc::clone(&self.snapshot), 1);
+                self.session.inherit(suspects);
                 self.nonces.clear();
                 self.now = Duration::ZERO;
                 String::new()
