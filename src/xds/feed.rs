@@ -102,6 +102,11 @@ impl Feed {
                 .all(|name| self.refused.contains_key(name))
     }
 
+    /// Whether the client has a copy of all that it asked for by name, and nothing is under way.
+    pub(super) fn is_supplied(&self) -> bool {
+        self.is_settled() && self.subscription.names().all(|name| self.serves(name))
+    }
+
     /// Whether the response in flight answers a subscription that arrives now: the client cannot
     /// have asked before it got what made it ask, and this was sent right behind that.
     pub(super) fn sent_ahead(&mut self, name: &str) -> bool {

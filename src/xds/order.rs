@@ -100,9 +100,13 @@ impl Session {
             }
             _ => self.settling_ends().is_none_or(|end| now >= end),
         });
-        // A listener that waits for a secret leaves the traffic to the one before it.
-        let secrets = self.feeds.get(&ResourceType::Secret);
-        settled && secrets.is_none_or(Feed::is_settled) && !self.is_named(cluster)
+        // A listener that waits for a route or a secret leaves the traffic to the one before it.
+        let waited_for = [ResourceType::Secret, ResourceType::Route];
+        let supplied = waited_for.into_iter().all(|kind| {
+            let feed = self.feeds.get(&kind);
+            feed.is_none_or(Feed::is_supplied)
+        });
+        settled && supplied && !self.is_named(cluster)
     }
 
     /// Whether a copy that the client holds may name the cluster. Routes whose listener is gone

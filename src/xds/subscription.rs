@@ -20,6 +20,11 @@ impl Subscription {
         self.wildcard
     }
 
+    /// The names that the client asked for one by one.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.names.iter()
+    }
+
     /// Adds a name, or everything if it is [`WILDCARD`]. A first request without any name means
     /// the wildcard too, which the caller has to see.
     ///

@@ -302,8 +302,6 @@ fn cluster_stays_while_the_new_listener_waits_for_its_route_or_secret() {
         "= cds a@1, cds b@1, lds l@1 -> a
          > cds has a@1 b@1
          > lds has l@1
-         > rds subscribe x has x@1
-         > sds subscribe x
          = cds b@1, lds l@2, rds r@1 -> b, sds s@1
          < lds +l@2
          > rds subscribe r
@@ -313,6 +311,27 @@ fn cluster_stays_while_the_new_listener_waits_for_its_route_or_secret() {
          > lds ack
          > rds ack
          > sds ack
+         < cds -a",
+    );
+}
+
+// It may wait for long: a refused route without a last good one never comes.
+#[test]
+fn cluster_stays_while_a_listener_waits_for_a_refused_route() {
+    check(
+        "= cds a@1, cds b@1, lds l@1 -> a
+         > cds has a@1 b@1
+         > lds has l@1
+         = cds b@1, lds l@2, rds r@1 -> b
+         < lds +l@2
+         > rds subscribe r
+         < rds +r@1
+         > lds ack
+         > rds nack \"no\"
+         ! rds r \"no\"
+         = cds b@1, lds l@2, rds r@2 -> b
+         < rds +r@2.1
+         > rds ack
          < cds -a",
     );
 }
