@@ -4,8 +4,10 @@
 
 mod bootstrap;
 mod captures;
+mod convergence;
 mod fake;
 mod mirror;
+mod model;
 mod random;
 mod raw;
 mod session;
