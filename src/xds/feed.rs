@@ -139,9 +139,12 @@ impl Feed {
             names.chain(&flight.removed)
         });
         let unanswered = unanswered.map(|name| (name.clone(), false));
+        // What was doubtful already, and waits for its turn.
+        let doubtful = self.held.iter().filter(|(_, held)| held.version.is_none());
+        let doubtful = doubtful.map(|(name, _)| (name.clone(), false));
         let refused = self.suspects.iter().map(|name| (name.clone(), true));
         Doubts {
-            names: unanswered.chain(refused).collect(),
+            names: unanswered.chain(doubtful).chain(refused).collect(),
             epochs: self.epochs.clone(),
         }
     }

@@ -301,3 +301,23 @@ fn trusted_again_costs_nothing_on_the_next_stream() {
          > rds subscribe a b has a@1.1 b@1.1",
     );
 }
+
+// The removal of a doubtful cluster waits for the routes: it may have to wait for two streams.
+#[test]
+fn doubtful_names_stay_doubtful_from_stream_to_stream() {
+    check(
+        "= cds a@1
+         > cds
+         < cds +a@1
+         =
+         reconnect
+         > cds
+         < cds
+         reconnect
+         > cds
+         < cds
+         > cds ack
+         tick 5s
+         < cds -a",
+    );
+}
