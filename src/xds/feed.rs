@@ -259,6 +259,10 @@ impl Feed {
             *epoch = epoch.saturating_add(1);
             self.suspects.insert(name.clone());
             self.pending.insert(name.clone());
+            if !alone && !self.serves(name) && self.subscription.matches(name) {
+                // It may be an answer that the client waits for.
+                self.owed.insert(name.clone());
+            }
             if alone {
                 let content = resource.map(|resource| resource.version);
                 self.retry_later(now, name, content, seed);

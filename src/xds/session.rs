@@ -373,7 +373,7 @@ impl Session {
             // An empty answer ends the wait of a cluster that has lost its endpoints.
             ResourceType::Endpoint if owed && feed.subscription.matches(name) => Verdict::Remove,
             // A copy from an earlier stream may be in use until its listener has changed.
-            ResourceType::Route if owed && !feed.holds(name) => {
+            ResourceType::Route if owed && !feed.serves(name) => {
                 let resource = Arc::new(absent_route(name));
                 let version = feed.version(&resource);
                 Verdict::Send(resource, version)

@@ -321,3 +321,23 @@ fn doubtful_names_stay_doubtful_from_stream_to_stream() {
          < cds -a",
     );
 }
+
+// Envoy stops at the first error: what it was told of absent names beside it is lost.
+#[test]
+fn absent_names_of_a_refused_batch_are_answered_again() {
+    check(
+        "= eds b@1, rds s@1
+         > eds subscribe a b
+         < eds +b@1 -a
+         > eds nack \"no\"
+         < eds -a
+         > eds ack
+         < eds +b@1.1
+         > rds subscribe r s
+         < rds +r@none +s@1
+         > rds nack \"no\"
+         < rds +r@none.1
+         > rds ack
+         < rds +s@1.1",
+    );
+}
