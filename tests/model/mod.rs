@@ -199,7 +199,7 @@ impl Model {
                 continue;
             }
             let newest = self.warming.get(&name).map(|warming| &warming.content);
-            if newest.or(self.clusters.get(&name)) == Some(&content) {
+            if newest.or_else(|| self.clusters.get(&name)) == Some(&content) {
                 continue;
             }
             let warming = Warming {
@@ -232,7 +232,8 @@ impl Model {
                 error = Some(format!("Error adding/updating listener(s) {name}"));
                 continue;
             }
-            if self.starting.get(&name).or(self.listeners.get(&name)) != Some(&content) {
+            let newest = self.starting.get(&name);
+            if newest.or_else(|| self.listeners.get(&name)) != Some(&content) {
                 self.starting.insert(name, content);
             }
         }
