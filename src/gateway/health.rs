@@ -3,7 +3,7 @@
 
 use super::{HealthCheck, Policy};
 use crate::inventory::Problem;
-use crate::inventory::keywords::Keywords;
+use crate::inventory::keywords::{Keywords, shown};
 
 /// What an expose says of health checks (keywords `health_check` and `health_check_path`).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,7 +41,10 @@ impl WantedCheck {
         match (keywords.text("health_check")?.as_deref(), path) {
             (None | Some("http"), Some(path)) => {
                 if !path.starts_with('/') || path.bytes().any(|b| b <= b' ' || b == 0x7f) {
-                    let reason = format!("{path:?} is no path: it starts with / and has no space");
+                    let reason = format!(
+                        "{} is no path: it starts with / and has no space",
+                        shown(&path)
+                    );
                     return Err(keywords.problem("health_check_path", reason));
                 }
                 Ok(Self::Http(path))
@@ -57,7 +60,7 @@ impl WantedCheck {
                 let with = path
                     .map(|_| " beside health_check_path")
                     .unwrap_or_default();
-                let reason = format!("{other:?}{with} is none of tcp, http and none");
+                let reason = format!("{}{with} is none of tcp, http and none", shown(other));
                 Err(keywords.problem("health_check", reason))
             }
         }

@@ -10,6 +10,7 @@ pub mod compile;
 pub mod defaults;
 pub mod exposes;
 pub mod health;
+pub mod regex;
 pub mod routes;
 pub mod tls;
 

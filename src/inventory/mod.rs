@@ -148,9 +148,15 @@ impl Inventory {
     /// Instances of a [`NodeStatus::Starting`] node are held as they were: a starting daemon
     /// reports them only bit by bit, and what it has not told yet is not gone. Those of a lost
     /// node are held until [`Inventory::expire`] says that it was long enough, or until a
-    /// failover object is up on another node.
+    /// failover object is up on another node. What is read of an
+    /// object is kept as long as the object, and not a moment longer.
     pub fn apply(&mut self, event: Event) -> bool {
         match event {
+            Event::Secret(path, _) | Event::Config(path, _)
+                if !self.objects.contains_key(&path) =>
+            {
+                false
+            }
             Event::Reset(report) => self.reset(report),
             Event::Node(name, status) => self.put_node(name, status),
             Event::Labels(name, labels) => self.put_labels(name, labels),
@@ -333,8 +339,8 @@ impl Inventory {
         }
     }
 
-    /// Holds those instances of `before` that a starting or lost node no longer reports. Called when the
-    /// object that replaces it, if any, is in place.
+    /// Holds those instances of `before` that a starting or lost node no longer reports. Called
+    /// when the object that replaces it, if any, is in place.
     fn hold(&mut self, before: &Object) {
         let now = self.objects.get(&before.path);
         for (node, instance) in &before.instances {
@@ -413,14 +419,23 @@ pub struct Problem {
     pub reason: String,
 }
 
+impl Problem {
+    /// The same problem, and what follows from it.
+    #[must_use]
+    pub fn hence(mut self, consequence: impl fmt::Display) -> Self {
+        self.reason = format!("{}; {consequence}", self.reason);
+        self
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.object)?;
         if !self.section.is_empty() {
-            write!(f, " {}", self.section)?;
+            write!(f, " {}", self.section.escape_debug())?;
         }
         if !self.keyword.is_empty() {
-            write!(f, ".{}", self.keyword)?;
+            write!(f, ".{}", self.keyword.escape_debug())?;
         }
         write!(f, ": {}", self.reason)
     }

@@ -68,6 +68,21 @@ fn what_a_starting_node_stops_reporting_is_held_until_it_settles() {
 }
 
 #[test]
+fn what_was_read_of_an_object_goes_with_it() {
+    let mut inventory = settled();
+    let path = object("a", &[]).path;
+    let reading = || Reading {
+        revision: "1".to_owned(),
+        content: Some(Secret::new()),
+    };
+    assert!(inventory.apply(Event::Secret(path.clone(), reading())));
+    inventory.apply(Event::Remove(path.clone()));
+    assert!(inventory.secrets.is_empty());
+    assert!(!inventory.apply(Event::Secret(path, reading())));
+    assert!(inventory.secrets.is_empty());
+}
+
+#[test]
 fn a_starting_node_that_leaves_takes_what_was_held_with_it() {
     let mut inventory = settled();
     inventory.apply(node("n2", NodeStatus::Starting));
