@@ -1,7 +1,7 @@
 //! What an expose says of how its instances are reached and how Envoy finds out whether they
 //! work. Which instances there are is not decided here.
 
-use super::{HealthCheck, Policy};
+use super::{BackendProtocol, HealthCheck, Limits, Policy};
 use crate::inventory::Problem;
 use crate::inventory::keywords::{Keywords, shown};
 
@@ -65,6 +65,33 @@ impl WantedCheck {
             }
         }
     }
+}
+
+/// Reads `backend_protocol`.
+///
+/// # Errors
+/// A [`Problem`] for what is none.
+pub fn backend_protocol(keywords: &Keywords<'_>) -> Result<BackendProtocol, Problem> {
+    match keywords.text("backend_protocol")?.as_deref() {
+        None | Some("http1") => Ok(BackendProtocol::Http1),
+        Some("http2") => Ok(BackendProtocol::Http2),
+        Some(other) => {
+            let reason = format!("{} is neither http1 nor http2", shown(other));
+            Err(keywords.problem("backend_protocol", reason))
+        }
+    }
+}
+
+/// Reads `max_connections`, `max_pending_requests` and `max_requests`.
+///
+/// # Errors
+/// A [`Problem`] for what is no number from 1.
+pub fn limits(keywords: &Keywords<'_>) -> Result<Limits, Problem> {
+    Ok(Limits {
+        connections: keywords.count("max_connections")?,
+        pending_requests: keywords.count("max_pending_requests")?,
+        requests: keywords.count("max_requests")?,
+    })
 }
 
 /// Reads `connect_timeout`.

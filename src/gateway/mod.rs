@@ -57,12 +57,41 @@ pub struct Cluster {
     pub lb_policy: LbPolicy,
     /// Whether requests are proxied to it, rather than connections.
     pub http: bool,
+    /// What requests are sent in.
+    pub protocol: BackendProtocol,
+    /// How much may be under way at once.
+    pub limits: Limits,
+    /// After how many errors in a row a host gets no traffic for a while
+    /// (`expose.outlier_consecutive_errors`).
+    pub outlier_consecutive_errors: Option<u32>,
     /// How long a connection to a host may take to be made (`expose.connect_timeout`).
     pub connect_timeout_ms: u32,
     /// How Envoy finds out by itself whether a host works; `None` where it does not.
     pub health_check: Option<HealthCheck>,
     /// TLS to the backends, where wanted.
     pub tls: Option<UpstreamTls>,
+}
+
+/// What requests are sent to a cluster in (`expose.backend_protocol`).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, which gRPC needs.
+    Http2,
+}
+
+/// How much of a cluster may be under way at once; `None` where Envoy's own limit holds.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize)]
+pub struct Limits {
+    /// Connections (`expose.max_connections`).
+    pub connections: Option<u32>,
+    /// Requests that wait for a connection (`expose.max_pending_requests`).
+    pub pending_requests: Option<u32>,
+    /// Requests (`expose.max_requests`).
+    pub requests: Option<u32>,
 }
 
 /// How Envoy finds out whether a host works (`expose.health_check`, `health_check_path`).

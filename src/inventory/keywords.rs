@@ -146,6 +146,25 @@ impl<'a> Keywords<'a> {
         }
     }
 
+    /// A number from 1 to 4294967295. A text that holds one is taken too.
+    ///
+    /// # Errors
+    /// A [`Problem`] for anything else.
+    pub fn count(&self, keyword: &str) -> Result<Option<u32>, Problem> {
+        let Some(value) = self.value(keyword) else {
+            return Ok(None);
+        };
+        let count = match &*value {
+            Value::Number(number) => number.as_u64().and_then(|count| u32::try_from(count).ok()),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        match count.filter(|count| *count > 0) {
+            Some(count) => Ok(Some(count)),
+            None => Err(self.problem(keyword, expected("a number from 1", &value))),
+        }
+    }
+
     /// A boolean, as JSON or as the words that OpenSVC takes for one.
     ///
     /// # Errors
@@ -350,6 +369,16 @@ mod tests {
                  found {value:?}"
             );
             check(Value::from(value), |k| k.milliseconds("kw"), &shown);
+        }
+    }
+
+    #[test]
+    fn a_count_is_at_least_one() {
+        check(Value::from("7"), |k| k.count("kw"), "Some(7)");
+        for value in [Value::from(0), Value::from(-1), Value::from(1.5)] {
+            let shown =
+                format!("test/svc/web1 expose#0.kw: expected a number from 1, found {value}");
+            check(value, |k| k.count("kw"), &shown);
         }
     }
 

@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
 };
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
 use envoy_types::pb::envoy::config::core::v3::{
-    Http1ProtocolOptions, TransportSocket, UpstreamHttpProtocolOptions,
+    Http1ProtocolOptions, Http2ProtocolOptions, TransportSocket, UpstreamHttpProtocolOptions,
 };
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, SdsSecretConfig, UpstreamTlsContext,
@@ -21,13 +21,13 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 use super::defaults::fill_cluster;
 use super::encode::{ads, any, milliseconds};
 use super::listener::tls_parameters;
-use crate::gateway::{Cluster, LbPolicy, UpstreamTls};
+use crate::gateway::{BackendProtocol, Cluster, LbPolicy, UpstreamTls};
 
 /// Writes the message.
 pub fn encode(name: &str, cluster: &Cluster) -> PbCluster {
     let mut options = HashMap::new();
     if cluster.http {
-        let value = any(HTTP_PROTOCOL_OPTIONS, &http_options(cluster.tls.is_some()));
+        let value = any(HTTP_PROTOCOL_OPTIONS, &http_options(cluster));
         options.insert(HTTP_PROTOCOL_OPTIONS.to_owned(), value);
     }
     let discovery = match cluster.lb_policy {
@@ -48,7 +48,7 @@ pub fn encode(name: &str, cluster: &Cluster) -> PbCluster {
         typed_extension_protocol_options: options,
         ..PbCluster::default()
     };
-    fill_cluster(&mut message, cluster.health_check.as_ref());
+    fill_cluster(&mut message, cluster);
     message
 }
 
@@ -69,8 +69,17 @@ fn lb_policy(policy: LbPolicy) -> PbLbPolicy {
     }
 }
 
-/// HTTP/1.1 to the backends; over TLS the host of each request is the server name.
-fn http_options(tls: bool) -> HttpProtocolOptions {
+/// Over TLS the host of each request is the server name.
+fn http_options(cluster: &Cluster) -> HttpProtocolOptions {
+    let tls = cluster.tls.is_some();
+    let protocol = match cluster.protocol {
+        BackendProtocol::Http1 => {
+            ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default())
+        }
+        BackendProtocol::Http2 => {
+            ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default())
+        }
+    };
     HttpProtocolOptions {
         upstream_http_protocol_options: tls.then(|| UpstreamHttpProtocolOptions {
             auto_sni: true,
@@ -78,9 +87,7 @@ fn http_options(tls: bool) -> HttpProtocolOptions {
         }),
         upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
             ExplicitHttpConfig {
-                protocol_config: Some(ProtocolConfig::HttpProtocolOptions(
-                    Http1ProtocolOptions::default(),
-                )),
+                protocol_config: Some(protocol),
             },
         )),
         ..HttpProtocolOptions::default()

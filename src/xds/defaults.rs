@@ -1,7 +1,10 @@
 //! The defaults that a careful operator would choose. Each function takes a message and fills in
 //! what is not set in it; what is set stays. A plain boolean that is false counts as not set.
 
-use envoy_types::pb::envoy::config::cluster::v3::Cluster as PbCluster;
+use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
+use envoy_types::pb::envoy::config::cluster::v3::{
+    CircuitBreakers, Cluster as PbCluster, OutlierDetection,
+};
 use envoy_types::pb::envoy::config::cluster::v3::cluster::CommonLbConfig;
 use envoy_types::pb::envoy::config::core::v3::health_check::{
     HealthChecker, HttpHealthCheck, TcpHealthCheck,
@@ -16,12 +19,12 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
     PathWithEscapedSlashesAction, ServerHeaderTransformation, UpgradeConfig,
 };
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
-use envoy_types::pb::envoy::r#type::v3::Percent;
+use envoy_types::pb::envoy::r#type::v3::{CodecClientType, Percent};
 use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 
 use super::access_log;
 use super::encode::milliseconds;
-use crate::gateway::{Downstream, HealthCheck};
+use crate::gateway::{BackendProtocol, Cluster, Downstream, HealthCheck, Limits};
 
 /// Fills in how requests are taken from clients. Envoy's guide for edge proxies is followed where
 /// nothing else is said.
@@ -130,7 +133,7 @@ pub(super) fn fill_listener(listener: &mut PbListener) {
 }
 
 /// Fills in how a cluster finds out which of its hosts work.
-pub(super) fn fill_cluster(cluster: &mut PbCluster, check: Option<&HealthCheck>) {
+pub(super) fn fill_cluster(cluster: &mut PbCluster, wanted: &Cluster) {
     // An address that is taken away is gone: without this a host that passes its checks would
     // stay although the service has left it.
     cluster.ignore_health_on_host_removal = true;
@@ -146,13 +149,49 @@ pub(super) fn fill_cluster(cluster: &mut PbCluster, check: Option<&HealthCheck>)
     };
     set(&mut cluster.per_connection_buffer_limit_bytes, limit);
     if cluster.health_checks.is_empty() {
-        cluster.health_checks = check.map(health_check).into_iter().collect();
+        let check = wanted.health_check.iter();
+        let check = check.map(|check| health_check(check, wanted.protocol));
+        cluster.health_checks = check.collect();
+    }
+    if let Some(errors) = wanted.outlier_consecutive_errors {
+        cluster
+            .outlier_detection
+            .get_or_insert_with(|| outlier_detection(errors));
+    }
+    cluster
+        .circuit_breakers
+        .get_or_insert_with(|| circuit_breakers(wanted.limits));
+}
+
+/// A host that only errs is left alone for 30 s, then longer; at most half of the hosts are.
+fn outlier_detection(errors: u32) -> OutlierDetection {
+    let number = |value| Some(UInt32Value { value });
+    OutlierDetection {
+        consecutive_5xx: number(errors),
+        max_ejection_percent: number(EJECTED_PERCENT_MAX),
+        ..OutlierDetection::default()
+    }
+}
+
+/// Envoy lets three requests be tried again at once: too few for those that were under way to an
+/// instance that goes.
+fn circuit_breakers(limits: Limits) -> CircuitBreakers {
+    let number = |value| UInt32Value { value };
+    CircuitBreakers {
+        thresholds: vec![Thresholds {
+            max_connections: limits.connections.map(number),
+            max_pending_requests: limits.pending_requests.map(number),
+            max_requests: limits.requests.map(number),
+            max_retries: Some(number(RETRIES_AT_ONCE_MAX)),
+            ..Thresholds::default()
+        }],
+        ..CircuitBreakers::default()
     }
 }
 
 /// A failing host is out after three checks, and back two seconds after it works again. The
 /// spread is a share of each interval, so that it does not slow the recovery down.
-fn health_check(check: &HealthCheck) -> PbHealthCheck {
+fn health_check(check: &HealthCheck, protocol: BackendProtocol) -> PbHealthCheck {
     let number = |value| Some(UInt32Value { value });
     PbHealthCheck {
         timeout: Some(milliseconds(CHECK_TIMEOUT_MS)),
@@ -169,6 +208,10 @@ fn health_check(check: &HealthCheck) -> PbHealthCheck {
             HealthCheck::Http { path, host } => HealthChecker::HttpHealthCheck(HttpHealthCheck {
                 path: path.clone(),
                 host: host.clone(),
+                codec_client_type: match protocol {
+                    BackendProtocol::Http1 => CodecClientType::Http1.into(),
+                    BackendProtocol::Http2 => CodecClientType::Http2.into(),
+                },
                 ..HttpHealthCheck::default()
             }),
         }),
@@ -208,3 +251,6 @@ const CHECK_INTERVAL_MS: u32 = 10_000;
 const CHECK_JITTER_PERCENT: u32 = 50;
 const CHECK_INTERVAL_UNHEALTHY_MS: u32 = 2_000;
 const CHECK_INTERVAL_IDLE_MS: u32 = 30_000;
+const EJECTED_PERCENT_MAX: u32 = 50;
+/// As many as Envoy lets be under way.
+const RETRIES_AT_ONCE_MAX: u32 = 1_024;

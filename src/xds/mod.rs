@@ -144,7 +144,7 @@ pub struct Resource {
     /// The clusters that it sends traffic to.
     pub clusters: Vec<String>,
     /// For a cluster: whether it still warms when it has its endpoints, so that only Envoy's ACK
-    /// tells that it can be used (it waits for a secret).
+    /// tells that it can be used (it waits for a secret, or for the first checks of its hosts).
     pub warms_until_acked: bool,
     /// The OpenSVC sections that it was made from.
     pub origins: Vec<Origin>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use osvc_igw::bootstrap::{Bootstrap, XdsAddress};
 use osvc_igw::demo::lines::Line;
-use osvc_igw::demo::stage::{STEPS, Stage};
+use osvc_igw::demo::stage::{SERVICE, STEPS, Stage};
 use tokio::time::timeout;
 
 use super::controller::{Controller, Options};
@@ -36,6 +36,11 @@ impl Rig {
         for step in STEPS {
             rig.stage.take(step).expect("a step of the walk-through");
         }
+        // A machine that is busy with other tests may take longer than the default to connect.
+        let exposes = ["expose#0", "expose#1", "expose#2"];
+        let patient = exposes.map(|expose| format!("{expose}.connect_timeout=5s"));
+        let patient: Vec<&str> = patient.iter().map(String::as_str).collect();
+        rig.stage.sim.set(SERVICE, &patient).expect("more time");
         rig.stage.scale(4).await.expect("four instances");
         rig
     }

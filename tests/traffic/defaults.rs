@@ -1,5 +1,10 @@
 //! What every client of the gateway gets, whatever a service writes.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
 use std::time::Duration;
 
 use axum::Router;
@@ -13,20 +18,22 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::rig::Rig;
 
-/// A backend that answers with the headers that it was sent.
+/// A backend that answers with the headers that it was sent, and with the protocol's version.
 struct Mirror {
     url: String,
     task: JoinHandle<()>,
 }
 
 impl Mirror {
-    async fn start(rig: &Rig) -> Self {
-        let headers = async |headers: HeaderMap| {
+    /// `keywords` are lines of the expose section.
+    async fn start(rig: &Rig, keywords: &str) -> Self {
+        let headers = async |version: Version, headers: HeaderMap| {
             let headers = headers.iter().map(|(name, value)| {
                 let value = value.to_str().unwrap_or_default();
                 (name.to_string(), Value::from(value))
             });
-            Value::Object(headers.collect()).to_string()
+            let version = ("version".to_owned(), Value::from(format!("{version:?}")));
+            Value::Object(headers.chain([version]).collect()).to_string()
         };
         let app = Router::new().fallback(headers);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -38,7 +45,7 @@ impl Mirror {
         let configuration = format!(
             "[ip#1]\nipname = 127.0.0.1\nipdev = lo\nnetmask = 8\nexpose = expose#0\n\n\
              [expose#0]\ntype = envoy\nport = {backend}\nlistener_addr = 127.0.0.1\n\
-             listener_port = {port}\nvhosts = vhost#0\n\n[vhost#0]\ndomains = *\n",
+             listener_port = {port}\nvhosts = vhost#0\n{keywords}\n[vhost#0]\ndomains = *\n",
         );
         rig.stage
             .sim
@@ -80,10 +87,10 @@ async fn logged(rig: &Rig, judge: impl Fn(&Value) -> bool) -> Value {
     let found = async {
         loop {
             let log = rig.envoy.log();
-            let lines = log
+            let mut lines = log
                 .lines()
                 .filter_map(|line| serde_json::from_str(line).ok());
-            if let Some(line) = lines.filter(&judge).next() {
+            if let Some(line) = lines.find(&judge) {
                 return line;
             }
             sleep(PAUSE).await;
@@ -97,7 +104,7 @@ async fn logged(rig: &Rig, judge: impl Fn(&Value) -> bool) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_cannot_say_who_it_is_and_what_it_asked_is_logged() {
     let rig = Rig::bare(&[]).await;
-    let mirror = Mirror::start(&rig).await;
+    let mirror = Mirror::start(&rig, "").await;
     let seen = mirror
         .seen(&[
             ("x-forwarded-for", "203.0.113.7"),
@@ -127,7 +134,7 @@ async fn a_client_cannot_say_who_it_is_and_what_it_asked_is_logged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trusted_proxy_says_who_the_client_is() {
     let rig = Rig::bare(&["--xff-trusted-hops", "1"]).await;
-    let mirror = Mirror::start(&rig).await;
+    let mirror = Mirror::start(&rig, "").await;
     let seen = mirror
         .seen(&[
             ("x-forwarded-for", "198.51.100.1, 203.0.113.7"),
@@ -143,7 +150,7 @@ async fn a_trusted_proxy_says_who_the_client_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_may_speak_http2() {
     let rig = Rig::bare(&["--access-log", "none"]).await;
-    let mirror = Mirror::start(&rig).await;
+    let mirror = Mirror::start(&rig, "").await;
     mirror.seen(&[]).await;
     let client = Client::builder().no_proxy().http2_prior_knowledge();
     let client = client.build().unwrap();
@@ -158,6 +165,14 @@ async fn a_client_may_speak_http2() {
         "the application's own"
     );
     assert!(answer.headers().contains_key("x-request-id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_may_speak_http2_and_say_how_it_is_by_it() {
+    let rig = Rig::bare(&[]).await;
+    let keywords = "backend_protocol = http2\nhealth_check_path = /healthz\n";
+    let mirror = Mirror::start(&rig, keywords).await;
+    assert_eq!(mirror.seen(&[]).await["version"], "HTTP/2.0");
 }
 
 const PAUSE: Duration = Duration::from_millis(50);

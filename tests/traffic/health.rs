@@ -1,6 +1,11 @@
 //! Which instances get traffic: those that work, until they leave; and what is done about those
 //! of which nothing is heard.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::gateway::compile::Want;
-use crate::gateway::health::{WantedCheck, connect_timeout};
-use crate::gateway::{Endpoint, Health, LbPolicy, Locality, Policy};
+use crate::gateway::health::{WantedCheck, backend_protocol, connect_timeout, limits};
+use crate::gateway::{BackendProtocol, Endpoint, Health, LbPolicy, Limits, Locality, Policy};
 use crate::inventory::keywords::{Keywords, Raw, shown};
 use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem};
 
@@ -74,6 +74,12 @@ pub struct Expose {
     pub connect_timeout_ms: u32,
     /// How Envoy finds out whether a host works.
     pub health_check: WantedCheck,
+    /// What requests are sent in; without `vhosts` it means nothing.
+    pub backend_protocol: BackendProtocol,
+    /// How much may be under way at once.
+    pub limits: Limits,
+    /// After how many errors in a row an instance gets no traffic for a while.
+    pub outlier_consecutive_errors: Option<u32>,
     /// The TLS server names to take; empty for all.
     pub sni: Vec<String>,
     /// The `vhost` sections; empty for plain TCP.
@@ -93,6 +99,9 @@ impl Expose {
                 port: self.port,
                 connect_timeout_ms: self.connect_timeout_ms,
                 health_check: self.health_check.clone(),
+                backend_protocol: self.backend_protocol,
+                limits: self.limits,
+                outlier_consecutive_errors: self.outlier_consecutive_errors,
                 ..other.clone()
             }
     }
@@ -122,6 +131,9 @@ impl Expose {
             lb_policy: read_lb_policy(keywords)?,
             connect_timeout_ms: connect_timeout(keywords)?,
             health_check: WantedCheck::read(keywords)?,
+            backend_protocol: backend_protocol(keywords)?,
+            limits: limits(keywords)?,
+            outlier_consecutive_errors: keywords.count("outlier_consecutive_errors")?,
             sni: keywords.words("sni")?,
             vhosts: keywords.words("vhosts")?,
             listener_certificates: keywords.words("listener_certificates")?,
