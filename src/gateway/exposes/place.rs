@@ -24,7 +24,14 @@ impl<'a> Finder<'a, '_> {
         let values = at.instance.resources.get(section);
         let none = BTreeMap::new();
         let values = values.map_or(&none, |resource| &resource.keywords);
-        let keywords = Keywords::new(self.owner, section, values, self.raw_as_known(at, section));
+        // Of a raw configuration the definer's is read, as for everything else; a slave's own is
+        // a copy of it.
+        let definer = self.found.get(section).and_then(|definer| definer.raw);
+        let raw = definer.map(|raw| Raw {
+            node: at.node,
+            ..raw
+        });
+        let keywords = Keywords::new(self.owner, section, values, raw);
         let zone = match keywords.text("locality") {
             Ok(zone) => zone.filter(|zone| !zone.is_empty()),
             Err(problem) => {
@@ -44,23 +51,6 @@ impl<'a> Finder<'a, '_> {
             zone: zone.unwrap_or_else(|| label("zone")),
             sub_zone: label("sub_zone"),
         }
-    }
-
-    /// The instance's raw configuration. A slave's own may not be read: it is a copy of the
-    /// definer's, which stands in for it.
-    fn raw_as_known(&self, at: Place<'a>, section: &str) -> Option<Raw<'a>> {
-        let own = self.inventory.configs.get(at.path);
-        let own = own.and_then(|reading| reading.content.as_ref());
-        let own = own.map(|config| Raw {
-            config,
-            object: at.path,
-            node: at.node,
-        });
-        own.or_else(|| {
-            let definers = self.found.get(section)?.raw?;
-            let node = at.node;
-            Some(Raw { node, ..definers })
-        })
     }
 }
 
