@@ -139,10 +139,7 @@ fn damage_costs_only_what_is_damaged() {
         let mut case = Case::load(name);
         // What the operator decides, and where nodes are, is not the damage.
         let nodes = case.status["monitor"]["nodes"].as_object_mut().unwrap();
-        for node in nodes
-            .values_mut()
-            .filter_map(serde_json::Value::as_object_mut)
-        {
+        for node in nodes.values_mut().filter_map(Value::as_object_mut) {
             node.remove("labels");
         }
         case.policy.downstream = donor.policy.downstream;
