@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::gateway::tls::SECRET_KEYS;
 use crate::gateway::{Policy, Want, compile};
+use crate::inventory::certificate::{CHAIN_KEY, FULL_KEY, PRIVATE_KEY, SECRET_KEYS};
 use crate::inventory::{Event, Inventory, NodeStatus, Problem, Reading, Secret};
 use crate::opensvc::{Daemon, Error};
 use crate::xds::{ResourceType, Snapshot, encode};
@@ -47,6 +47,10 @@ pub struct Controller {
     /// Whether the inventory changed since it was compiled last.
     changed: bool,
     view: View,
+    /// What compiling found, and what time will add to it.
+    problems: BTreeSet<Problem>,
+    expiries: BTreeSet<(i64, Problem)>,
+    expired_shown: usize,
     reads: Reads,
     /// When the first full status came, until the first publication.
     synced_at: Option<Instant>,
@@ -74,6 +78,9 @@ impl Controller {
             snapshot: Arc::default(),
             changed: false,
             view: View::default(),
+            problems: BTreeSet::new(),
+            expiries: BTreeSet::new(),
+            expired_shown: 0,
             synced_at: None,
         }
     }
@@ -159,6 +166,9 @@ impl Controller {
             return;
         };
         if !std::mem::take(&mut self.changed) && self.view.ready && !self.reads.is_due() {
+            if self.expired() != self.expired_shown {
+                self.show_problems();
+            }
             self.show();
             return;
         }
@@ -167,8 +177,9 @@ impl Controller {
         if !self.view.ready && !self.is_complete(synced_at) {
             return;
         }
-        self.log_problems(&compiled.problems);
-        self.view.problems = compiled.problems;
+        self.problems = compiled.problems;
+        self.expiries = compiled.expiries;
+        self.show_problems();
         let snapshot = encode(&compiled.gateway, &self.snapshot);
         let (added, changed, removed) = count_changes(&snapshot, &self.snapshot);
         let first = !self.view.ready;
@@ -195,11 +206,33 @@ impl Controller {
         let first = self.synced_at.filter(|_| !self.view.ready);
         let first = first.map(|at| at + FIRST_WAIT_MAX);
         let idle = now() + IDLE_WAKE_MAX;
-        [first, self.reads.next_retry(), Some(idle)]
+        let next = self.expiries.iter().nth(self.expired());
+        let wait = next.map(|(last, _)| last.saturating_sub(unix_seconds()).max(0));
+        // Behind the last second in which it is good.
+        let wait = wait.map(|wait| Duration::from_secs(wait.unsigned_abs() + 1));
+        let expiry = wait.and_then(|wait| now().checked_add(wait));
+        [first, self.reads.next_retry(), expiry, Some(idle)]
             .into_iter()
             .flatten()
             .min()
             .unwrap_or(idle)
+    }
+
+    /// Shows what is wrong by now.
+    fn show_problems(&mut self) {
+        self.expired_shown = self.expired();
+        let expired = self.expiries.iter().take(self.expired_shown);
+        let expired = expired.map(|(_, problem)| problem.clone());
+        let problems = self.problems.iter().cloned().chain(expired).collect();
+        self.log_problems(&problems);
+        self.view.problems = problems;
+    }
+
+    /// How many of the expiries are over; they are in order.
+    fn expired(&self) -> usize {
+        let second = unix_seconds();
+        let over = self.expiries.iter().take_while(|(last, _)| *last < second);
+        over.count()
     }
 
     fn log_problems(&self, problems: &BTreeSet<Problem>) {
@@ -356,6 +389,10 @@ async fn read_secret(
             secret.insert(key.to_owned(), value);
         }
     }
+    if !secret.contains_key(CHAIN_KEY) || !secret.contains_key(PRIVATE_KEY) {
+        let value = daemon.read_key(path, FULL_KEY).await?;
+        secret.extend(value.map(|value| (FULL_KEY.to_owned(), value)));
+    }
     Ok(secret)
 }
 
@@ -382,6 +419,17 @@ fn count_resources(snapshot: &Snapshot) -> BTreeMap<ResourceType, usize> {
 )]
 fn now() -> Instant {
     Instant::now()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the controller is where time passes"
+)]
+fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }
 
 /// Events that are taken in before the next compilation, at most.

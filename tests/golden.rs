@@ -164,6 +164,7 @@ fn files(outcome: &Outcome) -> BTreeMap<&'static str, String> {
         gateway,
         problems,
         wants,
+        expiries: _,
     } = &outcome.compiled;
     let problems = problems
         .iter()

@@ -60,6 +60,7 @@ pub fn chain(
         origins: vec![origin],
         matches,
         certificates,
+        validation: None,
         action: match http {
             true => ChainAction::Http,
             false => ChainAction::Tcp {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::compile::{Policy, Want};
 use super::{Endpoint, Health, LbPolicy};
 use crate::inventory::keywords::{Keywords, Raw};
-use crate::inventory::{Config, Instance, Inventory, Kind, Object, ObjectPath, Problem};
+use crate::inventory::{Config, Instance, Inventory, Kind, Object, ObjectPath, Problem, Sensitive};
 
 /// An expose that this gateway should serve.
 #[derive(Debug)]
@@ -79,6 +79,8 @@ pub struct Expose {
     pub listener_certificates: Vec<String>,
     /// The `certificate` sections to present to the backends.
     pub cluster_certificates: Vec<String>,
+    /// The file, on Envoy's host, with the private key of a cluster certificate that has none.
+    pub cluster_private_key_filename: Option<Sensitive>,
 }
 
 impl Expose {
@@ -109,6 +111,7 @@ impl Expose {
             vhosts: keywords.words("vhosts")?,
             listener_certificates: keywords.words("listener_certificates")?,
             cluster_certificates: keywords.words("cluster_certificates")?,
+            cluster_private_key_filename: keywords.sensitive("cluster_private_key_filename")?,
         })
     }
 }

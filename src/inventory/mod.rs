@@ -3,6 +3,7 @@
 //! An [`Inventory`] is built from [`Event`]s alone and holds observations, never intentions.
 //! No Envoy noun appears here, and nothing here reads a clock or a socket.
 
+pub mod certificate;
 pub mod config;
 pub mod keywords;
 pub mod path;
@@ -13,6 +14,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use certificate::{Pair, Trust};
 pub use config::Config;
 pub use path::{Kind, ObjectPath};
 pub use secret::Sensitive;
@@ -24,8 +26,8 @@ pub struct Inventory {
     pub nodes: BTreeMap<String, NodeStatus>,
     /// The objects, by path; an object of which no instance is known has no entry.
     pub objects: BTreeMap<ObjectPath, Object>,
-    /// What was read of `sec` objects.
-    pub secrets: BTreeMap<ObjectPath, Reading<Secret>>,
+    /// What `sec` objects are good for, as of their last reading.
+    pub secrets: BTreeMap<ObjectPath, SecretState>,
     /// What was read of raw object configurations.
     pub configs: BTreeMap<ObjectPath, Reading<Config>>,
     /// Instances of nodes that are starting: what they were when the node was last settled.
@@ -68,6 +70,50 @@ pub struct Reading<T> {
     pub revision: String,
     /// The content; `None` where the daemon says that there is no such object.
     pub content: Option<T>,
+}
+
+/// What a `sec` object is good for.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct SecretState {
+    /// The [`Object::revision`] that the object had when it was read last.
+    pub revision: String,
+    /// Its certificate with the private key.
+    pub pair: Judged<Pair>,
+    /// Its authorities, to judge others by.
+    pub trust: Judged<Trust>,
+}
+
+/// Something that is usable or not: the last that was, and what is wrong with the newest.
+///
+/// A `sec` object is written one key at a time, so that a reader sees halves of two pairs. What
+/// is worse than the one before does not take its place.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Judged<T> {
+    /// The newest that was usable.
+    pub good: Option<T>,
+    /// Why the newest is not, as the end of a sentence; `None` where `good` is the newest.
+    pub flaw: Option<String>,
+}
+
+impl<T> Default for Judged<T> {
+    fn default() -> Self {
+        Self {
+            good: None,
+            flaw: None,
+        }
+    }
+}
+
+impl<T> Judged<T> {
+    fn take(&mut self, newest: Result<T, String>) {
+        match newest {
+            Ok(good) => {
+                self.good = Some(good);
+                self.flaw = None;
+            }
+            Err(flaw) => self.flaw = Some(flaw),
+        }
+    }
 }
 
 /// How far a node's report can be believed.
@@ -138,7 +184,7 @@ impl Inventory {
             Event::Node(name, status) => self.put_node(name, status),
             Event::Put(object) => self.put(object),
             Event::Remove(path) => self.remove(&path),
-            Event::Secret(path, reading) => insert_changed(&mut self.secrets, path, reading),
+            Event::Secret(path, reading) => self.put_secret(path, &reading),
             Event::Config(path, reading) => insert_changed(&mut self.configs, path, reading),
         }
     }
@@ -171,6 +217,21 @@ impl Inventory {
         self.secrets.retain(|path, _| known.contains_key(path));
         self.configs.retain(|path, _| known.contains_key(path));
         nodes != self.nodes || objects != self.objects
+    }
+
+    fn put_secret(&mut self, path: ObjectPath, reading: &Reading<Secret>) -> bool {
+        let mut state = self.secrets.get(&path).cloned().unwrap_or_default();
+        state.revision.clone_from(&reading.revision);
+        let absent = || Err("does not exist".to_owned());
+        let content = reading.content.as_ref();
+        state
+            .pair
+            .take(content.map_or_else(absent, Pair::of_secret));
+        let absent = || Err("does not exist".to_owned());
+        state
+            .trust
+            .take(content.map_or_else(absent, Trust::of_secret));
+        insert_changed(&mut self.secrets, path, state)
     }
 
     fn put_node(&mut self, name: String, status: Option<NodeStatus>) -> bool {
