@@ -14,10 +14,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use certificate::{Pair, Trust};
 pub use config::Config;
 pub use path::{Kind, ObjectPath};
-pub use secret::Sensitive;
+pub use secret::{Judged, SecretState, Sensitive};
 
 /// Everything the daemon has told, as of the last [`Event`].
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -70,50 +69,6 @@ pub struct Reading<T> {
     pub revision: String,
     /// The content; `None` where the daemon says that there is no such object.
     pub content: Option<T>,
-}
-
-/// What a `sec` object is good for.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-pub struct SecretState {
-    /// The [`Object::revision`] that the object had when it was read last.
-    pub revision: String,
-    /// Its certificate with the private key.
-    pub pair: Judged<Pair>,
-    /// Its authorities, to judge others by.
-    pub trust: Judged<Trust>,
-}
-
-/// Something that is usable or not: the last that was, and what is wrong with the newest.
-///
-/// A `sec` object is written one key at a time, so that a reader sees halves of two pairs. What
-/// is worse than the one before does not take its place.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Judged<T> {
-    /// The newest that was usable.
-    pub good: Option<T>,
-    /// Why the newest is not, as the end of a sentence; `None` where `good` is the newest.
-    pub flaw: Option<String>,
-}
-
-impl<T> Default for Judged<T> {
-    fn default() -> Self {
-        Self {
-            good: None,
-            flaw: None,
-        }
-    }
-}
-
-impl<T> Judged<T> {
-    fn take(&mut self, newest: Result<T, String>) {
-        match newest {
-            Ok(good) => {
-                self.good = Some(good);
-                self.flaw = None;
-            }
-            Err(flaw) => self.flaw = Some(flaw),
-        }
-    }
 }
 
 /// How far a node's report can be believed.
@@ -221,16 +176,7 @@ impl Inventory {
 
     fn put_secret(&mut self, path: ObjectPath, reading: &Reading<Secret>) -> bool {
         let mut state = self.secrets.get(&path).cloned().unwrap_or_default();
-        state.revision.clone_from(&reading.revision);
-        let absent = || Err("does not exist".to_owned());
-        let content = reading.content.as_ref();
-        state
-            .pair
-            .take(content.map_or_else(absent, Pair::of_secret));
-        let absent = || Err("does not exist".to_owned());
-        state
-            .trust
-            .take(content.map_or_else(absent, Trust::of_secret));
+        state.take(reading);
         insert_changed(&mut self.secrets, path, state)
     }
 

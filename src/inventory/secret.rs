@@ -1,11 +1,14 @@
-//! The one type that holds a secret's text. It compares and hashes, and never prints:
-//! `Debug` and `Serialize` both write `[redacted]`.
+//! The one type that holds a secret's text, and what is remembered of a `sec` object. A text
+//! compares and hashes, and never prints: `Debug` and `Serialize` both write `[redacted]`.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
+
+use super::certificate::{Pair, Trust};
+use super::{Reading, Secret};
 
 /// The value of a key of a `sec` object. Wiped from memory when dropped.
 #[derive(Clone, Eq, PartialEq)]
@@ -41,17 +44,102 @@ impl Serialize for Sensitive {
     }
 }
 
+/// What a `sec` object is good for.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct SecretState {
+    /// The [`super::Object::revision`] that the object had when it was read last.
+    pub revision: String,
+    /// Its certificate with the private key.
+    pub pair: Judged<Pair>,
+    /// Its authorities, to judge others by.
+    pub trust: Judged<Trust>,
+}
+
+/// Something that is usable or not: the last that was, and what is wrong with the newest.
+///
+/// A `sec` object is written one key at a time, so that a reader sees halves of two pairs. What
+/// is worse than the one before does not take its place.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Judged<T> {
+    /// The newest that was usable.
+    pub good: Option<T>,
+    /// Why the newest is not, as the end of a sentence; `None` where `good` is the newest.
+    pub flaw: Option<String>,
+}
+
+impl<T> Default for Judged<T> {
+    fn default() -> Self {
+        Self {
+            good: None,
+            flaw: None,
+        }
+    }
+}
+
+impl<T> Judged<T> {
+    fn take(&mut self, newest: Result<T, String>) {
+        match newest {
+            Ok(good) => {
+                self.good = Some(good);
+                self.flaw = None;
+            }
+            Err(flaw) => self.flaw = Some(flaw),
+        }
+    }
+}
+
+impl SecretState {
+    /// Takes a reading in.
+    pub fn take(&mut self, reading: &Reading<Secret>) {
+        self.revision.clone_from(&reading.revision);
+        let absent = || "does not exist".to_owned();
+        let content = reading.content.as_ref().ok_or_else(absent);
+        self.pair.take(content.clone().and_then(Pair::of_secret));
+        self.trust.take(content.and_then(Trust::of_secret));
+    }
+}
+
 /// What every rendering shows in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::certificate::Authority;
 
     #[test]
     fn a_secret_never_prints() {
         let secret = Sensitive::new("hunter2".to_owned());
         let shown = format!("{secret:?} {}", serde_json::to_string(&secret).unwrap());
         assert_eq!(shown, "[redacted] \"[redacted]\"");
+    }
+
+    #[test]
+    fn what_is_worse_than_before_does_not_take_its_place() {
+        let authority = Authority::new("ca").unwrap();
+        let [old, new] = [1, 2].map(|_| authority.issue("web", &["web"]).unwrap());
+        let [old, new] = [&old, &new].map(|pair| (pair.chain_pem.as_str(), pair.key_pem.as_str()));
+        let mut state = SecretState::default();
+        let mut take = |revision: &str, keys: Option<[(&str, &str); 2]>| {
+            let text = |text: &str| Sensitive::new(text.to_owned());
+            let content = keys.map(|keys| keys.map(|(key, value)| (key.to_owned(), text(value))));
+            state.take(&Reading {
+                revision: revision.to_owned(),
+                content: content.map(Secret::from),
+            });
+            state.clone()
+        };
+        let keys = |chain, key| Some([("certificate_chain", chain), ("private_key", key)]);
+        let first = take("1", keys(old.0, old.1));
+        assert!(first.pair.good.is_some() && first.pair.flaw.is_none());
+        let mixed = take("2", keys(old.0, new.1));
+        let gone = take("3", None);
+        for worse in [mixed, gone] {
+            assert_eq!(worse.pair.good, first.pair.good);
+            assert!(worse.pair.flaw.is_some() && worse.revision > first.revision);
+        }
+        let second = take("4", keys(new.0, new.1));
+        assert!(second.pair.good != first.pair.good && second.pair.flaw.is_none());
+        assert!(second.trust.good.is_none() && second.trust.flaw.is_some());
     }
 }

@@ -1,0 +1,3 @@
+//! Features shown by traffic through a real Envoy, one file for each area.
+
+mod certificates;
