@@ -2,7 +2,7 @@
 //! their paths. One bad expose costs only itself, and what is left out is a [`Problem`].
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::chains::{HTTP_CHAIN, chain};
 use super::claims::{Claim, Claims};
@@ -85,6 +85,9 @@ impl Compiler<'_> {
         let problems = &mut self.compiled.problems;
         let hosts = virtual_hosts(exposed, &listener, &mut self.claims, problems);
         if hosts.is_empty() && !exposed.expose.vhosts.is_empty() {
+            let reason = "has no vhost that can be served";
+            let problem = exposed.problem("vhosts", reason.to_owned());
+            problems.insert(problem.hence("the expose is not served"));
             return;
         }
         // What waits keeps its claims: a name must not change hands because a read takes time.
@@ -161,16 +164,17 @@ impl Compiler<'_> {
         } = upstream;
         let problems = &mut self.compiled.problems;
         if certificates.len() > 1 {
-            let reason = "names several certificates; Envoy presents one, the first";
-            problems.insert(exposed.problem("cluster_certificates", reason.to_owned()));
+            let reason = "names several certificates".to_owned();
+            let problem = exposed.problem("cluster_certificates", reason);
+            problems.insert(problem.hence("only the first is presented to the backends"));
         }
         if certificates.is_empty() && validation.is_none() {
             return None;
         }
-        let names = exposed.expose.sni.iter();
-        let names = names.chain(hosts.iter().flat_map(|host| &host.domains));
-        let mut names = names.filter_map(|name| domain(name).ok());
-        let sni = names.find(|name| !name.contains(['*', '[']));
+        let sni = exposed.expose.sni.iter();
+        let sni = sni.filter_map(|word| domain(word).ok());
+        let domains = hosts.iter().flat_map(|host| host.domains.iter().cloned());
+        let sni = sni.chain(domains).find(|name| is_dns_name(name));
         let sends_name = sni.is_some() || !exposed.expose.vhosts.is_empty();
         let secrets = &mut self.compiled.gateway.secrets;
         let certificate = certificates.into_iter().next();
@@ -218,6 +222,12 @@ impl Compiler<'_> {
 fn listener_name(exposed: &Exposed<'_>) -> String {
     let address = SocketAddr::new(exposed.expose.listener_addr, exposed.expose.listener_port);
     format!("{address}/tcp")
+}
+
+/// Whether a domain is one that a TLS client may send: neither a pattern nor an address
+/// (RFC 6066, section 3).
+fn is_dns_name(domain: &str) -> bool {
+    !domain.contains(['*', '[']) && domain.parse::<IpAddr>().is_err()
 }
 
 /// A plain chain alone on its listener takes everything: no need to look for TLS then.

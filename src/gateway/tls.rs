@@ -8,7 +8,7 @@ use super::exposes::Exposed;
 use super::sections::own_certificate;
 use super::{Origin, SecretContent, Source, TlsSecret};
 use crate::inventory::certificate::Pair;
-use crate::inventory::keywords::Keywords;
+use crate::inventory::keywords::{Keywords, shown};
 use crate::inventory::{Inventory, Judged, Kind, ObjectPath, Problem, SecretState};
 
 /// What became of the certificates that an expose names.
@@ -88,7 +88,8 @@ impl<'a> Resolver<'a, '_> {
                 Ok(()) => {}
                 Err(Missing::Waiting) => waiting = true,
                 Err(Missing::Broken(problem)) => {
-                    self.problems.insert(problem);
+                    let consequence = format!("{} is not served", exposed.section);
+                    self.problems.insert(problem.hence(consequence));
                     broken = true;
                 }
             }
@@ -102,7 +103,8 @@ impl<'a> Resolver<'a, '_> {
         if side == Side::Listener && tls.validation.is_some() && tls.certificates.is_empty() {
             let reason = "names no certificate to present to clients, only what to judge theirs by";
             let problem = exposed.problem(side.keyword(), reason.to_owned());
-            self.problems.insert(problem);
+            let consequence = format!("{} is not served", exposed.section);
+            self.problems.insert(problem.hence(consequence));
             return Resolved::Broken;
         }
         if side == Side::Cluster {
@@ -136,18 +138,17 @@ impl<'a> Resolver<'a, '_> {
         tls: &mut Tls,
     ) -> Result<(), Missing> {
         let Some(keywords) = exposed.section_keywords("certificate", section) else {
-            let reason = format!("names {section}, which is no certificate section");
+            let reason = format!("names {}, which is no certificate section", shown(section));
             return Err(exposed.problem(side.keyword(), reason).into());
         };
         let validation = self.validation(exposed, side, &keywords);
         let certificate = self.certificate(exposed, side, &keywords, section);
         let (validation, certificate) = (validation?, certificate?);
         if validation.is_none() && certificate.is_none() {
-            return Err(keywords.problem(SECRET, "is not set").into());
+            return Err(keywords.problem(SECRET, NOT_SET).into());
         }
-        if let Some(certificate) = certificate
-            && !tls.certificates.contains(&certificate)
-        {
+        let known = |name: &str| tls.certificates.iter().any(|(known, _)| known == name);
+        if let Some(certificate) = certificate.filter(|(name, _)| !known(name)) {
             tls.certificates.push(certificate);
         }
         match (&tls.validation, validation) {
@@ -254,24 +255,21 @@ impl<'a> Resolver<'a, '_> {
             .resolve(Kind::Sec, word)
             .filter(|path| path.kind() == Kind::Sec);
         let Some(path) = path else {
-            return broken(format!("{word:?} is no name of a sec object"));
+            return broken(format!("{} is no name of a sec object", shown(word)));
         };
         // Another namespace belongs to somebody else: naming its secret must not lend it.
         if path.namespace() != exposed.owner.namespace() {
             return broken(format!("{path} is in another namespace than the service"));
         }
+        // A reading that ends after the object went must not live on: what is served would depend
+        // on which was faster.
+        let Some(object) = self.inventory.objects.get(&path) else {
+            return broken(format!("{path} does not exist"));
+        };
         let state = self.inventory.secrets.get(&path);
-        if let Some(object) = self.inventory.objects.get(&path) {
-            if state.is_none_or(|state| state.revision != object.revision) {
-                let want = Want::Secret(path.clone(), object.revision.clone());
-                self.wants.insert(want);
-            }
-        } else {
-            let reason = match state {
-                None => return broken(format!("{path} does not exist")),
-                Some(_) => format!("{path} is gone; what was read of it last is still served"),
-            };
-            self.problems.insert(keywords.problem(keyword, reason));
+        if state.is_none_or(|state| state.revision != object.revision) {
+            let want = Want::Secret(path.clone(), object.revision.clone());
+            self.wants.insert(want);
         }
         Ok((path, state.ok_or(Missing::Waiting)?))
     }
@@ -334,4 +332,5 @@ fn secret_word(keywords: &Keywords<'_>) -> Result<Option<String>, Problem> {
 
 /// `certificate.certificate_secret`, and the keyword that certificates at large are told of.
 pub(super) const SECRET: &str = "certificate_secret";
+const NOT_SET: &str = "is not set, nor is any other source of a certificate";
 const VALIDATION: &str = "validation_secret";
