@@ -69,6 +69,7 @@ pub mod demo;
 pub mod gateway;
 pub mod inventory;
 pub mod opensvc;
+mod reads;
 pub mod run;
 pub mod sim;
 pub mod start;

@@ -87,16 +87,14 @@ impl Case {
     /// What the daemon answers to a read; `None` where the read never ends.
     pub(crate) fn answer(&self, want: &Want) -> Option<Event> {
         match want {
-            Want::Secret(path, revision) => {
+            Want::Secret(path, revision) | Want::Trust(path, revision) => {
                 let keys = self.reads.get("secrets")?.get(path.to_string())?;
-                let revision = revision.clone();
-                Some(Event::Secret(
-                    path.clone(),
-                    Reading {
-                        revision,
-                        content: secret(keys),
-                    },
-                ))
+                let (revision, content) = (revision.clone(), secret(keys));
+                let reading = Reading { revision, content };
+                Some(match want {
+                    Want::Trust(..) => Event::Trust(path.clone(), reading),
+                    _ => Event::Secret(path.clone(), reading),
+                })
             }
             Want::Config(path, revision) => {
                 let configs = self.reads.get("configs");
@@ -171,6 +169,7 @@ fn files(outcome: &Outcome) -> BTreeMap<&'static str, String> {
         .map(|problem: &Problem| format!("{problem}\n"));
     let wants = wants.iter().map(|want| match want {
         Want::Secret(path, _) => format!("the keys of {path}\n"),
+        Want::Trust(path, _) => format!("the authorities of {path}\n"),
         Want::Config(path, _) => format!("the configuration of {path}\n"),
     });
     BTreeMap::from([

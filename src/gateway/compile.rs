@@ -38,8 +38,10 @@ pub struct Compiled {
 /// Something that the event stream does not carry, at the revision that the daemon announced.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Want {
-    /// The keys of a `sec` object.
+    /// The keys of a `sec` object that a pair is in.
     Secret(ObjectPath, String),
+    /// The keys of a `sec` object that tell whom to trust.
+    Trust(ObjectPath, String),
     /// The raw configuration of an object.
     Config(ObjectPath, String),
 }

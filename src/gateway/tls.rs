@@ -9,7 +9,7 @@ use super::sections::own_certificate;
 use super::{Origin, SecretContent, Source, TlsSecret};
 use crate::inventory::certificate::Pair;
 use crate::inventory::keywords::{Keywords, shown};
-use crate::inventory::{Inventory, Judged, Kind, ObjectPath, Problem, SecretState};
+use crate::inventory::{Inventory, Judged, Kind, ObjectPath, Problem};
 
 /// What became of the certificates that an expose names.
 #[derive(Debug, Eq, PartialEq)]
@@ -184,12 +184,20 @@ impl<'a> Resolver<'a, '_> {
                 own
             }));
         };
-        let (path, state) = self.secret(exposed, keywords, SECRET, &word)?;
+        let (path, revision) = self.secret(exposed, keywords, SECRET, &word)?;
+        let want = || Want::Secret(path.clone(), revision.to_owned());
+        let known = self.inventory.secrets.get(&path);
         let still = |pair: &Pair| {
             let expiry = pair.expiry();
             format!("the certificate before is still served, and expires on {expiry}")
         };
-        let pair = self.judged(keywords, SECRET, &path, &state.pair, still)?;
+        let pair = self.judged(
+            keywords.problem(SECRET, &path),
+            known,
+            revision,
+            want,
+            still,
+        )?;
         self.expires(
             keywords,
             &format!("the certificate of {path}"),
@@ -219,9 +227,17 @@ impl<'a> Resolver<'a, '_> {
         let Some(word) = keywords.text(VALIDATION)? else {
             return Ok(None);
         };
-        let (path, state) = self.secret(exposed, keywords, VALIDATION, &word)?;
+        let (path, revision) = self.secret(exposed, keywords, VALIDATION, &word)?;
+        let want = || Want::Trust(path.clone(), revision.to_owned());
+        let known = self.inventory.trusts.get(&path);
         let still = |_: &_| "what it held before still counts".to_owned();
-        let trust = self.judged(keywords, VALIDATION, &path, &state.trust, still)?;
+        let trust = self.judged(
+            keywords.problem(VALIDATION, &path),
+            known,
+            revision,
+            want,
+            still,
+        )?;
         let strict = match side {
             Side::Listener => keywords.boolean("require_client_certificate")?,
             Side::Cluster => keywords.boolean("verify_server_name")?,
@@ -241,15 +257,15 @@ impl<'a> Resolver<'a, '_> {
         }))
     }
 
-    /// What is known of the `sec` object that a keyword names.
+    /// The `sec` object that a keyword names, and its revision.
     fn secret(
-        &mut self,
+        &self,
         exposed: &Exposed<'_>,
         keywords: &Keywords<'_>,
         keyword: &str,
         word: &str,
-    ) -> Result<(ObjectPath, &'a SecretState), Missing> {
-        let broken = |reason: String| Err(Missing::Broken(keywords.problem(keyword, reason)));
+    ) -> Result<(ObjectPath, &'a str), Problem> {
+        let broken = |reason: String| Err(keywords.problem(keyword, reason));
         let path = exposed
             .owner
             .resolve(Kind::Sec, word)
@@ -263,36 +279,33 @@ impl<'a> Resolver<'a, '_> {
         }
         // A reading that ends after the object went must not live on: what is served would depend
         // on which was faster.
-        let Some(object) = self.inventory.objects.get(&path) else {
-            return broken(format!("{path} does not exist"));
-        };
-        let state = self.inventory.secrets.get(&path);
-        if state.is_none_or(|state| state.revision != object.revision) {
-            let want = Want::Secret(path.clone(), object.revision.clone());
-            self.wants.insert(want);
+        match self.inventory.objects.get(&path) {
+            Some(object) => Ok((path, &object.revision)),
+            None => broken(format!("{path} does not exist")),
         }
-        Ok((path, state.ok_or(Missing::Waiting)?))
     }
 
-    /// The newest that is usable. Where there is a newer one, `still` ends the sentence.
+    /// The newest that is usable. `problem` begins what is said of a newer one, `still` ends it.
     fn judged<T>(
         &mut self,
-        keywords: &Keywords<'_>,
-        keyword: &str,
-        path: &ObjectPath,
-        judged: &'a Judged<T>,
-        still: impl Fn(&T) -> String,
+        mut problem: Problem,
+        known: Option<&'a Judged<T>>,
+        revision: &str,
+        want: impl FnOnce() -> Want,
+        still: impl FnOnce(&T) -> String,
     ) -> Result<&'a T, Missing> {
-        match (&judged.good, &judged.flaw) {
-            (Some(good), None) => Ok(good),
-            (Some(good), Some(flaw)) => {
-                let reason = format!("{path} {flaw}; {}", still(good));
-                self.problems.insert(keywords.problem(keyword, reason));
-                Ok(good)
-            }
-            (None, Some(flaw)) => Err(keywords.problem(keyword, format!("{path} {flaw}")).into()),
-            (None, None) => Err(Missing::Waiting),
+        if known.is_none_or(|judged| judged.revision != revision) {
+            self.wants.insert(want());
         }
+        let known = known.ok_or(Missing::Waiting)?;
+        if let Some(flaw) = &known.flaw {
+            problem.reason = format!("{} {flaw}", problem.reason);
+            let Some(good) = &known.good else {
+                return Err(Missing::Broken(problem));
+            };
+            self.problems.insert(problem.hence(still(good)));
+        }
+        known.good.as_ref().ok_or(Missing::Waiting)
     }
 
     fn expires(&mut self, keywords: &Keywords<'_>, whose: &str, not_after: i64) {

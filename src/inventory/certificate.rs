@@ -258,14 +258,14 @@ fn write_pem(text: &mut String, label: &str, der: &[u8]) {
     let _ = writeln!(text, "-----END {label}-----");
 }
 
-/// The keys of a `sec` object that are read whatever it is for.
-pub const SECRET_KEYS: [&str; 4] = [CHAIN_KEY, PRIVATE_KEY, CA_KEY, HASH_KEY];
-/// The key that is read where one of a pair is absent.
+/// The keys of a `sec` object that a pair is in.
+pub const PAIR_KEYS: [&str; 2] = [CHAIN_KEY, PRIVATE_KEY];
+/// The key that is read where one of them is absent.
 pub const FULL_KEY: &str = "fullpem";
-/// The key with the certificates of a pair.
-pub const CHAIN_KEY: &str = "certificate_chain";
-/// The key with the private key of a pair.
-pub const PRIVATE_KEY: &str = "private_key";
+/// The keys of a `sec` object that tell whom to trust.
+pub const TRUST_KEYS: [&str; 2] = [CA_KEY, HASH_KEY];
+const CHAIN_KEY: &str = "certificate_chain";
+const PRIVATE_KEY: &str = "private_key";
 const CA_KEY: &str = "trusted_ca";
 const HASH_KEY: &str = "verify_certificate_hash";
 /// What a listener of Envoy takes.

@@ -7,7 +7,6 @@ use std::hash::{Hash, Hasher};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::certificate::{Pair, Trust};
 use super::{Reading, Secret};
 
 /// The value of a key of a `sec` object. Wiped from memory when dropped.
@@ -44,23 +43,14 @@ impl Serialize for Sensitive {
     }
 }
 
-/// What a `sec` object is good for.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-pub struct SecretState {
-    /// The [`super::Object::revision`] that the object had when it was read last.
-    pub revision: String,
-    /// Its certificate with the private key.
-    pub pair: Judged<Pair>,
-    /// Its authorities, to judge others by.
-    pub trust: Judged<Trust>,
-}
-
 /// Something that is usable or not: the last that was, and what is wrong with the newest.
 ///
 /// A `sec` object is written one key at a time, so that a reader sees halves of two pairs. What
 /// is worse than the one before does not take its place.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Judged<T> {
+    /// The [`super::Object::revision`] that the object had when it was read last.
+    pub revision: String,
     /// The newest that was usable.
     pub good: Option<T>,
     /// Why the newest is not, as the end of a sentence; `None` where `good` is the newest.
@@ -70,6 +60,7 @@ pub struct Judged<T> {
 impl<T> Default for Judged<T> {
     fn default() -> Self {
         Self {
+            revision: String::new(),
             good: None,
             flaw: None,
         }
@@ -77,8 +68,15 @@ impl<T> Default for Judged<T> {
 }
 
 impl<T> Judged<T> {
-    fn take(&mut self, newest: Result<T, String>) {
-        match newest {
+    /// Takes a reading in, as `judge` judges its keys.
+    pub fn take(
+        &mut self,
+        reading: &Reading<Secret>,
+        judge: impl FnOnce(&Secret) -> Result<T, String>,
+    ) {
+        self.revision.clone_from(&reading.revision);
+        let absent = || Err("does not exist".to_owned());
+        match reading.content.as_ref().map_or_else(absent, judge) {
             Ok(good) => {
                 self.good = Some(good);
                 self.flaw = None;
@@ -88,23 +86,13 @@ impl<T> Judged<T> {
     }
 }
 
-impl SecretState {
-    /// Takes a reading in.
-    pub fn take(&mut self, reading: &Reading<Secret>) {
-        self.revision.clone_from(&reading.revision);
-        let absent = || "does not exist".to_owned();
-        let content = reading.content.as_ref().ok_or_else(absent);
-        self.pair.take(content.clone().and_then(Pair::of_secret));
-        self.trust.take(content.and_then(Trust::of_secret));
-    }
-}
-
 /// What every rendering shows in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::certificate::Pair;
     use crate::sim::certificate::Authority;
 
     #[test]
@@ -119,27 +107,25 @@ mod tests {
         let authority = Authority::new("ca").unwrap();
         let [old, new] = [1, 2].map(|_| authority.issue("web", &["web"]).unwrap());
         let [old, new] = [&old, &new].map(|pair| (pair.chain_pem.as_str(), pair.key_pem.as_str()));
-        let mut state = SecretState::default();
+        let mut state = Judged::default();
         let mut take = |revision: &str, keys: Option<[(&str, &str); 2]>| {
             let text = |text: &str| Sensitive::new(text.to_owned());
             let content = keys.map(|keys| keys.map(|(key, value)| (key.to_owned(), text(value))));
-            state.take(&Reading {
-                revision: revision.to_owned(),
-                content: content.map(Secret::from),
-            });
+            let revision = revision.to_owned();
+            let content = content.map(Secret::from);
+            state.take(&Reading { revision, content }, Pair::of_secret);
             state.clone()
         };
         let keys = |chain, key| Some([("certificate_chain", chain), ("private_key", key)]);
         let first = take("1", keys(old.0, old.1));
-        assert!(first.pair.good.is_some() && first.pair.flaw.is_none());
+        assert!(first.good.is_some() && first.flaw.is_none());
         let mixed = take("2", keys(old.0, new.1));
         let gone = take("3", None);
         for worse in [mixed, gone] {
-            assert_eq!(worse.pair.good, first.pair.good);
-            assert!(worse.pair.flaw.is_some() && worse.revision > first.revision);
+            assert_eq!(worse.good, first.good);
+            assert!(worse.flaw.is_some() && worse.revision > first.revision);
         }
         let second = take("4", keys(new.0, new.1));
-        assert!(second.pair.good != first.pair.good && second.pair.flaw.is_none());
-        assert!(second.trust.good.is_none() && second.trust.flaw.is_some());
+        assert!(second.good != first.good && second.flaw.is_none());
     }
 }

@@ -33,6 +33,7 @@ const LAYERS: &[Layer] = &[
     edge("src/cert/", &["opensvc", "inventory", "gateway", "xds::status", "backoff"]),
     edge("src/ads.rs", &["xds", "metrics"]),
     edge("src/controller.rs", CORE),
+    edge("src/reads.rs", &["backoff", "gateway", "inventory", "opensvc"]),
     edge("src/admin.rs", &["ads", "controller", "gateway", "xds", "metrics", "inventory::Problem"]),
     edge("src/dry_run.rs", CORE),
     edge("src/run.rs", &[
@@ -65,6 +66,7 @@ const CORE: &[&str] = &[
     "opensvc",
     "backoff",
     "metrics",
+    "reads",
 ];
 
 const ANYTHING: &[&str] = &["*"];
