@@ -141,6 +141,10 @@ fn judging_services(rig: &Rig, back: &Backend, port: u16) {
         ("mtls", &judging[..]),
         ("maybe", &[&judging[..], &[optional]].concat()),
         ("open", &judging[..3]),
+        (
+            "pinned",
+            &[&judging[..3], &["certificate#0.validation_secret=pin"]].concat(),
+        ),
     ] {
         let domain = format!("vhost#0.domains={name}.acme.org");
         let keywords = [keywords, &[&domain]].concat();
@@ -154,17 +158,24 @@ async fn a_client_is_let_in_by_the_authority_of_its_certificate() {
     let (front, clients, others) = authorities();
     let port = ports::free().unwrap();
     let back = backend(None).await;
-    let names = ["mtls.acme.org", "maybe.acme.org", "open.acme.org"];
+    let names = [
+        "mtls.acme.org",
+        "maybe.acme.org",
+        "open.acme.org",
+        "pinned.acme.org",
+    ];
+    let ours = clients.issue("ours", &[]).unwrap();
+    let theirs = others.issue("theirs", &[]).unwrap();
+    let pin = sha256(&leaf(&ours));
     pair(
         &rig,
         "test/sec/front",
         &front.issue("front", &names).unwrap(),
     );
     secret(&rig, "test/sec/clients", &[("trusted_ca", clients.pem())]);
+    secret(&rig, "test/sec/pin", &[("verify_certificate_hash", &pin)]);
     judging_services(&rig, &back, port);
 
-    let ours = clients.issue("ours", &[]).unwrap();
-    let theirs = others.issue("theirs", &[]).unwrap();
     let get = async |name: &str, identity: Option<&Identity>, host: Option<&str>| {
         get(&format!("https://{name}"), port, &front, identity, host).await
     };
@@ -180,6 +191,12 @@ async fn a_client_is_let_in_by_the_authority_of_its_certificate() {
         status(&get("maybe.acme.org", None, None).await, 200)
     })
     .await;
+    until("pinned", async || {
+        status(&get("pinned.acme.org", Some(&ours), None).await, 200)
+    })
+    .await;
+    assert!(get("pinned.acme.org", Some(&theirs), None).await.is_err());
+    assert!(get("pinned.acme.org", None, None).await.is_err());
     assert!(get("mtls.acme.org", Some(&theirs), None).await.is_err());
     assert!(get("mtls.acme.org", None, None).await.is_err());
     assert!(get("maybe.acme.org", Some(&theirs), None).await.is_err());
@@ -212,7 +229,7 @@ async fn a_backend_is_believed_by_its_certificate() {
     ];
     let identity = good.issue("back", &names).unwrap();
     let back = backend(Some(identity.clone())).await;
-    let leaf = CertificateDer::from_pem_slice(identity.chain_pem.as_bytes()).unwrap();
+    let leaf = leaf(&identity);
     let hash = sha256(&leaf);
     secret(&rig, "test/sec/ca", &[("trusted_ca", good.pem())]);
     secret(&rig, "test/sec/other", &[("trusted_ca", other.pem())]);
@@ -318,6 +335,7 @@ async fn a_certificate_is_in_files_of_envoys_host() {
         ),
         ("expose#0.cluster_private_key_filename", &client.key_pem),
     ];
+    let files_of = files.map(|(keyword, _)| keyword);
     let files = files.map(|(keyword, text)| {
         let file = folder.write(keyword, text);
         format!("{keyword}={}", file.display())
@@ -334,6 +352,20 @@ async fn a_certificate_is_in_files_of_envoys_host() {
     until("file", async || status(&fetch().await, 200)).await;
     let body = fetch().await.unwrap().body;
     assert!(body.contains("client=client"), "{body}");
+    // A file that is moved into the place of another is read anew.
+    let next = ca.issue("next", &["file.acme.org"]).unwrap();
+    for (keyword, text) in [(files_of[0], &next.chain_pem), (files_of[1], &next.key_pem)] {
+        let new = folder.write("new", text);
+        std::fs::rename(new, folder.0.join(keyword)).unwrap();
+    }
+    let leaf = leaf(&next);
+    until("the next file", async || {
+        match fetch().await?.certificate == leaf.as_ref() {
+            true => Ok(()),
+            false => Err("another certificate".to_owned()),
+        }
+    })
+    .await;
     assert_eq!(
         rig.controller.status().await["problems"],
         serde_json::json!([])
@@ -362,7 +394,7 @@ async fn half_a_new_pair_does_not_replace_the_old_one() {
         &[VHOST[0], VHOST[1], front, domain],
     );
     let shown = async |identity: &Identity| {
-        let leaf = CertificateDer::from_pem_slice(identity.chain_pem.as_bytes()).unwrap();
+        let leaf = leaf(identity);
         let answer = get("https://web.acme.org", port, &ca, None, None).await?;
         match answer.certificate == leaf.as_ref() {
             true => Ok(()),
@@ -456,6 +488,10 @@ async fn shows_no_key(rig: &Rig, identity: &Identity) {
             "a key is shown"
         );
     }
+}
+
+fn leaf(identity: &Identity) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(identity.chain_pem.as_bytes()).expect("a certificate")
 }
 
 fn sha256(bytes: &[u8]) -> String {
