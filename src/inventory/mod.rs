@@ -3,6 +3,7 @@
 //! An [`Inventory`] is built from [`Event`]s alone and holds observations, never intentions.
 //! No Envoy noun appears here, and nothing here reads a clock or a socket.
 
+pub mod certificate;
 pub mod config;
 pub mod keywords;
 pub mod node;
@@ -15,10 +16,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use certificate::{Pair, Trust};
 pub use config::Config;
 pub use node::NodeStatus;
 pub use path::{Kind, ObjectPath};
-pub use secret::Sensitive;
+pub use secret::{Judged, Sensitive};
 
 /// Everything the daemon has told, as of the last [`Event`].
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -27,8 +29,10 @@ pub struct Inventory {
     pub nodes: BTreeMap<String, NodeStatus>,
     /// The objects, by path; an object of which no instance is known has no entry.
     pub objects: BTreeMap<ObjectPath, Object>,
-    /// What was read of `sec` objects.
-    pub secrets: BTreeMap<ObjectPath, Reading<Secret>>,
+    /// What was read of `sec` objects for the pair that they hold.
+    pub secrets: BTreeMap<ObjectPath, Judged<Pair>>,
+    /// What was read of `sec` objects for whom they trust.
+    pub trusts: BTreeMap<ObjectPath, Judged<Trust>>,
     /// What was read of raw object configurations.
     pub configs: BTreeMap<ObjectPath, Reading<Config>>,
     /// The nodes' labels (keyword `labels` of the node), as they are reported.
@@ -61,8 +65,10 @@ pub enum Event {
     Put(Object),
     /// An object is gone from every node.
     Remove(ObjectPath),
-    /// The keys of a `sec` object were read.
+    /// The keys of a `sec` object that a pair is in were read.
     Secret(ObjectPath, Reading<Secret>),
+    /// The keys of a `sec` object that tell whom to trust were read.
+    Trust(ObjectPath, Reading<Secret>),
     /// The raw configuration of an object was read.
     Config(ObjectPath, Reading<Config>),
 }
@@ -152,7 +158,7 @@ impl Inventory {
     /// object is kept as long as the object, and not a moment longer.
     pub fn apply(&mut self, event: Event) -> bool {
         match event {
-            Event::Secret(path, _) | Event::Config(path, _)
+            Event::Secret(path, _) | Event::Trust(path, _) | Event::Config(path, _)
                 if !self.objects.contains_key(&path) =>
             {
                 false
@@ -162,7 +168,12 @@ impl Inventory {
             Event::Labels(name, labels) => self.put_labels(name, labels),
             Event::Put(object) => self.put(object),
             Event::Remove(path) => self.remove(&path),
-            Event::Secret(path, reading) => insert_changed(&mut self.secrets, path, reading),
+            Event::Secret(path, reading) => {
+                judge(&mut self.secrets, path, &reading, Pair::of_secret)
+            }
+            Event::Trust(path, reading) => {
+                judge(&mut self.trusts, path, &reading, Trust::of_secret)
+            }
             Event::Config(path, reading) => insert_changed(&mut self.configs, path, reading),
         }
     }
@@ -253,6 +264,7 @@ impl Inventory {
         }
         let known = &self.objects;
         self.secrets.retain(|path, _| known.contains_key(path));
+        self.trusts.retain(|path, _| known.contains_key(path));
         self.configs.retain(|path, _| known.contains_key(path));
         objects != self.objects
     }
@@ -397,6 +409,7 @@ impl Inventory {
     fn forget(&mut self, path: &ObjectPath) {
         self.objects.remove(path);
         self.secrets.remove(path);
+        self.trusts.remove(path);
         self.configs.remove(path);
     }
 
@@ -439,6 +452,17 @@ impl fmt::Display for Problem {
         }
         write!(f, ": {}", self.reason)
     }
+}
+
+fn judge<T: Clone + PartialEq>(
+    map: &mut BTreeMap<ObjectPath, Judged<T>>,
+    path: ObjectPath,
+    reading: &Reading<Secret>,
+    judge: impl FnOnce(&Secret) -> Result<T, String>,
+) -> bool {
+    let mut judged = map.get(&path).cloned().unwrap_or_default();
+    judged.take(reading, judge);
+    insert_changed(map, path, judged)
 }
 
 fn insert_changed<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {

@@ -1,4 +1,6 @@
-//! Real requests through the real binary and a real Envoy, for what services write.
+//! Features shown by traffic through a real Envoy, one file for each area.
 
+mod certificates;
 mod defaults;
 mod health;
+mod tls_client;
