@@ -49,6 +49,24 @@ impl Exposed<'_> {
             .then(|| Keywords::new(&self.owner, section, &resource.keywords, raw))
     }
 
+    /// The keywords of a section of a type that the agent has no driver for: it stands in the
+    /// raw configuration alone. `None` where there is none.
+    pub fn raw_section_keywords<'s>(
+        &'s self,
+        kind: &str,
+        section: &'s str,
+    ) -> Option<Keywords<'s>> {
+        static NONE_TOLD: BTreeMap<String, serde_json::Value> = BTreeMap::new();
+        let config = self.config.filter(|config| config.has_section(section))?;
+        let named = section.strip_prefix(kind)?.starts_with('#');
+        let raw = Raw {
+            config,
+            object: self.definer,
+            node: self.node,
+        };
+        named.then(|| Keywords::new(&self.owner, section, &NONE_TOLD, Some(raw)))
+    }
+
     /// A problem of the expose's own `keyword`.
     pub fn problem(&self, keyword: &str, reason: String) -> Problem {
         Problem {

@@ -2,22 +2,33 @@
 
 use std::collections::BTreeSet;
 
+use envoy_types::pb::envoy::config::route::v3::redirect_action::{
+    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
+};
 use envoy_types::pb::envoy::config::route::v3::retry_policy::{
     RetryHostPredicate, retry_host_predicate,
 };
 use envoy_types::pb::envoy::config::route::v3::route::Action;
-use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
+use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy::{
+    ConnectionProperties, Cookie, Header, PolicySpecifier,
+};
+use envoy_types::pb::envoy::config::route::v3::route_action::{
+    ClusterSpecifier, HashPolicy as PbHashPolicy, HostRewriteSpecifier, UpgradeConfig,
+};
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::{
-    RetryPolicy, Route as PbRoute, RouteAction, RouteConfiguration as PbRouteConfiguration,
-    RouteMatch, VirtualHost as PbVirtualHost,
+    RedirectAction, RetryPolicy, Route as PbRoute, RouteAction as PbRouteAction,
+    RouteConfiguration as PbRouteConfiguration, RouteMatch, VirtualHost as PbVirtualHost,
 };
 use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
-use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
+use envoy_types::pb::google::protobuf::{BoolValue, Duration, UInt32Value};
 
-use super::encode::any;
-use crate::gateway::{PathMatch, Route, RouteConfiguration, VirtualHost};
+use super::encode::{any, milliseconds};
+use crate::gateway::{
+    Forward, HashKey, HashPolicy, PathMatch, Redirect, RedirectCode, RedirectPath, Route,
+    RouteAction, RouteConfiguration, Target, VirtualHost,
+};
 
 /// Writes the message.
 pub fn encode(name: &str, routes: &RouteConfiguration) -> PbRouteConfiguration {
@@ -30,12 +41,12 @@ pub fn encode(name: &str, routes: &RouteConfiguration) -> PbRouteConfiguration {
     }
 }
 
-/// The clusters that the routes send requests to.
+/// The clusters that the routes send requests to. One that a request header names is not known.
 pub fn clusters(routes: &RouteConfiguration) -> Vec<String> {
     let hosts = routes.virtual_hosts.iter();
     let names: BTreeSet<&String> = hosts
         .flat_map(|host| &host.routes)
-        .map(|route| &route.cluster)
+        .flat_map(|route| route.clusters())
         .collect();
     names.into_iter().cloned().collect()
 }
@@ -65,11 +76,84 @@ fn route(route: &Route) -> PbRoute {
             }),
             ..RouteMatch::default()
         }),
-        action: Some(Action::Route(RouteAction {
-            cluster_specifier: Some(ClusterSpecifier::Cluster(route.cluster.clone())),
-            ..RouteAction::default()
-        })),
+        action: Some(match &route.action {
+            RouteAction::Forward(forward) => Action::Route(forward_action(forward)),
+            RouteAction::Redirect(redirect) => Action::Redirect(redirect_action(redirect)),
+        }),
         ..PbRoute::default()
+    }
+}
+
+fn forward_action(forward: &Forward) -> PbRouteAction {
+    PbRouteAction {
+        cluster_specifier: Some(match &forward.to {
+            Target::Cluster(cluster) => ClusterSpecifier::Cluster(cluster.clone()),
+            Target::ClusterHeader(header) => ClusterSpecifier::ClusterHeader(header.clone()),
+        }),
+        prefix_rewrite: forward.prefix_rewrite.clone().unwrap_or_default(),
+        host_rewrite_specifier: forward
+            .host_rewrite
+            .clone()
+            .map(HostRewriteSpecifier::HostRewriteLiteral),
+        timeout: forward.timeout_ms.map(milliseconds),
+        upgrade_configs: forward.websocket.map(websocket).into_iter().collect(),
+        hash_policy: forward.hash_policies.iter().map(hash_policy).collect(),
+        ..PbRouteAction::default()
+    }
+}
+
+fn websocket(enabled: bool) -> UpgradeConfig {
+    UpgradeConfig {
+        upgrade_type: "websocket".to_owned(),
+        enabled: Some(BoolValue { value: enabled }),
+        ..UpgradeConfig::default()
+    }
+}
+
+fn hash_policy(policy: &HashPolicy) -> PbHashPolicy {
+    PbHashPolicy {
+        terminal: policy.terminal,
+        policy_specifier: Some(match &policy.key {
+            HashKey::Cookie { name, path, ttl_s } => PolicySpecifier::Cookie(Cookie {
+                name: name.clone(),
+                path: path.clone().unwrap_or_default(),
+                ttl: ttl_s.map(|seconds| Duration {
+                    seconds: seconds.into(),
+                    nanos: 0,
+                }),
+                ..Cookie::default()
+            }),
+            HashKey::Header(name) => PolicySpecifier::Header(Header {
+                header_name: name.clone(),
+                ..Header::default()
+            }),
+            HashKey::SourceIp => {
+                PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })
+            }
+        }),
+    }
+}
+
+fn redirect_action(redirect: &Redirect) -> RedirectAction {
+    RedirectAction {
+        host_redirect: redirect.host.clone().unwrap_or_default(),
+        path_rewrite_specifier: redirect.path.clone().map(|path| match path {
+            RedirectPath::Whole(path) => PathRewriteSpecifier::PathRedirect(path),
+            RedirectPath::Prefix(prefix) => PathRewriteSpecifier::PrefixRewrite(prefix),
+        }),
+        scheme_rewrite_specifier: redirect
+            .https
+            .then_some(SchemeRewriteSpecifier::HttpsRedirect(true)),
+        response_code: match redirect.code {
+            RedirectCode::MovedPermanently => RedirectResponseCode::MovedPermanently,
+            RedirectCode::Found => RedirectResponseCode::Found,
+            RedirectCode::SeeOther => RedirectResponseCode::SeeOther,
+            RedirectCode::TemporaryRedirect => RedirectResponseCode::TemporaryRedirect,
+            RedirectCode::PermanentRedirect => RedirectResponseCode::PermanentRedirect,
+        }
+        .into(),
+        strip_query: redirect.strip_query,
+        ..RedirectAction::default()
     }
 }
 

@@ -1,12 +1,23 @@
-//! From `vhost` and `route` sections to virtual hosts and routes.
+//! From `vhost` and `route` sections to virtual hosts and routes. What a single route does is
+//! read by the files beside this one.
+
+mod forward;
+mod hash;
+pub mod model;
+mod redirect;
+mod regex;
+mod texts;
 
 use std::collections::BTreeSet;
 
 use super::claims::{Claim, Claims};
 use super::exposes::Exposed;
-use super::{Origin, PathMatch, Route, VirtualHost};
+use super::{Origin, VirtualHost};
 use crate::inventory::Problem;
 use crate::inventory::keywords::Keywords;
+use forward::{FORWARD_KEYWORDS, forward};
+use model::{Forward, PathMatch, Route, RouteAction};
+use redirect::redirect;
 
 /// Builds the virtual hosts of an expose, claiming their domains on `listener`.
 ///
@@ -152,7 +163,7 @@ fn routes(
             section: String::new(),
             path: PathMatch::Prefix("/".to_owned()),
             case_sensitive: true,
-            cluster: exposed.cluster(),
+            action: RouteAction::Forward(Box::new(Forward::to_cluster(exposed.cluster()))),
         }];
     }
     let mut routes = Vec::new();
@@ -162,29 +173,61 @@ fn routes(
             problems.insert(vhost.problem("routes", reason));
             continue;
         };
-        match route(exposed, &section, &keywords) {
+        match route(exposed, &section, &keywords, problems) {
             Ok(route) => routes.push(route),
             Err(problem) => {
-                problems.insert(problem);
+                let reason = format!("{}; the route is left out", problem.reason);
+                problems.insert(Problem { reason, ..problem });
             }
         }
     }
     routes
 }
 
-fn route(exposed: &Exposed<'_>, section: &str, keywords: &Keywords<'_>) -> Result<Route, Problem> {
-    let path = keywords.text("match_path")?.map(PathMatch::Path);
+/// What decides where requests go costs the route where it is bad, what tunes how they go there
+/// costs only itself.
+fn route(
+    exposed: &Exposed<'_>,
+    section: &str,
+    keywords: &Keywords<'_>,
+    problems: &mut BTreeSet<Problem>,
+) -> Result<Route, Problem> {
+    let case_sensitive = keywords.boolean("match_case_sensitive")?.unwrap_or(true);
+    let path = path(keywords, case_sensitive)?;
+    let action = match redirect(keywords)? {
+        Some(redirect) => {
+            let unused = FORWARD_KEYWORDS.iter();
+            for keyword in unused.filter(|keyword| forward::is_set(keywords, keyword)) {
+                let reason = "has no effect: the route has redirect keywords, which win";
+                problems.insert(keywords.problem(keyword, reason));
+            }
+            RouteAction::Redirect(redirect)
+        }
+        None => RouteAction::Forward(Box::new(forward(exposed, keywords, problems)?)),
+    };
+    Ok(Route {
+        section: section.to_owned(),
+        path,
+        case_sensitive,
+        action,
+    })
+}
+
+fn path(keywords: &Keywords<'_>, case_sensitive: bool) -> Result<PathMatch, Problem> {
+    let text = |keyword| match keywords.text(keyword)? {
+        Some(text) if text.is_empty() => Err(keywords.problem(keyword, "is empty")),
+        text => Ok(text),
+    };
+    let path = text("match_path")?.map(PathMatch::Path);
+    // An empty prefix is one of every path.
     let prefix = keywords.text("match_prefix")?.map(PathMatch::Prefix);
-    let regex = keywords.text("match_regex")?;
-    if let Some(regex) = &regex
-        && let Err(error) = regex_syntax::Parser::new().parse(regex)
-    {
-        let kind = match error {
-            regex_syntax::Error::Parse(error) => error.kind().to_string(),
-            regex_syntax::Error::Translate(error) => error.kind().to_string(),
-            _ => "it cannot be read".to_owned(),
-        };
-        return Err(keywords.problem("match_regex", format!("is no regular expression: {kind}")));
+    let regex = match text("match_regex")? {
+        // Envoy's own flag for letter case is for paths and prefixes alone.
+        Some(regex) if !case_sensitive => Some(format!("(?i){regex}")),
+        regex => regex,
+    };
+    if let Some(Err(reason)) = regex.as_deref().map(regex::check) {
+        return Err(keywords.problem("match_regex", reason));
     }
     let mut matches = [path, prefix, regex.map(PathMatch::Regex)]
         .into_iter()
@@ -196,12 +239,7 @@ fn route(exposed: &Exposed<'_>, section: &str, keywords: &Keywords<'_>) -> Resul
         let reason = "has more than one of match_path, match_prefix and match_regex";
         return Err(keywords.problem("", reason));
     }
-    Ok(Route {
-        section: section.to_owned(),
-        path,
-        case_sensitive: keywords.boolean("match_case_sensitive")?.unwrap_or(true),
-        cluster: exposed.cluster(),
-    })
+    Ok(path)
 }
 
 /// The longest DNS name.

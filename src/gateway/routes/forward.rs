@@ -1,0 +1,59 @@
+//! From the `route_*` keywords of a `route` section to a [`Forward`].
+
+use std::collections::BTreeSet;
+
+use super::hash::hash_policies;
+use super::model::{Forward, Target};
+use super::texts;
+use crate::gateway::exposes::Exposed;
+use crate::inventory::Problem;
+use crate::inventory::keywords::Keywords;
+
+/// Reads how the requests of a route are forwarded.
+///
+/// # Errors
+/// The first keyword that cannot be taken and that decides what the instance is asked for.
+pub(super) fn forward(
+    exposed: &Exposed<'_>,
+    keywords: &Keywords<'_>,
+    problems: &mut BTreeSet<Problem>,
+) -> Result<Forward, Problem> {
+    let to = match texts::header(keywords, "route_cluster_header")? {
+        Some(header) => Target::ClusterHeader(header),
+        None => Target::Cluster(exposed.cluster()),
+    };
+    Ok(Forward {
+        to,
+        prefix_rewrite: texts::path(keywords, "route_prefix_rewrite")?,
+        host_rewrite: texts::host(keywords, "route_host_rewrite")?,
+        timeout_ms: tuning(texts::milliseconds(keywords, "route_timeout"), problems),
+        websocket: tuning(keywords.boolean("route_use_websocket"), problems),
+        hash_policies: hash_policies(exposed, keywords, problems),
+    })
+}
+
+/// What only tunes is as if it were not set where it is bad.
+fn tuning<T>(value: Result<Option<T>, Problem>, problems: &mut BTreeSet<Problem>) -> Option<T> {
+    value.unwrap_or_else(|problem| {
+        let reason = format!("{}; it has no effect", problem.reason);
+        problems.insert(Problem { reason, ..problem });
+        None
+    })
+}
+
+/// Whether the keyword says anything; an empty text or list does not.
+pub(super) fn is_set(keywords: &Keywords<'_>, keyword: &str) -> bool {
+    keywords.value(keyword).is_some_and(|value| {
+        value.as_str() != Some("") && value.as_array().is_none_or(|list| !list.is_empty())
+    })
+}
+
+/// The keywords that a redirect has no use for.
+pub(super) const FORWARD_KEYWORDS: &[&str] = &[
+    "hash_policies",
+    "route_cluster_header",
+    "route_host_rewrite",
+    "route_prefix_rewrite",
+    "route_timeout",
+    "route_use_websocket",
+];
