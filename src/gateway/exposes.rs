@@ -56,7 +56,6 @@ impl Exposed<'_> {
         kind: &str,
         section: &'s str,
     ) -> Option<Keywords<'s>> {
-        static NONE_TOLD: BTreeMap<String, serde_json::Value> = BTreeMap::new();
         let config = self.config.filter(|config| config.has_section(section))?;
         let named = section.strip_prefix(kind)?.starts_with('#');
         let raw = Raw {
@@ -64,7 +63,7 @@ impl Exposed<'_> {
             object: self.definer,
             node: self.node,
         };
-        named.then(|| Keywords::new(&self.owner, section, &NONE_TOLD, Some(raw)))
+        named.then(|| Keywords::untold(&self.owner, section, raw))
     }
 
     /// A problem of the expose's own `keyword`.

@@ -1,0 +1,4 @@
+//! Real requests through a real Envoy, one file for each area of what services write.
+
+mod routes;
+mod site;
