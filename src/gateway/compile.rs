@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use super::chains::{HTTP_CHAIN, chain};
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
-use super::routes::virtual_hosts;
+use super::routes::{spread, virtual_hosts};
 use super::tls::{Resolved, Resolver};
 use super::{
     ChainMatch, Cluster, FilterChain, Gateway, Listener, Origin, TlsSecret, UpstreamTls,
@@ -63,6 +63,10 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     for listener in compiled.gateway.listeners.values_mut() {
         settle_matches(listener);
     }
+    let Compiled {
+        gateway, problems, ..
+    } = &mut compiled;
+    spread::settle(&mut gateway.routes, &gateway.clusters, problems);
     compiled
 }
 

@@ -20,8 +20,9 @@ use crate::inventory::{ObjectPath, Sensitive};
 
 pub use compile::{Compiled, Policy, Want, compile};
 pub use routes::model::{
-    Forward, HashKey, HashPolicy, PathMatch, Redirect, RedirectCode, RedirectPath, Route,
-    RouteAction, Target,
+    Conditions, Cors, Forward, HashKey, HashPolicy, HeaderEdits, Mirror, NamedMatch, PathMatch,
+    RateLimit, Redirect, RedirectCode, RedirectPath, Retry, Route, RouteAction, Target,
+    WeightedCluster,
 };
 
 /// Everything that one gateway should expose.
@@ -188,6 +189,8 @@ pub struct VirtualHost {
     pub name: String,
     /// What it was made from.
     pub origin: Origin,
+    /// The cluster of the expose that names it.
+    pub cluster: String,
     /// Lower-case host patterns without ports; no two virtual hosts of a listener share one.
     pub domains: Vec<String>,
     /// The routes; the first that matches is taken.

@@ -10,6 +10,7 @@ mod feed;
 pub mod json;
 pub mod listener;
 pub mod route;
+mod route_policy;
 pub mod secret;
 pub mod session;
 pub mod subscription;

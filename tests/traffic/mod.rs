@@ -1,4 +1,5 @@
 //! Real requests through a real Envoy, one file for each area of what services write.
 
+mod policies;
 mod routes;
 mod site;

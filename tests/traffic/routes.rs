@@ -10,7 +10,7 @@ use super::site::{PATIENCE, Site};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_matched_and_rewritten_as_routes_say() {
-    let site = Site::start(1, MATCHES).await;
+    let site = Site::start(&["expose#0"], MATCHES).await;
     site.seen("/ready", "i0 GET www.acme.org/ready").await;
     site.seen("/api/users?a=1", "www.acme.org/v2/users?a=1")
         .await;
@@ -35,7 +35,7 @@ async fn requests_are_matched_and_rewritten_as_routes_say() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redirects_send_clients_where_routes_say() {
-    let site = Site::start(1, REDIRECTS).await;
+    let site = Site::start(&["expose#0"], REDIRECTS).await;
     for (path, status, location) in [
         ("/host?a=1", 301, "http://new.acme.org/host?a=1"),
         ("/path?a=1", 302, "http://www.acme.org/elsewhere?a=1"),
@@ -51,7 +51,7 @@ async fn redirects_send_clients_where_routes_say() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websocket_upgrades_pass_unless_a_route_says_no() {
-    let site = Site::start(1, WEBSOCKETS).await;
+    let site = Site::start(&["expose#0"], WEBSOCKETS).await;
     for path in ["/default", "/on"] {
         let mut stream = TcpStream::connect(site.gateway).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: www.acme.org\r\n{UPGRADE}\r\n");
@@ -77,7 +77,7 @@ async fn websocket_upgrades_pass_unless_a_route_says_no() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hash_policies_keep_a_client_with_its_instance() {
-    let site = Site::start(4, HASHES).await;
+    let site = Site::start(&["expose#0"; 4], HASHES).await;
     // All four are there before it counts that one of them is kept to.
     let seen = async {
         let mut seen = BTreeSet::new();
@@ -126,7 +126,7 @@ async fn hash_policies_keep_a_client_with_its_instance() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_route_is_left_out_and_a_removed_one_is_gone() {
-    let site = Site::start(1, MATCHES).await;
+    let site = Site::start(&["expose#0"], MATCHES).await;
     let sim = &site.rig.stage.sim;
     sim.set("test/svc/site", &["route#regex.match_regex=/b(?=o)t"])
         .unwrap();

@@ -51,25 +51,28 @@ impl Answer {
 }
 
 impl Site {
-    /// Starts `count` instances named `i0` and on, and a service with `sections` beside its
-    /// addresses; waits until requests for `www.acme.org/ready` are answered.
+    /// Starts an instance for each word of `exposes`, named `i0` and on, and a service with
+    /// `sections` beside their addresses, which name those exposes. Waits until requests for
+    /// `www.acme.org/ready` are answered.
     ///
-    /// `GATEWAY` and `PORT` in `sections` are the port to listen at and that of the instances.
-    pub(super) async fn start(count: u8, sections: &str) -> Self {
+    /// `GATEWAY` and `PORT` in `sections` are the port to listen at and that of the instances,
+    /// `SPARE` one that nothing listens at.
+    pub(super) async fn start(exposes: &[&str], sections: &str) -> Self {
         let rig = Rig::bare(&[]).await;
         let (listen, port) = (ports::free().unwrap(), ports::free().unwrap());
         let mut config = sections
             .replace("GATEWAY", &listen.to_string())
+            .replace("SPARE", &ports::free().unwrap().to_string())
             .replace("PORT", &port.to_string());
         let mut instances = Vec::new();
-        for number in 0..count {
+        for (number, expose) in (0_u8..).zip(exposes) {
             let address = Ipv4Addr::new(127, 78, 0, 1 + number);
             let at = SocketAddr::from((address, port));
             let name = format!("i{number}");
             instances.push(Backend::start(at, &name, None).await.unwrap());
             config.push_str(&format!(
                 "\n[ip#{number}]\nipname = {address}\nipdev = lo\nnetmask = 8\n\
-                 expose = expose#0\n"
+                 expose = {expose}\n"
             ));
         }
         rig.stage.sim.create("test/svc/site", &config).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::hash::hash_policies;
 use super::model::{Forward, Target};
-use super::texts;
+use super::{policies, spread, texts};
 use crate::gateway::exposes::Exposed;
 use crate::inventory::Problem;
 use crate::inventory::keywords::Keywords;
@@ -18,9 +18,15 @@ pub(super) fn forward(
     keywords: &Keywords<'_>,
     problems: &mut BTreeSet<Problem>,
 ) -> Result<Forward, Problem> {
-    let to = match texts::header(keywords, "route_cluster_header")? {
+    let header = texts::header(keywords, "route_cluster_header")?;
+    let weighted = spread::weighted(exposed, keywords)?;
+    if header.is_some() && weighted.is_some() {
+        let reason = "has both route_cluster_header and weighted_exposes";
+        return Err(keywords.problem("", reason));
+    }
+    let to = match header {
         Some(header) => Target::ClusterHeader(header),
-        None => Target::Cluster(exposed.cluster()),
+        None => weighted.unwrap_or_else(|| Target::Cluster(exposed.cluster())),
     };
     Ok(Forward {
         to,
@@ -29,6 +35,8 @@ pub(super) fn forward(
         timeout_ms: tuning(texts::milliseconds(keywords, "route_timeout"), problems),
         websocket: tuning(keywords.boolean("route_use_websocket"), problems),
         hash_policies: hash_policies(exposed, keywords, problems),
+        retry: tuning(policies::retry(keywords), problems),
+        mirror: tuning(spread::mirror(exposed, keywords), problems),
     })
 }
 
@@ -51,9 +59,14 @@ pub(super) fn is_set(keywords: &Keywords<'_>, keyword: &str) -> bool {
 /// The keywords that a redirect has no use for.
 pub(super) const FORWARD_KEYWORDS: &[&str] = &[
     "hash_policies",
+    "mirror_expose",
+    "retry_count",
+    "retry_on",
+    "retry_timeout",
     "route_cluster_header",
     "route_host_rewrite",
     "route_prefix_rewrite",
     "route_timeout",
     "route_use_websocket",
+    "weighted_exposes",
 ];

@@ -1,11 +1,15 @@
 //! From `vhost` and `route` sections to virtual hosts and routes. What a single route does is
 //! read by the files beside this one.
 
+mod conditions;
 mod forward;
 mod hash;
+mod headers;
 pub mod model;
+mod policies;
 mod redirect;
 mod regex;
+pub mod spread;
 mod texts;
 
 use std::collections::BTreeSet;
@@ -15,8 +19,10 @@ use super::exposes::Exposed;
 use super::{Origin, VirtualHost};
 use crate::inventory::Problem;
 use crate::inventory::keywords::Keywords;
+use conditions::conditions;
 use forward::{FORWARD_KEYWORDS, forward};
-use model::{Forward, PathMatch, Route, RouteAction};
+use model::{PathMatch, Route, RouteAction};
+
 use redirect::redirect;
 
 /// Builds the virtual hosts of an expose, claiming their domains on `listener`.
@@ -72,6 +78,7 @@ pub fn virtual_hosts(
         hosts.push(VirtualHost {
             name: format!("{}.{section}", exposed.cluster()),
             origin,
+            cluster: exposed.cluster(),
             domains,
             routes: routes(exposed, &keywords, problems),
         });
@@ -159,12 +166,7 @@ fn routes(
         }
     };
     if sections.is_empty() {
-        return vec![Route {
-            section: String::new(),
-            path: PathMatch::Prefix("/".to_owned()),
-            case_sensitive: true,
-            action: RouteAction::Forward(Box::new(Forward::to_cluster(exposed.cluster()))),
-        }];
+        return vec![Route::default_to(exposed.cluster())];
     }
     let mut routes = Vec::new();
     for section in sections {
@@ -209,7 +211,12 @@ fn route(
         section: section.to_owned(),
         path,
         case_sensitive,
+        conditions: conditions(keywords)?,
         action,
+        request_headers: headers::edits(keywords, "request")?,
+        response_headers: headers::edits(keywords, "response")?,
+        rate_limit: policies::rate_limit(keywords)?,
+        cors: policies::cors(keywords)?,
     })
 }
 
