@@ -9,11 +9,13 @@ pub mod endpoint;
 mod feed;
 pub mod json;
 pub mod listener;
+mod order;
 pub mod route;
 mod route_policy;
 pub mod secret;
 pub mod session;
 pub mod subscription;
+pub mod suspects;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -2,7 +2,8 @@
 //! no definition of them.
 
 use super::model::{Conditions, NamedMatch};
-use super::{regex, texts};
+use super::texts;
+use crate::gateway::regex;
 use crate::inventory::Problem;
 use crate::inventory::keywords::Keywords;
 

@@ -43,8 +43,7 @@ pub(super) fn forward(
 /// What only tunes is as if it were not set where it is bad.
 fn tuning<T>(value: Result<Option<T>, Problem>, problems: &mut BTreeSet<Problem>) -> Option<T> {
     value.unwrap_or_else(|problem| {
-        let reason = format!("{}; it has no effect", problem.reason);
-        problems.insert(Problem { reason, ..problem });
+        problems.insert(problem.hence("it has no effect"));
         None
     })
 }

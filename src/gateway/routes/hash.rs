@@ -6,7 +6,7 @@ use super::model::{HashKey, HashPolicy};
 use super::texts;
 use crate::gateway::exposes::Exposed;
 use crate::inventory::Problem;
-use crate::inventory::keywords::Keywords;
+use crate::inventory::keywords::{Keywords, shown};
 
 /// Reads the policies that a route names, in its order. What cannot be read is left out.
 pub(super) fn hash_policies(
@@ -17,7 +17,7 @@ pub(super) fn hash_policies(
     let sections = match route.words("hash_policies") {
         Ok(sections) => sections,
         Err(problem) => {
-            problems.insert(problem);
+            problems.insert(problem.hence("nothing is hashed"));
             return Vec::new();
         }
     };
@@ -28,15 +28,15 @@ pub(super) fn hash_policies(
             .or_else(|| exposed.section_keywords(OLD_SPELLING, section))
             .or_else(|| exposed.raw_section_keywords(OLD_SPELLING, section));
         let Some(keywords) = keywords else {
-            let reason = format!("names {section}, which is no hashpolicy section");
-            problems.insert(route.problem("hash_policies", reason));
+            let reason = format!("names {}, which is no hashpolicy section", shown(section));
+            let problem = route.problem("hash_policies", reason);
+            problems.insert(problem.hence("it is left out"));
             continue;
         };
         match section_policies(&keywords) {
             Ok(found) => policies.extend(found),
             Err(problem) => {
-                let reason = format!("{}; the policy is left out", problem.reason);
-                problems.insert(Problem { reason, ..problem });
+                problems.insert(problem.hence("the policy is left out"));
             }
         }
     }

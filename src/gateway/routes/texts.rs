@@ -2,7 +2,7 @@
 //! bad one what is wrong with it; what follows is said by who asked.
 
 use crate::inventory::Problem;
-use crate::inventory::keywords::Keywords;
+use crate::inventory::keywords::{self, Keywords};
 
 /// A text that is not empty and fits on a line of HTTP.
 ///
@@ -128,10 +128,9 @@ fn parse_duration(text: &str) -> Option<u64> {
     sum
 }
 
-/// The text, cut where it is long, and what is wrong with it.
+/// The text, as a problem repeats it, and what is wrong with it.
 pub(super) fn shown(text: &str, wrong: &str) -> String {
-    let start: String = text.chars().take(SHOWN_CHARS).collect();
-    format!("{start:?} {wrong}")
+    format!("{} {wrong}", keywords::shown(text))
 }
 
 const UNITS: [(&str, u64); 6] = [
@@ -144,7 +143,6 @@ const UNITS: [(&str, u64); 6] = [
 ];
 /// More than any sane text; Envoy itself takes 60 KiB of request headers.
 const BYTES_MAX: usize = 4_096;
-const SHOWN_CHARS: usize = 60;
 
 #[cfg(test)]
 mod tests {
