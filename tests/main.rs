@@ -16,6 +16,7 @@ mod random;
 mod raw;
 mod readme;
 mod references;
+mod refusals;
 mod session;
 mod support;
 mod tidy;
