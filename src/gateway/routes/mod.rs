@@ -218,6 +218,10 @@ fn route(
                 let reason = "has no effect: the route has redirect keywords, which win";
                 problems.insert(keywords.problem(keyword, reason));
             }
+            if redirect.host.is_none() && redirect.path.is_none() && !redirect.https {
+                let reason = "redirects clients to where they are: no host, path or scheme is set";
+                problems.insert(keywords.problem("", reason));
+            }
             RouteAction::Redirect(redirect)
         }
         None => RouteAction::Forward(Box::new(forward(exposed, keywords, problems)?)),
