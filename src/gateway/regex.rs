@@ -73,6 +73,10 @@ impl Visitor for Re2 {
                 _ => Err("an assertion of a half word boundary"),
             },
             Ast::Literal(one) => literal(one),
+            Ast::ClassPerl(_) => {
+                self.size = self.size.saturating_add(STEPS_PER_PERL_CLASS);
+                Ok(())
+            }
             Ast::ClassUnicode(class) => {
                 self.size = self.size.saturating_add(STEPS_PER_UNICODE_CLASS);
                 unicode(class)
@@ -110,6 +114,10 @@ impl Visitor for Re2 {
         match item {
             ClassSetItem::Literal(one) => literal(one),
             ClassSetItem::Range(range) => literal(&range.start).and_then(|()| literal(&range.end)),
+            ClassSetItem::Perl(_) => {
+                self.size = self.size.saturating_add(STEPS_PER_PERL_CLASS);
+                Ok(())
+            }
             ClassSetItem::Unicode(class) => {
                 self.size = self.size.saturating_add(STEPS_PER_UNICODE_CLASS);
                 unicode(class)
@@ -196,6 +204,8 @@ const COPIES_MAX: usize = 1_000;
 const SIZE_MAX: usize = 5_000;
 /// No literal, class range or operator needs more.
 const STEPS_PER_NODE: usize = 2;
+/// `\W` is five ranges of bytes; the node itself counts too.
+const STEPS_PER_PERL_CLASS: usize = 3;
 /// RE2 writes out the ranges of such a class; Envoy compiles for single bytes, so they are few.
 const STEPS_PER_UNICODE_CLASS: usize = 8;
 const BYTE_MAX: u32 = 0xff;
@@ -244,6 +254,7 @@ mod tests {
             (r"[\w--\d]", "operation on classes"),
             ("[a[b]]", "class within a class"),
             (r"\b{start}a", "half word boundary"),
+            (&r"\W".repeat(1_001), "too large"),
             ("a{,3}", "no regular expression"),
             ("a{ 3 }", "unusual spelling"),
             ("(?P<a.b>c)", "name is no word"),
