@@ -1,5 +1,7 @@
 //! Real requests through a real Envoy, one file for each area of what services write.
 
+mod certificates;
 mod policies;
 mod routes;
 mod site;
+mod tls_client;
