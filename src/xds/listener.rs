@@ -24,6 +24,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 
 use super::encode::{ads, any, socket_address};
+use super::route_policy;
 use crate::gateway::{ChainAction, ChainMatch, FilterChain, Listener};
 
 /// Writes the message.
@@ -159,17 +160,19 @@ fn tcp_proxy(cluster: &str) -> TcpProxy {
 
 fn http_connection_manager(listener: &str, chain: &FilterChain) -> HttpConnectionManager {
     let router = any(ROUTER, &Router::default());
+    let mut filters = route_policy::filters();
+    filters.push(HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(router)),
+        ..HttpFilter::default()
+    });
     HttpConnectionManager {
         stat_prefix: format!("ingress_{listener}"),
         route_specifier: Some(RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
             route_config_name: chain.route_configuration(listener),
         })),
-        http_filters: vec![HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(http_filter::ConfigType::TypedConfig(router)),
-            ..HttpFilter::default()
-        }],
+        http_filters: filters,
         http_protocol_options: Some(Http1ProtocolOptions {
             accept_http_10: true,
             ..Http1ProtocolOptions::default()
