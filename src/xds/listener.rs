@@ -23,6 +23,7 @@ use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::defaults::{fill_listener, fill_manager, fill_tcp_proxy};
 use super::encode::{ads, any, socket_address};
+use super::route_policy;
 use crate::gateway::{ChainAction, ChainMatch, Downstream, FilterChain, Listener};
 
 /// Writes the message.
@@ -163,17 +164,19 @@ fn http_connection_manager(
     downstream: Downstream,
 ) -> HttpConnectionManager {
     let router = any(ROUTER, &Router::default());
+    let mut filters = route_policy::filters();
+    filters.push(HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(router)),
+        ..HttpFilter::default()
+    });
     let mut manager = HttpConnectionManager {
         stat_prefix: format!("ingress_{listener}"),
         route_specifier: Some(RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
             route_config_name: chain.route_configuration(listener),
         })),
-        http_filters: vec![HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(http_filter::ConfigType::TypedConfig(router)),
-            ..HttpFilter::default()
-        }],
+        http_filters: filters,
         ..HttpConnectionManager::default()
     };
     fill_manager(&mut manager, downstream);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use osvc_igw::demo::lines::Line;
 use tokio::task::{JoinHandle, JoinSet};
@@ -51,6 +51,7 @@ async fn send(
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut running = JoinSet::new();
     let mut failures = Vec::new();
+    let since = Instant::now();
     for line in lines.iter().cycle() {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -58,8 +59,14 @@ async fn send(
         tick.tick().await;
         let line = line.clone();
         running.spawn(async move {
+            let sent_at = since.elapsed();
             let judged = line.run().await.and_then(|answer| line.judge(&answer));
-            judged.err().map(|error| error.to_string())
+            judged.err().map(|error| {
+                format!(
+                    "sent at {sent_at:?}, failed at {:?}: {error}",
+                    since.elapsed()
+                )
+            })
         });
         sent.fetch_add(1, Ordering::Relaxed);
         while let Some(ended) = running.try_join_next() {

@@ -1,6 +1,9 @@
-//! Features shown by traffic through a real Envoy, one file for each area.
+//! Real requests through a real Envoy, one file for each area of what services write.
 
 mod certificates;
 mod defaults;
 mod health;
+mod policies;
+mod routes;
+mod site;
 mod tls_client;
