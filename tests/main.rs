@@ -11,6 +11,7 @@ mod mirror;
 mod process;
 mod random;
 mod raw;
+mod raw_writes;
 mod readme;
 mod references;
 mod support;

@@ -35,6 +35,11 @@ impl Config {
         Some(Self(sections))
     }
 
+    /// The names of the sections.
+    pub fn sections(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
     /// The value of `section.keyword` on `node`, references resolved as seen from `object`.
     ///
     /// The most specific scope wins: `keyword@node`, `keyword@nodes`, `keyword`. A reference

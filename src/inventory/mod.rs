@@ -7,6 +7,7 @@ pub mod config;
 pub mod keywords;
 pub mod path;
 pub mod secret;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use serde::Serialize;
 pub use config::Config;
 pub use path::{Kind, ObjectPath};
 pub use secret::Sensitive;
+pub use write::{Asked, Write};
 
 /// Everything the daemon has told, as of the last [`Event`].
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -28,6 +30,8 @@ pub struct Inventory {
     pub secrets: BTreeMap<ObjectPath, Reading<Secret>>,
     /// What was read of raw object configurations.
     pub configs: BTreeMap<ObjectPath, Reading<Config>>,
+    /// What the daemon was asked to write.
+    pub asked: Asked,
     /// Instances of nodes that are starting: what they were when the node was last settled.
     held: BTreeMap<(ObjectPath, String), Instance>,
 }
@@ -50,6 +54,8 @@ pub enum Event {
     Secret(ObjectPath, Reading<Secret>),
     /// The raw configuration of an object was read.
     Config(ObjectPath, Reading<Config>),
+    /// The daemon is being asked to write this.
+    Asked(Write),
 }
 
 /// A complete report of the daemon.
@@ -140,6 +146,11 @@ impl Inventory {
             Event::Remove(path) => self.remove(&path),
             Event::Secret(path, reading) => insert_changed(&mut self.secrets, path, reading),
             Event::Config(path, reading) => insert_changed(&mut self.configs, path, reading),
+            Event::Asked(write) => {
+                self.asked.note(write);
+                // Nothing is other than it was before the daemon shows it.
+                false
+            }
         }
     }
 
@@ -170,6 +181,7 @@ impl Inventory {
         let known = &self.objects;
         self.secrets.retain(|path, _| known.contains_key(path));
         self.configs.retain(|path, _| known.contains_key(path));
+        self.asked.retain(|path| known.contains_key(path));
         nodes != self.nodes || objects != self.objects
     }
 
@@ -270,6 +282,7 @@ impl Inventory {
         self.objects.remove(path);
         self.secrets.remove(path);
         self.configs.remove(path);
+        self.asked.retain(|object| object != path);
     }
 
     fn is_starting(&self, node: &str) -> bool {
