@@ -3,23 +3,39 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use super::chains::{HTTP_CHAIN, chain};
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
+use super::ports;
 use super::routes::virtual_hosts;
 use super::tls::{Resolved, Resolver};
 use super::{
-    ChainMatch, Cluster, FilterChain, Gateway, Listener, Origin, TlsSecret, UpstreamTls,
+    ChainMatch, Cluster, FilterChain, Gateway, LbPolicy, Listener, Origin, TlsSecret, UpstreamTls,
     VirtualHost,
 };
-use crate::inventory::{Inventory, ObjectPath, Problem};
+use crate::inventory::{Inventory, ObjectPath, Problem, Write};
 
 /// What the operator of the gateway decides, as opposed to those of the services.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policy {
     /// The gateway's name; an expose with another `gateway` is not served here.
     pub gateway_name: String,
+    /// The ports for exposes that state `listener_port = 0`.
+    pub port_range: RangeInclusive<u16>,
+    /// The ports of that range that something else on the gateway's host needs.
+    pub reserved_ports: BTreeSet<u16>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            gateway_name: "envoy".to_owned(),
+            port_range: 1_025..=u16::MAX,
+            reserved_ports: BTreeSet::new(),
+        }
+    }
 }
 
 /// What came of compiling.
@@ -31,6 +47,8 @@ pub struct Compiled {
     pub problems: BTreeSet<Problem>,
     /// What must be read from the daemon before more can be exposed.
     pub wants: BTreeSet<Want>,
+    /// What the daemon should be asked to write.
+    pub writes: BTreeSet<Write>,
 }
 
 /// Something that the event stream does not carry, at the revision that the daemon announced.
@@ -45,9 +63,16 @@ pub enum Want {
 /// Compiles everything. Pure: equal inputs give equal outputs, whatever led to them.
 pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     let mut compiled = Compiled::default();
-    let exposes = collect(
+    let mut exposes = collect(
         inventory,
         policy,
+        &mut compiled.problems,
+        &mut compiled.wants,
+    );
+    compiled.writes = ports::settle(
+        inventory,
+        policy,
+        &mut exposes,
         &mut compiled.problems,
         &mut compiled.wants,
     );
@@ -81,7 +106,9 @@ impl Compiler<'_> {
         if upstream == Resolved::Broken || downstream == Resolved::Broken {
             return;
         }
-        let listener = listener_name(exposed);
+        let Some(listener) = self.listener_name(exposed) else {
+            return;
+        };
         let problems = &mut self.compiled.problems;
         let hosts = virtual_hosts(exposed, &listener, &mut self.claims, problems);
         if hosts.is_empty() && !exposed.expose.vhosts.is_empty() {
@@ -99,6 +126,10 @@ impl Compiler<'_> {
             }
             return;
         };
+        let expose = &exposed.expose;
+        let (protocol, address) = (expose.protocol, expose.listener_addr);
+        let origin = exposed.origin();
+        claims.bind(protocol, address, expose.listener_port, &origin);
         let (Resolved::Ready(upstream), Resolved::Ready(downstream)) = (upstream, downstream)
         else {
             return;
@@ -106,6 +137,25 @@ impl Compiler<'_> {
         self.cluster(exposed, &hosts, upstream);
         self.compiled.gateway.secrets.extend(downstream);
         self.listen(exposed, listener, chain, hosts);
+    }
+
+    /// `<address>:<port>/<protocol>`, an IPv6 address in brackets; `None` where another address
+    /// stands in the way.
+    fn listener_name(&mut self, exposed: &Exposed<'_>) -> Option<String> {
+        let expose = &exposed.expose;
+        let (protocol, port) = (expose.protocol, expose.listener_port);
+        let name = |address| format!("{}/{protocol}", SocketAddr::new(address, port));
+        let listener = name(expose.listener_addr);
+        let Some((address, holder)) = self.claims.in_the_way(protocol, expose.listener_addr, port)
+        else {
+            return Some(listener);
+        };
+        let Origin { object, section } = holder;
+        let other = name(address);
+        let reason = format!("{listener} overlaps {other}, which {object} {section} has");
+        let problem = exposed.problem("listener_addr", reason);
+        self.compiled.problems.insert(problem);
+        None
     }
 
     fn resolve(&mut self, exposed: &Exposed<'_>, keyword: &str, sections: &[String]) -> Resolved {
@@ -137,14 +187,14 @@ impl Compiler<'_> {
             UpstreamTls { secret, sni }
         });
         let name = exposed.cluster();
-        gateway
-            .endpoints
-            .insert(name.clone(), exposed.endpoints.clone());
+        // Envoy asks for the endpoints of such a cluster from nobody.
+        if exposed.expose.lb_policy != LbPolicy::OriginalDst {
+            let endpoints = exposed.endpoints.clone();
+            gateway.endpoints.insert(name.clone(), endpoints);
+        }
         let cluster = Cluster {
-            origin: Origin {
-                object: exposed.owner.clone(),
-                section: exposed.section.to_owned(),
-            },
+            origin: exposed.origin(),
+            protocol: exposed.expose.protocol,
             lb_policy: exposed.expose.lb_policy,
             http: !exposed.expose.vhosts.is_empty(),
             tls,
@@ -167,20 +217,17 @@ impl Compiler<'_> {
         let listener = gateway.listeners.entry(name).or_insert_with(|| Listener {
             address: exposed.expose.listener_addr,
             port: exposed.expose.listener_port,
+            protocol: exposed.expose.protocol,
+            original_dst: false,
             chains: Vec::new(),
         });
+        listener.original_dst |= exposed.expose.lb_policy == LbPolicy::OriginalDst;
         let mut chains = listener.chains.iter_mut();
         match chains.find(|known| known.name == HTTP_CHAIN && chain.name == HTTP_CHAIN) {
             Some(shared) => shared.origins.extend(chain.origins),
             None => listener.chains.push(chain),
         }
     }
-}
-
-/// `<address>:<port>/<protocol>`, an IPv6 address in brackets.
-fn listener_name(exposed: &Exposed<'_>) -> String {
-    let address = SocketAddr::new(exposed.expose.listener_addr, exposed.expose.listener_port);
-    format!("{address}/tcp")
 }
 
 /// A plain chain alone on its listener takes everything: no need to look for TLS then.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::compile::{Policy, Want};
-use super::{Endpoint, Health, LbPolicy};
+use super::{Endpoint, Health, LbPolicy, Origin, Protocol};
 use crate::inventory::keywords::{Keywords, Raw};
 use crate::inventory::{Config, Instance, Inventory, Kind, Object, ObjectPath, Problem};
 
@@ -28,12 +28,22 @@ pub struct Exposed<'a> {
     pub config: Option<&'a Config>,
     /// The addresses behind it.
     pub endpoints: Vec<Endpoint>,
+    /// Whether an object of the owner states `listener_port = 0`, which asks for a port.
+    pub asks: bool,
 }
 
 impl Exposed<'_> {
     /// The name of the cluster: `<object path>.expose#N`.
     pub fn cluster(&self) -> String {
         format!("{}.{}", self.owner, self.section)
+    }
+
+    /// What is made from it is made from this section.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            object: self.owner.clone(),
+            section: self.section.to_owned(),
+        }
     }
 
     /// The keywords of one of the definer's sections; `None` where there is no such section of
@@ -65,9 +75,11 @@ impl Exposed<'_> {
 pub struct Expose {
     /// The port that the instances listen on.
     pub port: u16,
+    /// What the instances speak; default TCP.
+    pub protocol: Protocol,
     /// The address to listen at; default every IPv4 address.
     pub listener_addr: IpAddr,
-    /// The port to listen at; default `port`.
+    /// The port to listen at; default `port`. 0 until one is allocated.
     pub listener_port: u16,
     /// How hosts are picked.
     pub lb_policy: LbPolicy,
@@ -88,39 +100,72 @@ impl Expose {
             Some(port) => port,
             None => return Err(keywords.problem("port", "is missing or is no number")),
         };
-        match keywords.text("protocol")?.as_deref() {
-            None | Some("tcp") => {}
-            Some(other) => {
-                let reason = format!("{other:?} is not served, only tcp is");
-                return Err(keywords.problem("protocol", reason));
-            }
-        }
-        let listener_port = keywords.port("listener_port")?.unwrap_or(port);
-        if listener_port == 0 {
-            let reason = "0 asks for an allocated port, which is not supported yet";
-            return Err(keywords.problem("listener_port", reason));
-        }
-        Ok(Self {
+        let expose = Self {
             port,
+            protocol: read_protocol(keywords)?,
             listener_addr: read_address(keywords)?,
-            listener_port,
+            listener_port: keywords.port("listener_port")?.unwrap_or(port),
             lb_policy: read_lb_policy(keywords)?,
             sni: keywords.words("sni")?,
             vhosts: keywords.words("vhosts")?,
             listener_certificates: keywords.words("listener_certificates")?,
             cluster_certificates: keywords.words("cluster_certificates")?,
-        })
+        };
+        match expose.without_meaning_over_udp() {
+            Some((keyword, reason)) if expose.protocol == Protocol::Udp => {
+                Err(keywords.problem(keyword, reason))
+            }
+            _ => Ok(expose),
+        }
+    }
+
+    /// What narrows or protects a TCP expose and would be lost over UDP: to serve it without
+    /// would open more than was meant.
+    fn without_meaning_over_udp(&self) -> Option<(&'static str, &'static str)> {
+        let lists = [
+            ("sni", &self.sni),
+            ("vhosts", &self.vhosts),
+            ("listener_certificates", &self.listener_certificates),
+            ("cluster_certificates", &self.cluster_certificates),
+        ];
+        let reason = "has no meaning with protocol udp: the expose is not served";
+        if let Some((keyword, _)) = lists.into_iter().find(|(_, words)| !words.is_empty()) {
+            return Some((keyword, reason));
+        }
+        (self.lb_policy == LbPolicy::OriginalDst).then_some(("lb_policy", reason))
     }
 }
 
-fn read_address(keywords: &Keywords<'_>) -> Result<IpAddr, Problem> {
+/// `expose.protocol`: an Envoy listener has one of them.
+pub(super) fn read_protocol(keywords: &Keywords<'_>) -> Result<Protocol, Problem> {
+    let text = keywords.text("protocol")?.unwrap_or_default();
+    match text.to_ascii_lowercase().as_str() {
+        "" | "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        _ => {
+            let reason = format!("{text:?} is not served, only tcp and udp are");
+            Err(keywords.problem("protocol", reason))
+        }
+    }
+}
+
+/// `expose.listener_addr`, brackets around an IPv6 address or not. An IPv4 address in the form
+/// of an IPv6 one is the IPv4 address.
+pub(super) fn read_address(keywords: &Keywords<'_>) -> Result<IpAddr, Problem> {
     let Some(text) = keywords
         .text("listener_addr")?
         .filter(|text| !text.is_empty())
     else {
         return Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     };
-    text.parse()
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .filter(|text| text.contains(':'));
+    inner
+        .unwrap_or(&text)
+        .parse::<IpAddr>()
+        .map(|address| address.to_canonical())
         .map_err(|_| keywords.problem("listener_addr", format!("{text:?} is no IP address")))
 }
 
@@ -149,6 +194,27 @@ pub fn collect<'a>(
     problems: &mut BTreeSet<Problem>,
     wants: &mut BTreeSet<Want>,
 ) -> Vec<Exposed<'a>> {
+    let mut exposes = Vec::new();
+    for (owner, objects) in owners(inventory) {
+        let finder = Finder {
+            inventory,
+            owner: &owner,
+            policy,
+            problems,
+            wants,
+            found: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            asking: BTreeSet::new(),
+            endpoints: BTreeMap::new(),
+        };
+        exposes.extend(finder.find(&objects));
+    }
+    exposes
+}
+
+/// The services by whom they are served for: a service by itself, slaves by their scaler, which
+/// stands among them; in the order of the slaves' numbers.
+pub(super) fn owners(inventory: &Inventory) -> BTreeMap<ObjectPath, Vec<(u32, &Object)>> {
     let mut owners: BTreeMap<ObjectPath, Vec<(u32, &Object)>> = BTreeMap::new();
     for (path, object) in &inventory.objects {
         if path.kind() != Kind::Svc {
@@ -160,22 +226,10 @@ pub fn collect<'a>(
         };
         owners.entry(owner).or_default().push((number, object));
     }
-    let mut exposes = Vec::new();
-    for (owner, mut objects) in owners {
+    for objects in owners.values_mut() {
         objects.sort_by_key(|(number, object)| (*number, &object.path));
-        let finder = Finder {
-            inventory,
-            owner: &owner,
-            policy,
-            problems,
-            wants,
-            found: BTreeMap::new(),
-            waiting: BTreeSet::new(),
-            endpoints: BTreeMap::new(),
-        };
-        exposes.extend(finder.find(&objects));
     }
-    exposes
+    owners
 }
 
 /// Works through the instances of one owner.
@@ -188,6 +242,8 @@ struct Finder<'a, 'p> {
     found: BTreeMap<&'a str, Exposed<'a>>,
     /// Exposes whose definer's configuration has not been read.
     waiting: BTreeSet<&'a str>,
+    /// Exposes that state port 0 on some instance.
+    asking: BTreeSet<&'a str>,
     /// Best health by address, for each expose: the two halves of a healed split brain report
     /// the same address twice.
     endpoints: BTreeMap<&'a str, BTreeMap<(IpAddr, u16), Health>>,
@@ -203,6 +259,7 @@ impl<'a> Finder<'a, '_> {
         let mut endpoints = self.endpoints;
         let exposes = self.found.into_iter().map(|(section, mut exposed)| {
             let addresses = endpoints.remove(section).unwrap_or_default();
+            exposed.asks = self.asking.contains(section);
             exposed.endpoints = addresses
                 .into_iter()
                 .map(|((address, port), health)| Endpoint {
@@ -284,6 +341,9 @@ impl<'a> Finder<'a, '_> {
             }
         };
         let port = expose.port;
+        if expose.listener_port == 0 {
+            self.asking.insert(section);
+        }
         self.found.entry(section).or_insert_with(|| Exposed {
             owner: self.owner.clone(),
             section,
@@ -293,6 +353,7 @@ impl<'a> Finder<'a, '_> {
             instance,
             config,
             endpoints: Vec::new(),
+            asks: false,
         });
         Some(port)
     }
@@ -370,7 +431,8 @@ impl<'a> Finder<'a, '_> {
     }
 }
 
-const EXPOSE_DRIVER: &str = "expose.envoy";
+/// The driver whose sections are exposes.
+pub(super) const EXPOSE_DRIVER: &str = "expose.envoy";
 /// What the daemon says of an instance that is about to go (`monitor.status`).
 const LEAVING: [&str; 6] = [
     "deleting",

@@ -8,10 +8,12 @@ pub mod chains;
 pub mod claims;
 pub mod compile;
 pub mod exposes;
+mod ports;
 pub mod routes;
 pub mod tls;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -44,11 +46,33 @@ pub struct Origin {
     pub section: String,
 }
 
+/// What a listener and the cluster behind it speak (`expose.protocol`).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
 /// An upstream: the instances of one expose.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
 pub struct Cluster {
     /// What it was made from.
     pub origin: Origin,
+    /// What its hosts speak; a UDP host cannot be checked by connecting to it.
+    pub protocol: Protocol,
     /// How a host is picked.
     pub lb_policy: LbPolicy,
     /// Whether requests are proxied to it, rather than connections.
@@ -124,6 +148,12 @@ pub struct Listener {
     pub address: IpAddr,
     /// The port to bind.
     pub port: u16,
+    /// What it speaks; a UDP listener has one chain, which takes everything.
+    pub protocol: Protocol,
+    /// Whether the address that a redirected client meant is looked up, for the clusters whose
+    /// policy is [`LbPolicy::OriginalDst`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub original_dst: bool,
     /// The chains, in the order of their first claimants; no two match the same connection.
     pub chains: Vec<FilterChain>,
 }
@@ -165,6 +195,13 @@ pub enum ChainAction {
     Tcp {
         /// The cluster.
         cluster: String,
+    },
+    /// They are datagrams, and go to a cluster as they are.
+    Udp {
+        /// The cluster.
+        cluster: String,
+        /// Whether the client's address is what a hashing policy of the cluster hashes.
+        hash_source_ip: bool,
     },
     /// They are HTTP requests, routed by the listener's route configuration.
     Http,

@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::config::listener::v3::{
     ListenerFilter, filter, listener_filter,
 };
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+use envoy_types::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
     RouteSpecifier, UpgradeConfig,
@@ -20,25 +21,44 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_paramete
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters,
 };
-use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
+use envoy_types::pb::google::protobuf::{Any, BoolValue, UInt32Value};
 
 use super::encode::{ads, any, socket_address};
-use crate::gateway::{ChainAction, ChainMatch, FilterChain, Listener};
+use super::udp;
+use crate::gateway::{ChainAction, ChainMatch, FilterChain, Listener, Protocol};
 
 /// Writes the message.
 pub fn encode(name: &str, listener: &Listener) -> PbListener {
+    match listener.protocol {
+        Protocol::Tcp => tcp_listener(name, listener),
+        Protocol::Udp => udp::encode(name, listener),
+    }
+}
+
+fn tcp_listener(name: &str, listener: &Listener) -> PbListener {
+    let mut filters = Vec::new();
+    if listener.original_dst {
+        let config = any(ORIGINAL_DST, &OriginalDst {});
+        filters.push(listener_filter(
+            "envoy.filters.listener.original_dst",
+            config,
+        ));
+    }
     let inspects = listener
         .chains
         .iter()
         .any(|chain| chain.matches != ChainMatch::Any || !chain.certificates.is_empty());
+    if inspects {
+        let config = any(TLS_INSPECTOR, &TlsInspector::default());
+        filters.push(listener_filter(
+            "envoy.filters.listener.tls_inspector",
+            config,
+        ));
+    }
     PbListener {
         name: name.to_owned(),
         address: Some(socket_address(listener.address, listener.port)),
-        listener_filters: if inspects {
-            vec![tls_inspector()]
-        } else {
-            Vec::new()
-        },
+        listener_filters: filters,
         filter_chains: listener
             .chains
             .iter()
@@ -52,7 +72,7 @@ pub fn encode(name: &str, listener: &Listener) -> PbListener {
 pub fn clusters(listener: &Listener) -> Vec<String> {
     let chains = listener.chains.iter();
     let clusters = chains.filter_map(|chain| match &chain.action {
-        ChainAction::Tcp { cluster } => Some(cluster.clone()),
+        ChainAction::Tcp { cluster } | ChainAction::Udp { cluster, .. } => Some(cluster.clone()),
         ChainAction::Http => None,
     });
     clusters.collect()
@@ -66,6 +86,15 @@ pub(super) fn tls_parameters() -> TlsParameters {
     }
 }
 
+/// A listener filter with its configuration.
+pub(super) fn listener_filter(name: &str, config: Any) -> ListenerFilter {
+    ListenerFilter {
+        name: name.to_owned(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(config)),
+        ..ListenerFilter::default()
+    }
+}
+
 fn filter_chain(listener: &str, chain: &FilterChain) -> PbFilterChain {
     let (name, config) = match &chain.action {
         ChainAction::Http => {
@@ -75,7 +104,8 @@ fn filter_chain(listener: &str, chain: &FilterChain) -> PbFilterChain {
                 any(HTTP_MANAGER, &manager),
             )
         }
-        ChainAction::Tcp { cluster } => (
+        // No UDP chain stands on a TCP listener; the cluster is what both say.
+        ChainAction::Tcp { cluster } | ChainAction::Udp { cluster, .. } => (
             "envoy.filters.network.tcp_proxy",
             any(TCP_PROXY, &tcp_proxy(cluster)),
         ),
@@ -109,7 +139,7 @@ fn chain_match(matches: &ChainMatch) -> Option<FilterChainMatch> {
 fn transport_socket(chain: &FilterChain) -> TransportSocket {
     let alpn: &[&str] = match chain.action {
         ChainAction::Http => &["h2", "http/1.1"],
-        ChainAction::Tcp { .. } => &[],
+        ChainAction::Tcp { .. } | ChainAction::Udp { .. } => &[],
     };
     let secrets = chain.certificates.iter().map(|name| SdsSecretConfig {
         name: name.clone(),
@@ -169,20 +199,12 @@ fn http_connection_manager(listener: &str) -> HttpConnectionManager {
     }
 }
 
-fn tls_inspector() -> ListenerFilter {
-    let config = any(TLS_INSPECTOR, &TlsInspector::default());
-    ListenerFilter {
-        name: "envoy.filters.listener.tls_inspector".to_owned(),
-        config_type: Some(listener_filter::ConfigType::TypedConfig(config)),
-        ..ListenerFilter::default()
-    }
-}
-
 /// A connection whose instance was stopped a moment ago goes to another one.
 const CONNECT_ATTEMPTS: u32 = 4;
 const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 const HTTP_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";

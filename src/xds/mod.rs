@@ -13,6 +13,7 @@ pub mod route;
 pub mod secret;
 pub mod session;
 pub mod subscription;
+mod udp;
 
 use std::collections::BTreeMap;
 use std::fmt;
