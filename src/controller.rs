@@ -18,6 +18,7 @@ use crate::gateway::tls::SECRET_KEYS;
 use crate::gateway::{Policy, Want, compile};
 use crate::inventory::{Event, Inventory, NodeStatus, Problem, Reading, Secret};
 use crate::opensvc::{Daemon, Error};
+use crate::writes::Writes;
 use crate::xds::{ResourceType, Snapshot, encode};
 
 /// What the controller knows, for whoever shows it.
@@ -48,6 +49,7 @@ pub struct Controller {
     changed: bool,
     view: View,
     reads: Reads,
+    writes: Writes,
     /// When the first full status came, until the first publication.
     synced_at: Option<Instant>,
 }
@@ -65,6 +67,7 @@ impl Controller {
     ) -> Self {
         Self {
             reads: Reads::new(Arc::clone(&daemon)),
+            writes: Writes::new(Arc::clone(&daemon)),
             daemon,
             policy,
             snapshots,
@@ -102,7 +105,7 @@ impl Controller {
 
     /// Follows one connection to its end; returns whether the controller was stopped.
     ///
-    /// Four arms: an event | a read that ended | the next deadline | stop.
+    /// Five arms: an event | a read that ended | a write that ended | the next deadline | stop.
     async fn follow(&mut self, mut events: Events) -> bool {
         loop {
             let deadline = self.deadline();
@@ -114,9 +117,11 @@ impl Controller {
                     }
                 }
                 event = self.reads.next() => self.take(event),
+                () = self.writes.next() => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
             self.publish();
+            self.write();
         }
     }
 
@@ -164,6 +169,7 @@ impl Controller {
         }
         let compiled = compile(&self.inventory, &self.policy);
         self.reads.want(compiled.wants);
+        self.writes.want(compiled.writes);
         if !self.view.ready && !self.is_complete(synced_at) {
             return;
         }
@@ -183,6 +189,16 @@ impl Controller {
         self.show();
     }
 
+    /// Sends the next write. What is known must be whole before anything is concluded from it.
+    fn write(&mut self) {
+        if !self.view.ready || !self.view.connected {
+            return;
+        }
+        if let Some(write) = self.writes.start() {
+            self.changed |= self.inventory.apply(Event::Asked(write));
+        }
+    }
+
     /// Whether a first snapshot would say all there is to say. One that lacks what has only not
     /// been read yet would take from Envoy what an earlier controller gave it.
     fn is_complete(&self, synced_at: Instant) -> bool {
@@ -195,7 +211,9 @@ impl Controller {
         let first = self.synced_at.filter(|_| !self.view.ready);
         let first = first.map(|at| at + FIRST_WAIT_MAX);
         let idle = now() + IDLE_WAKE_MAX;
-        [first, self.reads.next_retry(), Some(idle)]
+        let may_write = self.view.ready && self.view.connected;
+        let write = self.writes.next_due().filter(|_| may_write);
+        [first, self.reads.next_retry(), write, Some(idle)]
             .into_iter()
             .flatten()
             .min()

@@ -8,6 +8,7 @@ mod captures;
 mod fake;
 mod golden;
 mod mirror;
+mod ports;
 mod process;
 mod random;
 mod raw;

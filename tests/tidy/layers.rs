@@ -32,6 +32,7 @@ const LAYERS: &[Layer] = &[
     edge("src/cert/", &["opensvc", "inventory", "gateway", "xds::status", "backoff"]),
     edge("src/ads.rs", &["xds", "metrics"]),
     edge("src/controller.rs", CORE),
+    edge("src/writes.rs", &["backoff", "inventory", "opensvc"]),
     edge("src/admin.rs", &["ads", "controller", "gateway", "xds", "metrics", "inventory::Problem"]),
     edge("src/dry_run.rs", CORE),
     edge("src/run.rs", &[
@@ -64,6 +65,7 @@ const CORE: &[&str] = &[
     "opensvc",
     "backoff",
     "metrics",
+    "writes",
 ];
 
 const ANYTHING: &[&str] = &["*"];
