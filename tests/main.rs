@@ -8,6 +8,7 @@ mod captures;
 mod fake;
 mod golden;
 mod mirror;
+mod pipeline;
 mod ports;
 mod process;
 mod random;

@@ -2,14 +2,14 @@
 //! their paths. One bad expose costs only itself, and what is left out is a [`Problem`].
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use super::chains::{HTTP_CHAIN, chain};
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
 use super::ports;
-use super::routes::virtual_hosts;
+use super::routes::{domain, virtual_hosts};
 use super::tls::{Resolved, Resolver};
 use super::{
     ChainMatch, Cluster, FilterChain, Gateway, LbPolicy, Listener, Origin, TlsSecret, UpstreamTls,
@@ -112,6 +112,9 @@ impl Compiler<'_> {
         let problems = &mut self.compiled.problems;
         let hosts = virtual_hosts(exposed, &listener, &mut self.claims, problems);
         if hosts.is_empty() && !exposed.expose.vhosts.is_empty() {
+            let reason = "has no vhost that can be served";
+            let problem = exposed.problem("vhosts", reason.to_owned());
+            problems.insert(problem.hence("the expose is not served"));
             return;
         }
         // What waits keeps its claims: a name must not change hands because a read takes time.
@@ -174,13 +177,15 @@ impl Compiler<'_> {
         certificates: Vec<(String, TlsSecret)>,
     ) {
         if certificates.len() > 1 {
-            let reason = "names several certificates; Envoy presents one, the first";
+            let reason = "names several certificates";
             let problem = exposed.problem("cluster_certificates", reason.to_owned());
+            let problem = problem.hence("only the first is presented to the backends");
             self.compiled.problems.insert(problem);
         }
-        let names = exposed.expose.sni.iter();
-        let mut names = names.chain(hosts.iter().flat_map(|host| &host.domains));
-        let sni = names.find(|name| !name.contains('*')).cloned();
+        let sni = exposed.expose.sni.iter();
+        let sni = sni.filter_map(|word| domain(word).ok());
+        let domains = hosts.iter().flat_map(|host| host.domains.iter().cloned());
+        let sni = sni.chain(domains).find(|name| is_dns_name(name));
         let gateway = &mut self.compiled.gateway;
         let tls = certificates.into_iter().next().map(|(secret, value)| {
             gateway.secrets.insert(secret.clone(), value);
@@ -228,6 +233,12 @@ impl Compiler<'_> {
             None => listener.chains.push(chain),
         }
     }
+}
+
+/// Whether a domain is one that a TLS client may send: neither a pattern nor an address
+/// (RFC 6066, section 3).
+fn is_dns_name(domain: &str) -> bool {
+    !domain.contains(['*', '[']) && domain.parse::<IpAddr>().is_err()
 }
 
 /// A plain chain alone on its listener takes everything: no need to look for TLS then.

@@ -9,6 +9,7 @@ pub mod claims;
 pub mod compile;
 pub mod exposes;
 mod ports;
+pub mod regex;
 pub mod routes;
 pub mod tls;
 
