@@ -157,6 +157,7 @@ impl Compiler<'_> {
         let other = name(address);
         let reason = format!("{listener} overlaps {other}, which {object} {section} has");
         let problem = exposed.problem("listener_addr", reason);
+        let problem = problem.hence("the expose is not served");
         self.compiled.problems.insert(problem);
         None
     }

@@ -36,8 +36,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Protocol;
 use super::compile::{Policy, Want};
-use super::exposes::{EXPOSE_DRIVER, Exposed, owners, read_address, read_protocol};
-use crate::inventory::keywords::{Keywords, Raw};
+use super::exposes::listen::{read_address, read_protocol};
+use super::exposes::{EXPOSE_DRIVER, Exposed, owners};
+use crate::inventory::keywords::{Keywords, Raw, shown};
 use crate::inventory::{Inventory, Object, ObjectPath, Problem, Write};
 
 /// Gives the exposes that ask for a port the one that they were given, or leaves them out and
@@ -149,17 +150,22 @@ impl Site {
         }
         if !is_writable(section) {
             return Some(format!(
-                "0 asks for a port, and none can be written to a section called {section:?}"
+                "0 asks for a port, and none can be written to a section called {}; \
+                 the expose is not served",
+                shown(section)
             ));
         }
         Some(match chosen {
             Some(port) => {
-                format!("0 asks for a port: {port} is chosen, and served once the daemon shows it")
+                format!("0 asks for a port; {port} is chosen, and served once the daemon shows it")
             }
             None => {
                 let (min, max) = (policy.port_range.start(), policy.port_range.end());
                 let (address, protocol) = (self.address, self.protocol);
-                format!("0 asks for a port, and {min}-{max} has none left for {address} {protocol}")
+                format!(
+                    "0 asks for a port, and {min}-{max} has none left for {address} {protocol}; \
+                     the expose is not served"
+                )
             }
         })
     }

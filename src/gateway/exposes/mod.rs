@@ -1,13 +1,17 @@
 //! Finding the exposes: which sections of which objects this gateway serves, and the instances
 //! behind each. Knows nothing of listeners yet.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+pub(super) mod listen;
+mod raw;
 
-use super::compile::{Policy, Want};
-use super::{Endpoint, Health, LbPolicy, Origin, Protocol};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use self::listen::{read_address, read_protocol};
+use crate::gateway::compile::{Policy, Want};
+use crate::gateway::{Endpoint, Health, LbPolicy, Origin, Protocol};
 use crate::inventory::keywords::{Keywords, Raw, shown};
-use crate::inventory::{Config, Instance, Inventory, Kind, Object, ObjectPath, Problem};
+use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem};
 
 /// An expose that this gateway should serve.
 #[derive(Debug)]
@@ -131,60 +135,6 @@ impl Expose {
             _ => Ok(expose),
         }
     }
-
-    /// What narrows or protects a TCP expose and would be lost over UDP: to serve it without
-    /// would open more than was meant.
-    fn without_meaning_over_udp(&self) -> Option<(&'static str, &'static str)> {
-        let lists = [
-            ("sni", &self.sni),
-            ("vhosts", &self.vhosts),
-            ("listener_certificates", &self.listener_certificates),
-            ("cluster_certificates", &self.cluster_certificates),
-        ];
-        let reason = "has no meaning with protocol udp: the expose is not served";
-        if let Some((keyword, _)) = lists.into_iter().find(|(_, words)| !words.is_empty()) {
-            return Some((keyword, reason));
-        }
-        (self.lb_policy == LbPolicy::OriginalDst).then_some(("lb_policy", reason))
-    }
-}
-
-/// `expose.protocol`: an Envoy listener has one of them.
-pub(super) fn read_protocol(keywords: &Keywords<'_>) -> Result<Protocol, Problem> {
-    let text = keywords.text("protocol")?.unwrap_or_default();
-    match text.to_ascii_lowercase().as_str() {
-        "" | "tcp" => Ok(Protocol::Tcp),
-        "udp" => Ok(Protocol::Udp),
-        _ => {
-            let reason = format!("{} is not served, only tcp and udp are", shown(&text));
-            Err(keywords.problem("protocol", reason))
-        }
-    }
-}
-
-/// `expose.listener_addr`, brackets around an IPv6 address or not. An IPv4 address in the form
-/// of an IPv6 one is the IPv4 address.
-pub(super) fn read_address(keywords: &Keywords<'_>) -> Result<IpAddr, Problem> {
-    let Some(text) = keywords
-        .text("listener_addr")?
-        .filter(|text| !text.is_empty())
-    else {
-        return Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    };
-    let inner = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-        .filter(|text| text.contains(':'));
-    inner
-        .unwrap_or(&text)
-        .parse::<IpAddr>()
-        .map(|address| address.to_canonical())
-        .map_err(|_| {
-            keywords.problem(
-                "listener_addr",
-                format!("{} is no IP address", shown(&text)),
-            )
-        })
 }
 
 fn read_lb_policy(keywords: &Keywords<'_>) -> Result<LbPolicy, Problem> {
@@ -474,58 +424,6 @@ impl<'a> Finder<'a, '_> {
             }
         }
         Some(port)
-    }
-
-    /// The raw configuration for an instance: `None` where it has to be read first, `Some(None)`
-    /// where it cannot be had.
-    ///
-    /// An instance that defines nothing does without. A slave's configuration is a copy of its
-    /// scaler's, which stands in for it while it is read: when the first slave goes, what it
-    /// defined must not go with it.
-    fn raw(&mut self, at: Place<'a>, section: &str) -> Option<Option<Raw<'a>>> {
-        let defines = !self.found.contains_key(section);
-        let own = self.config(at.path, defines);
-        let owner = self.owner.clone();
-        let scaler = match defines && *at.path != owner {
-            true => self.config(&owner, true),
-            false => None,
-        };
-        let Some((object, config)) = own.or(scaler) else {
-            return (!defines).then_some(None);
-        };
-        let raw = config.map(|config| Raw {
-            config,
-            object,
-            node: at.node,
-        });
-        if defines && raw.is_none() {
-            let reason = "its configuration cannot be read";
-            let problem = Problem {
-                object: self.owner.clone(),
-                section: String::new(),
-                keyword: String::new(),
-                reason: reason.to_owned(),
-            };
-            let hence = "keywords that the agent leaves out of the status have no effect";
-            self.problems.insert(problem.hence(hence));
-        }
-        Some(raw)
-    }
-
-    /// What was read last of the configuration of an object that exists; notes, if it is
-    /// `wanted`, where that is not what the object has now.
-    fn config(
-        &mut self,
-        path: &ObjectPath,
-        wanted: bool,
-    ) -> Option<(&'a ObjectPath, Option<&'a Config>)> {
-        let (path, object) = self.inventory.objects.get_key_value(path)?;
-        let reading = self.inventory.configs.get(path);
-        if wanted && reading.is_none_or(|reading| reading.revision != object.revision) {
-            self.wants
-                .insert(Want::Config(path.clone(), object.revision.clone()));
-        }
-        Some((path, reading?.content.as_ref()))
     }
 
     fn belongs_here(&self, keywords: &Keywords<'_>) -> Result<(), Problem> {
