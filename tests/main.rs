@@ -18,4 +18,5 @@ mod readme;
 mod references;
 mod support;
 mod tidy;
+mod traffic;
 mod walk_through;
