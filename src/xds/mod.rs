@@ -9,10 +9,12 @@ pub mod endpoint;
 mod feed;
 pub mod json;
 pub mod listener;
+mod order;
 pub mod route;
 pub mod secret;
 pub mod session;
 pub mod subscription;
+pub mod suspects;
 mod udp;
 
 use std::collections::BTreeMap;
