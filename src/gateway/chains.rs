@@ -68,6 +68,10 @@ pub fn chain(
         name,
         origins: vec![origin],
         matches,
+        allow_from: match http {
+            true => Vec::new(),
+            false => exposed.expose.allow_from.clone(),
+        },
         certificates,
         action: action(exposed),
     })

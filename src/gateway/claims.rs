@@ -38,6 +38,8 @@ pub struct Claims {
     held: BTreeMap<(String, Claim), Claimant>,
     /// The addresses that listeners have, and for whom each was bound first.
     bound: BTreeMap<(Protocol, u16), BTreeMap<IpAddr, Origin>>,
+    /// Whether the connections of a listener begin with the PROXY protocol, and who says so.
+    proxied: BTreeMap<String, (bool, Origin)>,
 }
 
 /// Whether one connection could come to both addresses, which are not the same.
@@ -85,6 +87,18 @@ impl Claims {
         let bound = self.bound.get(&(protocol, port))?;
         let mut others = bound.iter().filter(|(other, _)| overlap(**other, address));
         others.next().map(|(other, origin)| (*other, origin))
+    }
+
+    /// Who wants the connections of the listener to begin otherwise.
+    pub fn disagrees(&self, listener: &str, proxied: bool) -> Option<&Origin> {
+        let (other, origin) = self.proxied.get(listener)?;
+        (*other != proxied).then_some(origin)
+    }
+
+    /// Notes how the connections of a listener begin, if nobody has said it before.
+    pub fn agree(&mut self, listener: &str, proxied: bool, origin: &Origin) {
+        let entry = self.proxied.entry(listener.to_owned());
+        entry.or_insert_with(|| (proxied, origin.clone()));
     }
 
     /// Notes that `origin` has something on the listener with this address.

@@ -133,6 +133,7 @@ impl Compiler<'_> {
         let (protocol, address) = (expose.protocol, expose.listener_addr);
         let origin = exposed.origin();
         claims.bind(protocol, address, expose.listener_port, &origin);
+        claims.agree(&listener, expose.accept_proxy_protocol, &origin);
         let (Resolved::Ready(upstream), Resolved::Ready(downstream)) = (upstream, downstream)
         else {
             return;
@@ -149,14 +150,21 @@ impl Compiler<'_> {
         let (protocol, port) = (expose.protocol, expose.listener_port);
         let name = |address| format!("{}/{protocol}", SocketAddr::new(address, port));
         let listener = name(expose.listener_addr);
-        let Some((address, holder)) = self.claims.in_the_way(protocol, expose.listener_addr, port)
-        else {
+        let in_the_way = self.claims.in_the_way(protocol, expose.listener_addr, port);
+        let proxied = expose.accept_proxy_protocol;
+        let problem = if let Some((address, Origin { object, section })) = in_the_way {
+            let other = name(address);
+            let reason = format!("{listener} overlaps {other}, which {object} {section} has");
+            exposed.problem("listener_addr", reason)
+        } else if let Some(Origin { object, section }) = self.claims.disagrees(&listener, proxied) {
+            let reason = format!(
+                "is {proxied}, and {object} {section}, which comes first on {listener}, says {}",
+                !proxied
+            );
+            exposed.problem("accept_proxy_protocol", reason)
+        } else {
             return Some(listener);
         };
-        let Origin { object, section } = holder;
-        let other = name(address);
-        let reason = format!("{listener} overlaps {other}, which {object} {section} has");
-        let problem = exposed.problem("listener_addr", reason);
         let problem = problem.hence("the expose is not served");
         self.compiled.problems.insert(problem);
         None
@@ -202,6 +210,7 @@ impl Compiler<'_> {
             origin: exposed.origin(),
             protocol: exposed.expose.protocol,
             lb_policy: exposed.expose.lb_policy,
+            proxy_protocol: exposed.expose.send_proxy_protocol,
             http: !exposed.expose.vhosts.is_empty(),
             tls,
         };
@@ -216,7 +225,8 @@ impl Compiler<'_> {
         hosts: Vec<VirtualHost>,
     ) {
         let gateway = &mut self.compiled.gateway;
-        if !hosts.is_empty() {
+        let has_hosts = !hosts.is_empty();
+        if has_hosts {
             let routes = gateway.routes.entry(name.clone()).or_default();
             routes.virtual_hosts.extend(hosts);
         }
@@ -225,8 +235,11 @@ impl Compiler<'_> {
             port: exposed.expose.listener_port,
             protocol: exposed.expose.protocol,
             original_dst: false,
+            proxy_protocol: exposed.expose.accept_proxy_protocol,
+            guards_hosts: false,
             chains: Vec::new(),
         });
+        listener.guards_hosts |= has_hosts && !exposed.expose.allow_from.is_empty();
         listener.original_dst |= exposed.expose.lb_policy == LbPolicy::OriginalDst;
         let mut chains = listener.chains.iter_mut();
         match chains.find(|known| known.name == HTTP_CHAIN && chain.name == HTTP_CHAIN) {

@@ -4,6 +4,7 @@
 //! Equal values give equal resource versions in any process, so everything here derives `Hash`
 //! and keeps its collections ordered. Serialized only for people: golden files and pages.
 
+mod allow;
 pub mod chains;
 pub mod claims;
 pub mod compile;
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 use crate::inventory::{ObjectPath, Sensitive};
 
+pub use allow::{Prefix, ProxyVersion};
 pub use compile::{Compiled, Policy, Want, compile};
 
 /// Everything that one gateway should expose.
@@ -80,6 +82,9 @@ pub struct Cluster {
     pub http: bool,
     /// TLS to the backends, where wanted.
     pub tls: Option<UpstreamTls>,
+    /// Whether the hosts are told who the client is, and how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// How Envoy picks a host of a cluster (`expose.lb_policy`).
@@ -155,6 +160,12 @@ pub struct Listener {
     /// policy is [`LbPolicy::OriginalDst`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub original_dst: bool,
+    /// Whether each connection begins with the PROXY protocol, which tells the client's address.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_protocol: bool,
+    /// Whether some of its virtual hosts are not for everybody.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub guards_hosts: bool,
     /// The chains, in the order of their first claimants; no two match the same connection.
     pub chains: Vec<FilterChain>,
 }
@@ -168,6 +179,9 @@ pub struct FilterChain {
     pub origins: Vec<Origin>,
     /// The connections that it takes.
     pub matches: ChainMatch,
+    /// The networks whose connections it takes; empty for all. For chains of one expose.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_from: Vec<Prefix>,
     /// The certificates to terminate TLS with; none: bytes are passed on as they come.
     pub certificates: Vec<String>,
     /// What is done with the bytes.
@@ -224,6 +238,9 @@ pub struct VirtualHost {
     pub origin: Origin,
     /// Lower-case host patterns without ports; no two virtual hosts of a listener share one.
     pub domains: Vec<String>,
+    /// The networks whose requests are answered; empty for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_from: Vec<Prefix>,
     /// The routes; the first that matches is taken.
     pub routes: Vec<Route>,
 }

@@ -63,6 +63,7 @@ pub fn virtual_hosts(
             name: format!("{}.{section}", exposed.cluster()),
             origin,
             domains,
+            allow_from: exposed.expose.allow_from.clone(),
             routes: routes(exposed, &keywords, problems),
         });
     }

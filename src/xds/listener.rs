@@ -24,8 +24,8 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 use envoy_types::pb::google::protobuf::{Any, BoolValue, UInt32Value};
 
 use super::encode::{ads, any, socket_address};
-use super::udp;
-use crate::gateway::{ChainAction, ChainMatch, FilterChain, Listener, Protocol};
+use super::{guard, udp};
+use crate::gateway::{ChainAction, ChainMatch, FilterChain, Listener, Prefix, Protocol};
 
 /// Writes the message.
 pub fn encode(name: &str, listener: &Listener) -> PbListener {
@@ -37,6 +37,10 @@ pub fn encode(name: &str, listener: &Listener) -> PbListener {
 
 fn tcp_listener(name: &str, listener: &Listener) -> PbListener {
     let mut filters = Vec::new();
+    // What comes first on the wire is read first.
+    if listener.proxy_protocol {
+        filters.push(guard::proxy_protocol());
+    }
     if listener.original_dst {
         let config = any(ORIGINAL_DST, &OriginalDst {});
         filters.push(listener_filter(
@@ -62,7 +66,7 @@ fn tcp_listener(name: &str, listener: &Listener) -> PbListener {
         filter_chains: listener
             .chains
             .iter()
-            .map(|chain| filter_chain(name, chain))
+            .map(|chain| filter_chain(name, listener, chain))
             .collect(),
         ..PbListener::default()
     }
@@ -95,10 +99,10 @@ pub(super) fn listener_filter(name: &str, config: Any) -> ListenerFilter {
     }
 }
 
-fn filter_chain(listener: &str, chain: &FilterChain) -> PbFilterChain {
-    let (name, config) = match &chain.action {
+fn filter_chain(name: &str, listener: &Listener, chain: &FilterChain) -> PbFilterChain {
+    let (filter, config) = match &chain.action {
         ChainAction::Http => {
-            let manager = http_connection_manager(listener);
+            let manager = http_connection_manager(name, listener);
             (
                 "envoy.filters.network.http_connection_manager",
                 any(HTTP_MANAGER, &manager),
@@ -112,19 +116,20 @@ fn filter_chain(listener: &str, chain: &FilterChain) -> PbFilterChain {
     };
     PbFilterChain {
         name: chain.name.clone(),
-        filter_chain_match: chain_match(&chain.matches),
+        filter_chain_match: chain_match(&chain.matches, &chain.allow_from),
         transport_socket: (!chain.certificates.is_empty()).then(|| transport_socket(chain)),
         filters: vec![Filter {
-            name: name.to_owned(),
+            name: filter.to_owned(),
             config_type: Some(filter::ConfigType::TypedConfig(config)),
         }],
         ..PbFilterChain::default()
     }
 }
 
-fn chain_match(matches: &ChainMatch) -> Option<FilterChainMatch> {
+fn chain_match(matches: &ChainMatch, allow_from: &[Prefix]) -> Option<FilterChainMatch> {
     let (server_names, transport) = match matches {
-        ChainMatch::Any => return None,
+        ChainMatch::Any if allow_from.is_empty() => return None,
+        ChainMatch::Any => (Vec::new(), ""),
         ChainMatch::ServerNames(names) => (names.clone(), "tls"),
         ChainMatch::AnyTls => (Vec::new(), "tls"),
         ChainMatch::Plain => (Vec::new(), "raw_buffer"),
@@ -132,6 +137,7 @@ fn chain_match(matches: &ChainMatch) -> Option<FilterChainMatch> {
     Some(FilterChainMatch {
         server_names,
         transport_protocol: transport.to_owned(),
+        source_prefix_ranges: guard::ranges(allow_from),
         ..FilterChainMatch::default()
     })
 }
@@ -171,19 +177,21 @@ fn tcp_proxy(cluster: &str) -> TcpProxy {
     }
 }
 
-fn http_connection_manager(listener: &str) -> HttpConnectionManager {
+fn http_connection_manager(name: &str, listener: &Listener) -> HttpConnectionManager {
     let router = any(ROUTER, &Router::default());
+    let router = HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(router)),
+        ..HttpFilter::default()
+    };
+    let guard = listener.guards_hosts.then(guard::http_filter);
     HttpConnectionManager {
-        stat_prefix: format!("ingress_{listener}"),
+        stat_prefix: format!("ingress_{name}"),
         route_specifier: Some(RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
-            route_config_name: listener.to_owned(),
+            route_config_name: name.to_owned(),
         })),
-        http_filters: vec![HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(http_filter::ConfigType::TypedConfig(router)),
-            ..HttpFilter::default()
-        }],
+        http_filters: guard.into_iter().chain([router]).collect(),
         http_protocol_options: Some(Http1ProtocolOptions {
             accept_http_10: true,
             ..Http1ProtocolOptions::default()

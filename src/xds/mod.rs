@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod encode;
 pub mod endpoint;
 mod feed;
+mod guard;
 pub mod json;
 pub mod listener;
 mod order;

@@ -17,6 +17,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 
 use super::encode::any;
+use super::guard;
 use crate::gateway::{PathMatch, Route, RouteConfiguration, VirtualHost};
 
 /// Writes the message.
@@ -46,6 +47,7 @@ fn virtual_host(host: &VirtualHost) -> PbVirtualHost {
         domains: host.domains.clone(),
         routes: host.routes.iter().map(route).collect(),
         retry_policy: Some(retry_policy()),
+        typed_per_filter_config: guard::per_host(&host.allow_from),
         ..PbVirtualHost::default()
     }
 }

@@ -74,6 +74,7 @@ const ANYTHING: &[&str] = &["*"];
 const FILL_MAPS: &[&str] = &[
     "src/xds/cluster.rs",
     "src/xds/endpoint.rs",
+    "src/xds/guard.rs",
     "src/xds/listener.rs",
     "src/xds/route.rs",
     "src/xds/secret.rs",

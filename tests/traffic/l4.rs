@@ -12,7 +12,8 @@ use std::time::Duration;
 use osvc_igw::demo::ports;
 use osvc_igw::sim::backend::Backend;
 use serde_json::Value;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -284,6 +285,106 @@ async fn a_connection_that_nobody_redirected_has_no_original_destination() {
     assert_eq!(instance(to(ports[0])).await, None);
     let clusters = rig.envoy.text("/clusters").await;
     assert!(clusters.contains("test/svc/a.expose#0::"), "{clusters}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_networks_that_are_allowed_get_in() {
+    let rig = Rig::bare(&[]).await;
+    let sim = &rig.stage.sim;
+    // The server speaks first: nothing of it may reach who is not allowed.
+    let greeter = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = greeter.local_addr().unwrap();
+    let greeting = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = greeter.accept().await {
+            let _ = stream.write_all(b"welcome\n").await;
+        }
+    });
+    let (port, web_port) = (free(), free());
+    let expose = format!("listener_port = {port}\nallow_from = 127.0.0.0/8");
+    sim.create("test/svc/a", &service(address, &expose))
+        .unwrap();
+    let to = SocketAddr::from(([127, 0, 0, 1], port));
+    until_said(to, b"", "welcome").await;
+    sim.set("test/svc/a", &["expose#0.allow_from=10.0.0.0/8 fd00::/8"])
+        .unwrap();
+    until_said(to, b"", "").await;
+    greeting.abort();
+    // Of two services that share a listener one is not for us.
+    let web = backend("127.0.0.1", "web").await;
+    for (path, host, more) in [
+        ("test/svc/b", "127.0.0.1", ""),
+        ("test/svc/c", "localhost", "allow_from = 10.0.0.0/8"),
+    ] {
+        let expose = format!("listener_port = {web_port}\nvhosts = vhost#0\n{more}");
+        let vhost = format!("[vhost#0]\ndomains = {host}\n");
+        let config = service(web.address(), &expose) + &vhost;
+        sim.create(path, &config).unwrap();
+    }
+    until_answered(SocketAddr::from(([127, 0, 0, 1], web_port)), "web").await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://127.0.0.1:{web_port}/");
+    let refused = async {
+        loop {
+            let request = client.get(&url).header("host", "localhost");
+            let status = request.send().await.map(|answer| answer.status().as_u16());
+            if status.is_ok_and(|status| status == 403) {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, refused).await.is_ok(), "not refused");
+    assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clients_address_passes_from_proxy_to_instance() {
+    let rig = Rig::bare(&[]).await;
+    let sim = &rig.stage.sim;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    // Says back the first line that it is sent.
+    let echo = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = server.accept().await {
+            let (reader, mut writer) = stream.split();
+            let mut line = String::new();
+            let _ = BufReader::new(reader).read_line(&mut line).await;
+            let _ = writer.write_all(line.as_bytes()).await;
+        }
+    });
+    let port = free();
+    let expose = format!(
+        "listener_port = {port}\naccept_proxy_protocol = true\nsend_proxy_protocol = v1\n\
+         allow_from = 203.0.113.0/24"
+    );
+    sim.create("test/svc/a", &service(address, &expose))
+        .unwrap();
+    let to = SocketAddr::from(([127, 0, 0, 1], port));
+    let from = b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 80\r\nhello\n";
+    until_said(to, from, "PROXY TCP4 203.0.113.7 192.0.2.1 4711 80").await;
+    let from = b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 80\r\nhello\n";
+    until_said(to, from, "").await;
+    echo.abort();
+}
+
+/// Waits until the answer to these bytes begins so; an empty one is a connection that was taken
+/// and closed.
+async fn until_said(to: SocketAddr, bytes: &[u8], expected: &str) {
+    let said = async {
+        loop {
+            if let Ok(mut stream) = TcpStream::connect(to).await {
+                let _ = stream.write_all(bytes).await;
+                let mut answer = String::new();
+                let _ = stream.read_to_string(&mut answer).await;
+                if answer.is_empty() == expected.is_empty() && answer.starts_with(expected) {
+                    return;
+                }
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = timeout(PATIENCE, said).await;
+    assert!(in_time.is_ok(), "{to} does not say {expected:?}");
 }
 
 /// How long anything may take on a busy machine.

@@ -8,20 +8,33 @@ use crate::inventory::Problem;
 use crate::inventory::keywords::{Keywords, shown};
 
 impl Expose {
-    /// What narrows or protects a TCP expose and would be lost over UDP: to serve it without
-    /// would open more than was meant.
-    pub(super) fn without_meaning_over_udp(&self) -> Option<(&'static str, &'static str)> {
-        let lists = [
-            ("sni", &self.sni),
-            ("vhosts", &self.vhosts),
-            ("listener_certificates", &self.listener_certificates),
-            ("cluster_certificates", &self.cluster_certificates),
-        ];
-        let reason = "has no meaning with protocol udp";
-        if let Some((keyword, _)) = lists.into_iter().find(|(_, words)| !words.is_empty()) {
-            return Some((keyword, reason));
+    /// A keyword that is given and would be lost, and why: what narrows or protects a TCP expose
+    /// has no meaning over UDP, and to serve it without would open more than was meant.
+    pub(super) fn contradiction(&self) -> Option<(&'static str, &'static str)> {
+        if self.protocol == Protocol::Tcp {
+            // The connections to the instances are shared by many clients.
+            let shared = self.send_proxy_protocol.is_some() && !self.vhosts.is_empty();
+            let reason = "has no meaning beside vhosts, whose instances get x-forwarded-for";
+            return shared.then_some(("send_proxy_protocol", reason));
         }
-        (self.lb_policy == LbPolicy::OriginalDst).then_some(("lb_policy", reason))
+        let given = [
+            ("sni", !self.sni.is_empty()),
+            ("vhosts", !self.vhosts.is_empty()),
+            (
+                "listener_certificates",
+                !self.listener_certificates.is_empty(),
+            ),
+            (
+                "cluster_certificates",
+                !self.cluster_certificates.is_empty(),
+            ),
+            ("lb_policy", self.lb_policy == LbPolicy::OriginalDst),
+            ("allow_from", !self.allow_from.is_empty()),
+            ("accept_proxy_protocol", self.accept_proxy_protocol),
+            ("send_proxy_protocol", self.send_proxy_protocol.is_some()),
+        ];
+        let (keyword, _) = given.into_iter().find(|(_, given)| *given)?;
+        Some((keyword, "has no meaning with protocol udp"))
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use self::listen::{read_address, read_protocol};
 use crate::gateway::compile::{Policy, Want};
-use crate::gateway::{Endpoint, Health, LbPolicy, Origin, Protocol};
+use crate::gateway::{Endpoint, Health, LbPolicy, Origin, Prefix, Protocol, ProxyVersion, allow};
 use crate::inventory::keywords::{Keywords, Raw, shown};
 use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem};
 
@@ -90,23 +90,32 @@ pub struct Expose {
     pub listener_certificates: Vec<String>,
     /// The `certificate` sections to present to the backends.
     pub cluster_certificates: Vec<String>,
+    /// The networks whose clients are served; empty for all. Not a keyword of the agent's.
+    pub allow_from: Vec<Prefix>,
+    /// Whether clients come through a proxy that tells their address. Not a keyword of the
+    /// agent's.
+    pub accept_proxy_protocol: bool,
+    /// How the instances are told of the client's address. Not a keyword of the agent's.
+    pub send_proxy_protocol: Option<ProxyVersion>,
 }
 
 impl Expose {
-    /// Whether both are the same but for the port, which each instance has its own of. One that
-    /// still asks for a port to listen at will have that of the other.
+    /// Whether both are the same but for the port, which each instance has its own of, and for
+    /// what only a raw configuration tells, which is read of the definer alone. One that still
+    /// asks for a port to listen at will have that of the other.
     fn is_like(&self, other: &Self) -> bool {
-        let port = self.port;
         let asks = self.listener_port == 0 || other.listener_port == 0;
-        let listener_port = if asks {
-            self.listener_port
-        } else {
-            other.listener_port
-        };
         *self
             == Self {
-                port,
-                listener_port,
+                port: self.port,
+                listener_port: if asks {
+                    self.listener_port
+                } else {
+                    other.listener_port
+                },
+                allow_from: self.allow_from.clone(),
+                accept_proxy_protocol: self.accept_proxy_protocol,
+                send_proxy_protocol: self.send_proxy_protocol,
                 ..other.clone()
             }
     }
@@ -127,12 +136,15 @@ impl Expose {
             vhosts: keywords.words("vhosts")?,
             listener_certificates: keywords.words("listener_certificates")?,
             cluster_certificates: keywords.words("cluster_certificates")?,
+            allow_from: allow::read(keywords)?,
+            accept_proxy_protocol: keywords
+                .boolean("accept_proxy_protocol")?
+                .unwrap_or_default(),
+            send_proxy_protocol: allow::read_proxy_version(keywords)?,
         };
-        match expose.without_meaning_over_udp() {
-            Some((keyword, reason)) if expose.protocol == Protocol::Udp => {
-                Err(keywords.problem(keyword, reason))
-            }
-            _ => Ok(expose),
+        match expose.contradiction() {
+            Some((keyword, reason)) => Err(keywords.problem(keyword, reason)),
+            None => Ok(expose),
         }
     }
 }
