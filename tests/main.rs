@@ -18,6 +18,7 @@ mod raw;
 mod raw_writes;
 mod readme;
 mod references;
+mod refusals;
 mod session;
 mod support;
 mod tidy;

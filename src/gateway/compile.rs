@@ -112,9 +112,7 @@ impl Compiler<'_> {
         let problems = &mut self.compiled.problems;
         let hosts = virtual_hosts(exposed, &listener, &mut self.claims, problems);
         if hosts.is_empty() && !exposed.expose.vhosts.is_empty() {
-            let reason = "has no vhost that can be served";
-            let problem = exposed.problem("vhosts", reason.to_owned());
-            problems.insert(problem.hence("the expose is not served"));
+            // Each vhost that was lost has said so.
             return;
         }
         // What waits keeps its claims: a name must not change hands because a read takes time.

@@ -29,7 +29,10 @@ pub fn virtual_hosts(
         let Some(keywords) = exposed.section_keywords("vhost", section) else {
             let reason = format!("names {}, which is no vhost section", shown(section));
             let problem = exposed.problem("vhosts", reason);
-            problems.insert(problem.hence("it is left out"));
+            problems.insert(problem.hence(match exposed.expose.vhosts.len() {
+                1 => "the expose is not served",
+                _ => "it is left out",
+            }));
             continue;
         };
         let origin = Origin {
