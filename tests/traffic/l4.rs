@@ -57,7 +57,6 @@ fn service(backend: SocketAddr, expose: &str) -> String {
     )
 }
 
-/// A free UDP port, which is one that nobody has for TCP either.
 fn free() -> u16 {
     ports::free().unwrap()
 }
@@ -135,8 +134,9 @@ async fn datagrams_go_to_the_instances_and_back() {
         Echo::start("::1", "six ").await,
     );
     let port = free();
-    let udp = |more: &str| format!("protocol = udp\nlistener_port = {port}\n{more}");
-    sim.create("test/svc/one", &service(one.address, &udp("")))
+    // A port of our own is reserved by a UDP socket of another loopback address.
+    let udp = |at: &str| format!("protocol = udp\nlistener_addr = {at}\nlistener_port = {port}");
+    sim.create("test/svc/one", &service(one.address, &udp("127.0.0.1")))
         .unwrap();
     let v4 = SocketAddr::from(([127, 0, 0, 1], port));
     until_echoed(v4, "one hello").await;
@@ -145,7 +145,7 @@ async fn datagrams_go_to_the_instances_and_back() {
     let tcp = format!("listener_port = {port}");
     sim.create("test/svc/web", &service(web.address(), &tcp))
         .unwrap();
-    let listener = udp("listener_addr = ::1\nlb_policy = ring_hash");
+    let listener = udp("::1") + "\nlb_policy = ring_hash";
     sim.create("test/svc/six", &service(six.address, &listener))
         .unwrap();
     until_answered(v4, "web").await;
