@@ -73,6 +73,7 @@ pub fn chain(
             false => exposed.expose.allow_from.clone(),
         },
         certificates,
+        validation: None,
         action: action(exposed),
     })
 }

@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::config::core::v3::{
     Http1ProtocolOptions, TransportSocket, UpstreamHttpProtocolOptions,
 };
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
-    CommonTlsContext, SdsSecretConfig, UpstreamTlsContext,
+    CommonTlsContext, UpstreamTlsContext, common_tls_context::ValidationContextType,
 };
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
@@ -21,7 +21,7 @@ use envoy_types::pb::envoy::r#type::v3::Percent;
 
 use super::encode::{ads, any, milliseconds};
 use super::guard;
-use super::listener::tls_parameters;
+use super::listener::{sds, tls_parameters};
 use crate::gateway::{Cluster, LbPolicy, UpstreamTls};
 
 /// Writes the message.
@@ -94,12 +94,18 @@ fn http_options(tls: bool) -> HttpProtocolOptions {
 fn transport_socket(tls: &UpstreamTls) -> TransportSocket {
     let context = UpstreamTlsContext {
         sni: tls.sni.clone().unwrap_or_default(),
+        auto_sni_san_validation: tls.verify_server_name,
         common_tls_context: Some(CommonTlsContext {
             tls_params: Some(tls_parameters()),
-            tls_certificate_sds_secret_configs: vec![SdsSecretConfig {
-                name: tls.secret.clone(),
-                sds_config: Some(ads()),
-            }],
+            tls_certificate_sds_secret_configs: tls
+                .certificate
+                .iter()
+                .map(|name| sds(name))
+                .collect(),
+            validation_context_type: tls
+                .validation
+                .as_ref()
+                .map(|name| ValidationContextType::ValidationContextSdsSecretConfig(sds(name))),
             ..CommonTlsContext::default()
         }),
         ..UpstreamTlsContext::default()

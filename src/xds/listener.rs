@@ -20,6 +20,7 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters,
+    common_tls_context::ValidationContextType,
 };
 use envoy_types::pb::google::protobuf::{Any, BoolValue, UInt32Value};
 
@@ -82,6 +83,14 @@ pub fn clusters(listener: &Listener) -> Vec<String> {
     clusters.collect()
 }
 
+/// Where a secret is to be had: on the stream that everything comes on.
+pub(super) fn sds(name: &str) -> SdsSecretConfig {
+    SdsSecretConfig {
+        name: name.to_owned(),
+        sds_config: Some(ads()),
+    }
+}
+
 /// TLS 1.2 and later, to clients and to backends.
 pub(super) fn tls_parameters() -> TlsParameters {
     TlsParameters {
@@ -102,7 +111,7 @@ pub(super) fn listener_filter(name: &str, config: Any) -> ListenerFilter {
 fn filter_chain(name: &str, listener: &Listener, chain: &FilterChain) -> PbFilterChain {
     let (filter, config) = match &chain.action {
         ChainAction::Http => {
-            let manager = http_connection_manager(name, listener);
+            let manager = http_connection_manager(name, listener, chain);
             (
                 "envoy.filters.network.http_connection_manager",
                 any(HTTP_MANAGER, &manager),
@@ -147,16 +156,23 @@ fn transport_socket(chain: &FilterChain) -> TransportSocket {
         ChainAction::Http => &["h2", "http/1.1"],
         ChainAction::Tcp { .. } | ChainAction::Udp { .. } => &[],
     };
-    let secrets = chain.certificates.iter().map(|name| SdsSecretConfig {
-        name: name.clone(),
-        sds_config: Some(ads()),
-    });
+    let validation = chain.validation.as_ref();
     let context = DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_params: Some(tls_parameters()),
-            tls_certificate_sds_secret_configs: secrets.collect(),
+            tls_certificate_sds_secret_configs: chain
+                .certificates
+                .iter()
+                .map(|name| sds(name))
+                .collect(),
+            validation_context_type: validation.map(|validation| {
+                ValidationContextType::ValidationContextSdsSecretConfig(sds(&validation.secret))
+            }),
             alpn_protocols: alpn.iter().map(|&protocol| protocol.to_owned()).collect(),
             ..CommonTlsContext::default()
+        }),
+        require_client_certificate: validation.map(|validation| BoolValue {
+            value: validation.required,
         }),
         ..DownstreamTlsContext::default()
     };
@@ -177,7 +193,11 @@ fn tcp_proxy(cluster: &str) -> TcpProxy {
     }
 }
 
-fn http_connection_manager(name: &str, listener: &Listener) -> HttpConnectionManager {
+fn http_connection_manager(
+    name: &str,
+    listener: &Listener,
+    chain: &FilterChain,
+) -> HttpConnectionManager {
     let router = any(ROUTER, &Router::default());
     let router = HttpFilter {
         name: "envoy.filters.http.router".to_owned(),
@@ -189,7 +209,7 @@ fn http_connection_manager(name: &str, listener: &Listener) -> HttpConnectionMan
         stat_prefix: format!("ingress_{name}"),
         route_specifier: Some(RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
-            route_config_name: name.to_owned(),
+            route_config_name: chain.route_configuration(name),
         })),
         http_filters: guard.into_iter().chain([router]).collect(),
         http_protocol_options: Some(Http1ProtocolOptions {

@@ -1,3 +1,5 @@
 //! Real requests through a real Envoy, one file for each area of what services write.
 
+mod certificates;
 mod l4;
+mod tls_client;

@@ -11,7 +11,7 @@ use self::listen::{read_address, read_protocol};
 use crate::gateway::compile::{Policy, Want};
 use crate::gateway::{Endpoint, Health, LbPolicy, Origin, Prefix, Protocol, ProxyVersion, allow};
 use crate::inventory::keywords::{Keywords, Raw, shown};
-use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem};
+use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem, Sensitive};
 
 /// An expose that this gateway should serve.
 #[derive(Debug)]
@@ -90,6 +90,8 @@ pub struct Expose {
     pub listener_certificates: Vec<String>,
     /// The `certificate` sections to present to the backends.
     pub cluster_certificates: Vec<String>,
+    /// The file, on Envoy's host, with the private key of a cluster certificate that has none.
+    pub cluster_private_key_filename: Option<Sensitive>,
     /// The networks whose clients are served; empty for all. Not a keyword of the agent's.
     pub allow_from: Vec<Prefix>,
     /// Whether clients come through a proxy that tells their address. Not a keyword of the
@@ -136,6 +138,7 @@ impl Expose {
             vhosts: keywords.words("vhosts")?,
             listener_certificates: keywords.words("listener_certificates")?,
             cluster_certificates: keywords.words("cluster_certificates")?,
+            cluster_private_key_filename: keywords.sensitive("cluster_private_key_filename")?,
             allow_from: allow::read(keywords)?,
             accept_proxy_protocol: keywords
                 .boolean("accept_proxy_protocol")?
