@@ -9,7 +9,7 @@ use super::chains::{HTTP_CHAIN, chain};
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
 use super::ports;
-use super::routes::{domain, virtual_hosts};
+use super::routes::{domain, spread, virtual_hosts};
 use super::tls::{Resolved, Resolver, Side, Tls};
 use super::{
     ChainMatch, ClientValidation, Cluster, FilterChain, Gateway, LbPolicy, Listener, Origin,
@@ -92,6 +92,10 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     for listener in compiled.gateway.listeners.values_mut() {
         settle_matches(listener);
     }
+    let Compiled {
+        gateway, problems, ..
+    } = &mut compiled;
+    spread::settle(&mut gateway.routes, &gateway.clusters, problems);
     compiled
 }
 

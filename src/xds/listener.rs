@@ -25,7 +25,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 use envoy_types::pb::google::protobuf::{Any, BoolValue, UInt32Value};
 
 use super::encode::{ads, any, socket_address};
-use super::{guard, udp};
+use super::{guard, route_policy, udp};
 use crate::gateway::{ChainAction, ChainMatch, FilterChain, Listener, Prefix, Protocol};
 
 /// Writes the message.
@@ -199,19 +199,21 @@ fn http_connection_manager(
     chain: &FilterChain,
 ) -> HttpConnectionManager {
     let router = any(ROUTER, &Router::default());
-    let router = HttpFilter {
+    // Who may not come in is not counted, and gets no other answer.
+    let guard = listener.guards_hosts.then(guard::http_filter);
+    let mut filters: Vec<HttpFilter> = guard.into_iter().chain(route_policy::filters()).collect();
+    filters.push(HttpFilter {
         name: "envoy.filters.http.router".to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(router)),
         ..HttpFilter::default()
-    };
-    let guard = listener.guards_hosts.then(guard::http_filter);
+    });
     HttpConnectionManager {
         stat_prefix: format!("ingress_{name}"),
         route_specifier: Some(RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
             route_config_name: chain.route_configuration(name),
         })),
-        http_filters: guard.into_iter().chain([router]).collect(),
+        http_filters: filters,
         http_protocol_options: Some(Http1ProtocolOptions {
             accept_http_10: true,
             ..Http1ProtocolOptions::default()

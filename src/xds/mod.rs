@@ -12,6 +12,7 @@ pub mod json;
 pub mod listener;
 mod order;
 pub mod route;
+mod route_policy;
 pub mod secret;
 pub mod session;
 pub mod subscription;

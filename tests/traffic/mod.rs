@@ -2,4 +2,7 @@
 
 mod certificates;
 mod l4;
+mod policies;
+mod routes;
+mod site;
 mod tls_client;
