@@ -2,16 +2,18 @@
 //! behind each. Knows nothing of listeners yet.
 
 pub(super) mod listen;
+mod owners;
 mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use self::listen::{read_address, read_protocol};
+pub(super) use self::owners::owners;
 use crate::gateway::compile::{Policy, Want};
 use crate::gateway::{Endpoint, Health, LbPolicy, Origin, Prefix, Protocol, ProxyVersion, allow};
 use crate::inventory::keywords::{Keywords, Raw, shown};
-use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem, Sensitive};
+use crate::inventory::{Instance, Inventory, Object, ObjectPath, Problem, Sensitive};
 
 /// An expose that this gateway should serve.
 #[derive(Debug)]
@@ -206,26 +208,6 @@ pub fn collect<'a>(
         exposes.extend(finder.find(&objects));
     }
     exposes
-}
-
-/// The services by whom they are served for: a service by itself, slaves by their scaler, which
-/// stands among them; in the order of the slaves' numbers.
-pub(super) fn owners(inventory: &Inventory) -> BTreeMap<ObjectPath, Vec<(u32, &Object)>> {
-    let mut owners: BTreeMap<ObjectPath, Vec<(u32, &Object)>> = BTreeMap::new();
-    for (path, object) in &inventory.objects {
-        if path.kind() != Kind::Svc {
-            continue;
-        }
-        let (number, owner) = match path.scaler() {
-            Some(slave_of) if object.slave => slave_of,
-            _ => (0, path.clone()),
-        };
-        owners.entry(owner).or_default().push((number, object));
-    }
-    for objects in owners.values_mut() {
-        objects.sort_by_key(|(number, object)| (*number, &object.path));
-    }
-    owners
 }
 
 /// Works through the instances of one owner.
