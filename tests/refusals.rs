@@ -139,6 +139,7 @@ fn services(count: usize, backend: SocketAddr) -> (Snapshot, Vec<u16>) {
     });
     let policy = Policy {
         gateway_name: "envoy".to_owned(),
+        ..Policy::default()
     };
     let case = Case {
         status,

@@ -3,23 +3,39 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use super::chains::{HTTP_CHAIN, chain};
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
+use super::ports;
 use super::routes::{domain, spread, virtual_hosts};
 use super::tls::{Resolved, Resolver, Side, Tls};
 use super::{
-    ChainMatch, ClientValidation, Cluster, FilterChain, Gateway, Listener, Origin, UpstreamTls,
-    VirtualHost,
+    ChainMatch, ClientValidation, Cluster, FilterChain, Gateway, LbPolicy, Listener, Origin,
+    UpstreamTls, VirtualHost,
 };
-use crate::inventory::{Inventory, ObjectPath, Problem};
+use crate::inventory::{Inventory, ObjectPath, Problem, Write};
 
 /// What the operator of the gateway decides, as opposed to those of the services.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policy {
     /// The gateway's name; an expose with another `gateway` is not served here.
     pub gateway_name: String,
+    /// The ports for exposes that state `listener_port = 0`.
+    pub port_range: RangeInclusive<u16>,
+    /// The ports of that range that something else on the gateway's host needs.
+    pub reserved_ports: BTreeSet<u16>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            gateway_name: "envoy".to_owned(),
+            port_range: 1_025..=u16::MAX,
+            reserved_ports: BTreeSet::new(),
+        }
+    }
 }
 
 /// What came of compiling.
@@ -31,6 +47,8 @@ pub struct Compiled {
     pub problems: BTreeSet<Problem>,
     /// What must be read from the daemon before more can be exposed.
     pub wants: BTreeSet<Want>,
+    /// What the daemon should be asked to write.
+    pub writes: BTreeSet<Write>,
     /// The problems that time will bring: each begins after a second, counted from 1970.
     pub expiries: BTreeSet<(i64, Problem)>,
 }
@@ -49,9 +67,16 @@ pub enum Want {
 /// Compiles everything. Pure: equal inputs give equal outputs, whatever led to them.
 pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     let mut compiled = Compiled::default();
-    let exposes = collect(
+    let mut exposes = collect(
         inventory,
         policy,
+        &mut compiled.problems,
+        &mut compiled.wants,
+    );
+    compiled.writes = ports::settle(
+        inventory,
+        policy,
+        &mut exposes,
         &mut compiled.problems,
         &mut compiled.wants,
     );
@@ -87,7 +112,9 @@ impl Compiler<'_> {
         if upstream == Resolved::Broken || downstream == Resolved::Broken {
             return;
         }
-        let listener = listener_name(exposed);
+        let Some(listener) = self.listener_name(exposed) else {
+            return;
+        };
         let problems = &mut self.compiled.problems;
         let hosts = virtual_hosts(exposed, &listener, &mut self.claims, problems);
         if hosts.is_empty() && !exposed.expose.vhosts.is_empty() {
@@ -110,6 +137,11 @@ impl Compiler<'_> {
             }
             return;
         };
+        let expose = &exposed.expose;
+        let (protocol, address) = (expose.protocol, expose.listener_addr);
+        let origin = exposed.origin();
+        claims.bind(protocol, address, expose.listener_port, &origin);
+        claims.agree(&listener, expose.accept_proxy_protocol, &origin);
         let (Resolved::Ready(upstream), Resolved::Ready(downstream)) = (upstream, downstream)
         else {
             return;
@@ -127,6 +159,33 @@ impl Compiler<'_> {
         self.listen(exposed, listener, chain, hosts);
     }
 
+    /// `<address>:<port>/<protocol>`, an IPv6 address in brackets; `None` where another address
+    /// stands in the way.
+    fn listener_name(&mut self, exposed: &Exposed<'_>) -> Option<String> {
+        let expose = &exposed.expose;
+        let (protocol, port) = (expose.protocol, expose.listener_port);
+        let name = |address| format!("{}/{protocol}", SocketAddr::new(address, port));
+        let listener = name(expose.listener_addr);
+        let in_the_way = self.claims.in_the_way(protocol, expose.listener_addr, port);
+        let proxied = expose.accept_proxy_protocol;
+        let problem = if let Some((address, Origin { object, section })) = in_the_way {
+            let other = name(address);
+            let reason = format!("{listener} overlaps {other}, which {object} {section} has");
+            exposed.problem("listener_addr", reason)
+        } else if let Some(Origin { object, section }) = self.claims.disagrees(&listener, proxied) {
+            let reason = format!(
+                "is {proxied}, and {object} {section}, which comes first on {listener}, says {}",
+                !proxied
+            );
+            exposed.problem("accept_proxy_protocol", reason)
+        } else {
+            return Some(listener);
+        };
+        let problem = problem.hence("the expose is not served");
+        self.compiled.problems.insert(problem);
+        None
+    }
+
     fn resolve(&mut self, exposed: &Exposed<'_>, side: Side) -> Resolved {
         let mut resolver = Resolver {
             inventory: self.inventory,
@@ -141,15 +200,16 @@ impl Compiler<'_> {
         let tls = self.upstream_tls(exposed, hosts, upstream);
         let gateway = &mut self.compiled.gateway;
         let name = exposed.cluster();
-        gateway
-            .endpoints
-            .insert(name.clone(), exposed.endpoints.clone());
+        // Envoy asks for the endpoints of such a cluster from nobody.
+        if exposed.expose.lb_policy != LbPolicy::OriginalDst {
+            let endpoints = exposed.endpoints.clone();
+            gateway.endpoints.insert(name.clone(), endpoints);
+        }
         let cluster = Cluster {
-            origin: Origin {
-                object: exposed.owner.clone(),
-                section: exposed.section.to_owned(),
-            },
+            origin: exposed.origin(),
+            protocol: exposed.expose.protocol,
             lb_policy: exposed.expose.lb_policy,
+            proxy_protocol: exposed.expose.send_proxy_protocol,
             http: !exposed.expose.vhosts.is_empty(),
             tls,
         };
@@ -204,7 +264,8 @@ impl Compiler<'_> {
         hosts: Vec<VirtualHost>,
     ) {
         let gateway = &mut self.compiled.gateway;
-        if !hosts.is_empty() {
+        let has_hosts = !hosts.is_empty();
+        if has_hosts {
             let routes = chain.route_configuration(&name);
             let routes = gateway.routes.entry(routes).or_default();
             routes.virtual_hosts.extend(hosts);
@@ -212,20 +273,20 @@ impl Compiler<'_> {
         let listener = gateway.listeners.entry(name).or_insert_with(|| Listener {
             address: exposed.expose.listener_addr,
             port: exposed.expose.listener_port,
+            protocol: exposed.expose.protocol,
+            original_dst: false,
+            proxy_protocol: exposed.expose.accept_proxy_protocol,
+            guards_hosts: false,
             chains: Vec::new(),
         });
+        listener.guards_hosts |= has_hosts && !exposed.expose.allow_from.is_empty();
+        listener.original_dst |= exposed.expose.lb_policy == LbPolicy::OriginalDst;
         let mut chains = listener.chains.iter_mut();
         match chains.find(|known| known.name == HTTP_CHAIN && chain.name == HTTP_CHAIN) {
             Some(shared) => shared.origins.extend(chain.origins),
             None => listener.chains.push(chain),
         }
     }
-}
-
-/// `<address>:<port>/<protocol>`, an IPv6 address in brackets.
-fn listener_name(exposed: &Exposed<'_>) -> String {
-    let address = SocketAddr::new(exposed.expose.listener_addr, exposed.expose.listener_port);
-    format!("{address}/tcp")
 }
 
 /// Whether a domain is one that a TLS client may send: neither a pattern nor an address

@@ -8,6 +8,7 @@ pub mod config;
 pub mod keywords;
 pub mod path;
 pub mod secret;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use certificate::{Pair, Trust};
 pub use config::Config;
 pub use path::{Kind, ObjectPath};
 pub use secret::{Judged, Sensitive};
+pub use write::{Asked, Write};
 
 /// Everything the daemon has told, as of the last [`Event`].
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -32,6 +34,8 @@ pub struct Inventory {
     pub trusts: BTreeMap<ObjectPath, Judged<Trust>>,
     /// What was read of raw object configurations.
     pub configs: BTreeMap<ObjectPath, Reading<Config>>,
+    /// What the daemon was asked to write.
+    pub asked: Asked,
     /// Instances of nodes that are starting: what they were when the node was last settled.
     held: BTreeMap<(ObjectPath, String), Instance>,
 }
@@ -56,6 +60,8 @@ pub enum Event {
     Trust(ObjectPath, Reading<Secret>),
     /// The raw configuration of an object was read.
     Config(ObjectPath, Reading<Config>),
+    /// The daemon is being asked to write this.
+    Asked(Write),
 }
 
 /// A complete report of the daemon.
@@ -157,6 +163,11 @@ impl Inventory {
                 judge(&mut self.trusts, path, &reading, Trust::of_secret)
             }
             Event::Config(path, reading) => insert_changed(&mut self.configs, path, reading),
+            Event::Asked(write) => {
+                self.asked.note(write);
+                // Nothing is other than it was before the daemon shows it.
+                false
+            }
         }
     }
 
@@ -188,6 +199,7 @@ impl Inventory {
         self.secrets.retain(|path, _| known.contains_key(path));
         self.trusts.retain(|path, _| known.contains_key(path));
         self.configs.retain(|path, _| known.contains_key(path));
+        self.asked.retain(|path| known.contains_key(path));
         nodes != self.nodes || objects != self.objects
     }
 
@@ -289,6 +301,7 @@ impl Inventory {
         self.secrets.remove(path);
         self.trusts.remove(path);
         self.configs.remove(path);
+        self.asked.retain(|object| object != path);
     }
 
     fn is_starting(&self, node: &str) -> bool {

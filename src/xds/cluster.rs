@@ -20,6 +20,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 use envoy_types::pb::envoy::r#type::v3::Percent;
 
 use super::encode::{ads, any, milliseconds};
+use super::guard;
 use super::listener::{sds, tls_parameters};
 use crate::gateway::{Cluster, LbPolicy, UpstreamTls};
 
@@ -35,6 +36,7 @@ pub fn encode(name: &str, cluster: &Cluster) -> PbCluster {
         LbPolicy::OriginalDst => DiscoveryType::OriginalDst,
         _ => DiscoveryType::Eds,
     };
+    let tls = cluster.tls.as_ref().map(transport_socket);
     PbCluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
@@ -51,7 +53,10 @@ pub fn encode(name: &str, cluster: &Cluster) -> PbCluster {
             }),
             ..CommonLbConfig::default()
         }),
-        transport_socket: cluster.tls.as_ref().map(transport_socket),
+        transport_socket: match cluster.proxy_protocol {
+            Some(version) => Some(guard::telling(version, tls)),
+            None => tls,
+        },
         typed_extension_protocol_options: options,
         ..PbCluster::default()
     }

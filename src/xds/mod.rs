@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod encode;
 pub mod endpoint;
 mod feed;
+mod guard;
 pub mod json;
 pub mod listener;
 mod order;
@@ -16,6 +17,7 @@ pub mod secret;
 pub mod session;
 pub mod subscription;
 pub mod suspects;
+mod udp;
 
 use std::collections::BTreeMap;
 use std::fmt;
