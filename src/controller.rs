@@ -17,6 +17,7 @@ use crate::gateway::{Policy, compile};
 use crate::inventory::{Event, Inventory, NodeStatus, Problem};
 use crate::opensvc::{Daemon, Error};
 use crate::reads::Reads;
+use crate::writes::Writes;
 use crate::xds::{ResourceType, Snapshot, encode};
 
 /// What the controller knows, for whoever shows it.
@@ -53,6 +54,7 @@ pub struct Controller {
     /// Whether it was said that the daemon is away.
     away: bool,
     reads: Reads,
+    writes: Writes,
     /// Since when a snapshot that removes something waits.
     held_back_since: Option<Instant>,
     /// When the first full status came, until the first publication.
@@ -73,6 +75,7 @@ impl Controller {
     ) -> Self {
         Self {
             reads: Reads::new(Arc::clone(&daemon)),
+            writes: Writes::new(Arc::clone(&daemon)),
             daemon,
             policy,
             snapshots,
@@ -116,7 +119,7 @@ impl Controller {
 
     /// Follows one connection to its end; returns whether the controller was stopped.
     ///
-    /// Four arms: an event | a read that ended | the next deadline | stop.
+    /// Five arms: an event | a read that ended | a write that ended | the next deadline | stop.
     async fn follow(&mut self, mut events: Events) -> bool {
         loop {
             let deadline = self.deadline();
@@ -129,9 +132,11 @@ impl Controller {
                     }
                 }
                 event = self.reads.next() => self.take(event),
+                () = self.writes.next() => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
             self.publish();
+            self.write();
         }
     }
 
@@ -195,6 +200,7 @@ impl Controller {
         }
         let compiled = compile(&self.inventory, &self.policy);
         self.reads.want(compiled.wants);
+        self.writes.want(compiled.writes);
         if !self.view.ready && !self.is_complete(synced_at) {
             self.show();
             return;
@@ -219,6 +225,16 @@ impl Controller {
                 .send_replace(Some(Arc::clone(&self.snapshot)));
         }
         self.show();
+    }
+
+    /// Sends the next write. What is known must be whole before anything is concluded from it.
+    fn write(&mut self) {
+        if !self.view.ready || !self.view.connected {
+            return;
+        }
+        if let Some(write) = self.writes.start() {
+            self.changed |= self.inventory.apply(Event::Asked(write));
+        }
     }
 
     /// Whether a first snapshot would say all there is to say. One that lacks what has only not
@@ -247,12 +263,14 @@ impl Controller {
         // A hold-down of ages is no time that can be waited for.
         let lost = lost.and_then(|at| self.started_at.checked_add(at));
         let retry = self.reads.next_retry();
+        let may_write = self.view.ready && self.view.connected;
+        let write = self.writes.next_due().filter(|_| may_write);
         let next = self.expiries.iter().nth(self.expired());
         let wait = next.map(|(last, _)| last.saturating_sub(unix_seconds()).max(0));
         // Behind the last second in which it is good.
         let wait = wait.map(|wait| Duration::from_secs(wait.unsigned_abs() + 1));
         let expiry = wait.and_then(|wait| now().checked_add(wait));
-        [first, held_back, retry, lost, expiry, Some(idle)]
+        [first, held_back, retry, lost, write, expiry, Some(idle)]
             .into_iter()
             .flatten()
             .min()

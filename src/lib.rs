@@ -9,7 +9,7 @@
 //!   ▼                                                              delta ADS │  ▼
 //!  opensvc ─Event─▶ inventory ─compile─▶ gateway ─encode─▶ Snapshot ─▶ xds::session × N
 //!   ▲               what is              what should be     resources    what each client has
-//!   └─ reads of secrets and raw configurations that compile wants
+//!   └─ reads that compile wants, and writes: the ports that it chose
 //! ```
 //!
 //! Read from left to right it is the program; nothing imports what stands to its right.
@@ -74,4 +74,5 @@ mod reads;
 pub mod run;
 pub mod sim;
 pub mod start;
+mod writes;
 pub mod xds;

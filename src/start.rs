@@ -1,6 +1,7 @@
 //! EDGE: from a parsed command to running parts: logging, the runtime, signals, and which
 //! daemon is meant.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -99,12 +100,24 @@ fn settings(options: &RunOptions) -> Settings {
             },
             health_checks: options.defaults.health_checks == HealthChecks::Tcp,
             hold_down: options.defaults.hold_down,
+            port_range: options.port_range.min..=options.port_range.max,
+            reserved_ports: reserved_ports(options),
         },
         xds_address: (options.gateway.bind, options.gateway.port).into(),
         xds_socket: options.gateway.janitor_socket.path().cloned(),
         streams_max: options.max_workers as usize,
         admin_address: options.admin_address,
     }
+}
+
+/// What the controller, Envoy's admin pages and the agent listen on.
+fn reserved_ports(options: &RunOptions) -> BTreeSet<u16> {
+    let own = [
+        options.gateway.port,
+        options.gateway.envoy_port,
+        options.admin_address.port(),
+    ];
+    own.into_iter().chain(AGENT_PORTS).collect()
 }
 
 /// The one that is named, else those where it is by tradition.
@@ -163,5 +176,7 @@ fn log_with(format: LogFormat, level: LevelFilter) {
     }
 }
 
+/// The agent's listener and its TLS listener, by default.
+const AGENT_PORTS: [u16; 2] = [1_214, 1_215];
 /// How long everything may take to end after a signal.
 const STOP_MAX: Duration = Duration::from_secs(4);

@@ -5,7 +5,8 @@
 //! for "no such object"; a read that never ends is a secret that is absent, or a configuration
 //! that is `"never"`, while an absent one is empty); `policy.json`, what the operator decides.
 //! Out: `gateway.json`, `snapshot.json` (Envoy's JSON by type and name), `problems.txt`, and
-//! `wants.txt` where a read never ended. `UPDATE=1` writes what comes out.
+//! `wants.txt` where a read never ended, `writes.txt` where something should be written.
+//! `UPDATE=1` writes what comes out.
 
 #![expect(
     clippy::unwrap_used,
@@ -31,6 +32,24 @@ pub(crate) struct Case {
     pub(crate) policy: Policy,
 }
 
+fn read_policy(policy: &Value) -> Policy {
+    let mut read = Policy::default();
+    if let Some(name) = policy["gateway_name"].as_str() {
+        name.clone_into(&mut read.gateway_name);
+    }
+    if let Some([min, max]) = policy["port_range"].as_array().map(Vec::as_slice) {
+        let port = |value: &Value| value.as_u64().unwrap().try_into().unwrap();
+        read.port_range = port(min)..=port(max);
+    }
+    read.health_checks = policy["health_checks"].as_bool().unwrap_or(true);
+    read.downstream = Downstream {
+        xff_trusted_hops: policy["xff_trusted_hops"].as_u64().unwrap_or(0) as u8,
+        // On by default in the program, and in one case: it is long.
+        access_log: policy["access_log"].as_bool().unwrap_or(false),
+    };
+    read
+}
+
 /// What the pipeline makes of a case.
 pub(crate) struct Outcome {
     pub(crate) inventory: Inventory,
@@ -47,19 +66,7 @@ impl Case {
         Self {
             status: parse(read("status.json").unwrap_or_else(|| panic!("{name}: no status.json"))),
             reads: read("reads.json").map_or_else(|| json!({}), parse),
-            policy: Policy {
-                gateway_name: policy["gateway_name"]
-                    .as_str()
-                    .unwrap_or("envoy")
-                    .to_owned(),
-                health_checks: policy["health_checks"].as_bool().unwrap_or(true),
-                downstream: Downstream {
-                    xff_trusted_hops: policy["xff_trusted_hops"].as_u64().unwrap_or(0) as u8,
-                    // On by default in the program, and in one case: it is long.
-                    access_log: policy["access_log"].as_bool().unwrap_or(false),
-                },
-                ..Policy::default()
-            },
+            policy: read_policy(&policy),
         }
     }
 
@@ -169,6 +176,7 @@ fn files(outcome: &Outcome) -> BTreeMap<&'static str, String> {
         gateway,
         problems,
         wants,
+        writes,
         expiries: _,
     } = &outcome.compiled;
     let problems = problems
@@ -187,6 +195,10 @@ fn files(outcome: &Outcome) -> BTreeMap<&'static str, String> {
         ("snapshot.json", pretty(&rendered(&outcome.snapshot))),
         ("problems.txt", problems.collect()),
         ("wants.txt", wants.collect()),
+        (
+            "writes.txt",
+            writes.iter().map(|write| format!("{write}\n")).collect(),
+        ),
     ])
 }
 
@@ -197,7 +209,7 @@ fn golden_cases_come_out_as_recorded() {
     for name in names() {
         for (file, text) in files(&Case::load(&name).run()) {
             let path = folder().join(&name).join(file);
-            let optional = file == "wants.txt" && text.is_empty();
+            let optional = OPTIONAL.contains(&file) && text.is_empty();
             let recorded = match std::fs::read_to_string(&path) {
                 Ok(recorded) => Some(recorded),
                 Err(_) if optional => continue,
@@ -317,5 +329,7 @@ fn golden_good_service_is_served_as_if_it_were_alone() {
     );
 }
 
+/// What most cases have nothing of.
+const OPTIONAL: [&str; 2] = ["wants.txt", "writes.txt"];
 /// How much of a difference is shown.
 const SHOWN_LINES: usize = 40;

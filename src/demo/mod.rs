@@ -71,10 +71,7 @@ pub async fn demo(options: DemoOptions, stop: CancellationToken) -> Result<(), E
     let controller_stop = CancellationToken::new();
     let xds_port = ports::free()?;
     let settings = Settings {
-        policy: Policy {
-            gateway_name: "envoy".to_owned(),
-            ..Policy::default()
-        },
+        policy: Policy::default(),
         xds_address: ([127, 0, 0, 1], xds_port).into(),
         xds_socket: Some(folder.path.join("xds.sock")),
         streams_max: 16,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::claims::{Claim, Claims};
 use super::exposes::Exposed;
 use super::routes::{domain, taken};
-use super::{ChainAction, ChainMatch, FilterChain, Origin, VirtualHost};
+use super::{ChainAction, ChainMatch, FilterChain, LbPolicy, Origin, Protocol, VirtualHost};
 use crate::inventory::Problem;
 
 /// The chain of the plain HTTP exposes of a listener, which they share.
@@ -20,6 +20,8 @@ pub const HTTP_CHAIN: &str = "http";
 /// * `sni`: TLS connections for these names, terminated if there are `listener_certificates`,
 ///   else passed through;
 /// * none of them: whatever comes to the address, or whatever TLS if there are certificates.
+///
+/// Over UDP it is always whatever comes to the address.
 pub fn chain(
     exposed: &Exposed<'_>,
     listener: &str,
@@ -66,15 +68,27 @@ pub fn chain(
         name,
         origins: vec![origin],
         matches,
+        allow_from: match http {
+            true => Vec::new(),
+            false => exposed.expose.allow_from.clone(),
+        },
         certificates,
         validation: None,
-        action: match http {
-            true => ChainAction::Http,
-            false => ChainAction::Tcp {
-                cluster: exposed.cluster(),
-            },
-        },
+        action: action(exposed),
     })
+}
+
+fn action(exposed: &Exposed<'_>) -> ChainAction {
+    let expose = &exposed.expose;
+    let cluster = exposed.cluster();
+    match expose.protocol {
+        Protocol::Udp => ChainAction::Udp {
+            cluster,
+            hash_source_ip: matches!(expose.lb_policy, LbPolicy::RingHash | LbPolicy::Maglev),
+        },
+        Protocol::Tcp if expose.vhosts.is_empty() => ChainAction::Tcp { cluster },
+        Protocol::Tcp => ChainAction::Http,
+    }
 }
 
 struct Claimer<'a, 'e> {
@@ -100,7 +114,11 @@ impl Claimer<'_, '_> {
 
     fn anything(&mut self) -> Option<ChainMatch> {
         let claimed = self.claims.claim(self.listener, Claim::Plain, self.origin);
-        self.won_all(claimed, "plain traffic")?;
+        let what = match self.exposed.expose.protocol {
+            Protocol::Tcp => "plain traffic",
+            Protocol::Udp => "every datagram",
+        };
+        self.won_all(claimed, what)?;
         // TLS that no server name takes is nobody else's either, or it stays with who has it.
         let claimed = self.claims.claim(self.listener, Claim::AnyTls, self.origin);
         match self.won_or(claimed, "TLS for any server name", "TLS does not come here") {

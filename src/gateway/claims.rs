@@ -1,10 +1,23 @@
-//! Who gets what on a shared listener. The first claimant keeps a thing, and as exposes are
-//! worked through in the order of their paths, the outcome does not depend on event order.
+//! Who gets what on a shared listener, and who gets the address. The first claimant keeps a
+//! thing, and as exposes are worked through in the order of their paths, the outcome does not
+//! depend on event order.
+//!
+//! The order is that of the paths because nothing else is the same for every daemon and every
+//! time: `DEFAULT.id` is a random UUID, what the daemon tells as `updated` is when a file was
+//! last written, and no agent of version 2.1 says when an object was made.
+//!
+//! # Addresses
+//!
+//! Exposes with the same address, port and protocol share a listener. An unspecified address
+//! (`0.0.0.0`, `::`) and a specific one of the same family, port and protocol conflict: which of
+//! two sockets the kernel prefers is no way to share a port between owners. The families do not
+//! meet: `::` takes IPv6 alone, so `0.0.0.0` and `::` stand beside each other.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::IpAddr;
 
-use super::Origin;
+use super::{Origin, Protocol};
 
 /// What only one claimant of a listener can have.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -23,6 +36,17 @@ pub enum Claim {
 #[derive(Debug, Default)]
 pub struct Claims {
     held: BTreeMap<(String, Claim), Claimant>,
+    /// The addresses that listeners have, and for whom each was bound first.
+    bound: BTreeMap<(Protocol, u16), BTreeMap<IpAddr, Origin>>,
+    /// Whether the connections of a listener begin with the PROXY protocol, and who says so.
+    proxied: BTreeMap<String, (bool, Origin)>,
+}
+
+/// Whether one connection could come to both addresses, which are not the same.
+pub fn overlap(one: IpAddr, other: IpAddr) -> bool {
+    one != other
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.is_unspecified() || other.is_unspecified())
 }
 
 #[derive(Debug, Eq, PartialEq)]
@@ -51,6 +75,36 @@ impl Claims {
     /// Gives back what was claimed alone, for who comes later.
     pub fn release(&mut self, listener: &str, claim: Claim) {
         self.held.remove(&(listener.to_owned(), claim));
+    }
+
+    /// The address that stands in the way of a listener, and who has it.
+    pub fn in_the_way(
+        &self,
+        protocol: Protocol,
+        address: IpAddr,
+        port: u16,
+    ) -> Option<(IpAddr, &Origin)> {
+        let bound = self.bound.get(&(protocol, port))?;
+        let mut others = bound.iter().filter(|(other, _)| overlap(**other, address));
+        others.next().map(|(other, origin)| (*other, origin))
+    }
+
+    /// Who wants the connections of the listener to begin otherwise.
+    pub fn disagrees(&self, listener: &str, proxied: bool) -> Option<&Origin> {
+        let (other, origin) = self.proxied.get(listener)?;
+        (*other != proxied).then_some(origin)
+    }
+
+    /// Notes how the connections of a listener begin, if nobody has said it before.
+    pub fn agree(&mut self, listener: &str, proxied: bool, origin: &Origin) {
+        let entry = self.proxied.entry(listener.to_owned());
+        entry.or_insert_with(|| (proxied, origin.clone()));
+    }
+
+    /// Notes that `origin` has something on the listener with this address.
+    pub fn bind(&mut self, protocol: Protocol, address: IpAddr, port: u16, origin: &Origin) {
+        let bound = self.bound.entry((protocol, port)).or_default();
+        bound.entry(address).or_insert_with(|| origin.clone());
     }
 
     fn take(

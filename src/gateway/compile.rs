@@ -7,13 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 use super::chains::{HTTP_CHAIN, chain};
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
+use super::ports;
 use super::routes::{domain, spread, virtual_hosts};
 use super::tls::{Resolved, Resolver, Side, Tls};
 use super::{
     ChainMatch, ClientValidation, Cluster, FilterChain, Gateway, LbPolicy, Listener, Origin,
-    Policy, UpstreamTls, VirtualHost,
+    Policy, Protocol, UpstreamTls, VirtualHost,
 };
-use crate::inventory::{Inventory, ObjectPath, Problem};
+use crate::inventory::{Inventory, ObjectPath, Problem, Write};
 
 /// What came of compiling.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -24,6 +25,8 @@ pub struct Compiled {
     pub problems: BTreeSet<Problem>,
     /// What must be read from the daemon before more can be exposed.
     pub wants: BTreeSet<Want>,
+    /// What the daemon should be asked to write.
+    pub writes: BTreeSet<Write>,
     /// The problems that time will bring: each begins after a second, counted from 1970.
     pub expiries: BTreeSet<(i64, Problem)>,
 }
@@ -42,9 +45,16 @@ pub enum Want {
 /// Compiles everything. Pure: equal inputs give equal outputs, whatever led to them.
 pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     let mut compiled = Compiled::default();
-    let exposes = collect(
+    let mut exposes = collect(
         inventory,
         policy,
+        &mut compiled.problems,
+        &mut compiled.wants,
+    );
+    compiled.writes = ports::settle(
+        inventory,
+        policy,
+        &mut exposes,
         &mut compiled.problems,
         &mut compiled.wants,
     );
@@ -82,7 +92,9 @@ impl Compiler<'_> {
         if upstream == Resolved::Broken || downstream == Resolved::Broken {
             return;
         }
-        let listener = listener_name(exposed);
+        let Some(listener) = self.listener_name(exposed) else {
+            return;
+        };
         let problems = &mut self.compiled.problems;
         let hosts = virtual_hosts(exposed, &listener, &mut self.claims, problems);
         if hosts.is_empty() && !exposed.expose.vhosts.is_empty() {
@@ -105,6 +117,11 @@ impl Compiler<'_> {
             }
             return;
         };
+        let expose = &exposed.expose;
+        let (protocol, address) = (expose.protocol, expose.listener_addr);
+        let origin = exposed.origin();
+        claims.bind(protocol, address, expose.listener_port, &origin);
+        claims.agree(&listener, expose.accept_proxy_protocol, &origin);
         let (Resolved::Ready(upstream), Resolved::Ready(downstream)) = (upstream, downstream)
         else {
             return;
@@ -122,6 +139,33 @@ impl Compiler<'_> {
         self.listen(exposed, listener, chain, hosts);
     }
 
+    /// `<address>:<port>/<protocol>`, an IPv6 address in brackets; `None` where another address
+    /// stands in the way.
+    fn listener_name(&mut self, exposed: &Exposed<'_>) -> Option<String> {
+        let expose = &exposed.expose;
+        let (protocol, port) = (expose.protocol, expose.listener_port);
+        let name = |address| format!("{}/{protocol}", SocketAddr::new(address, port));
+        let listener = name(expose.listener_addr);
+        let in_the_way = self.claims.in_the_way(protocol, expose.listener_addr, port);
+        let proxied = expose.accept_proxy_protocol;
+        let problem = if let Some((address, Origin { object, section })) = in_the_way {
+            let other = name(address);
+            let reason = format!("{listener} overlaps {other}, which {object} {section} has");
+            exposed.problem("listener_addr", reason)
+        } else if let Some(Origin { object, section }) = self.claims.disagrees(&listener, proxied) {
+            let reason = format!(
+                "is {proxied}, and {object} {section}, which comes first on {listener}, says {}",
+                !proxied
+            );
+            exposed.problem("accept_proxy_protocol", reason)
+        } else {
+            return Some(listener);
+        };
+        let problem = problem.hence("the expose is not served");
+        self.compiled.problems.insert(problem);
+        None
+    }
+
     fn resolve(&mut self, exposed: &Exposed<'_>, side: Side) -> Resolved {
         let mut resolver = Resolver {
             inventory: self.inventory,
@@ -136,10 +180,12 @@ impl Compiler<'_> {
         let tls = self.upstream_tls(exposed, hosts, upstream);
         let host = server_name(exposed, hosts);
         let host = host.unwrap_or_else(|| exposed.owner.name().to_owned());
-        // Envoy takes the hosts of such a cluster from the connections, and asks for none.
+        // Envoy takes the hosts of such a cluster from the connections, and asks nobody for them.
         let own_hosts = exposed.expose.lb_policy == LbPolicy::OriginalDst;
         let check = exposed.expose.health_check.resolve(self.policy, &host);
-        let health_check = check.filter(|_| !own_hosts);
+        // No check can tell whether a host answers datagrams; one of TCP would fail always.
+        let checked = exposed.expose.protocol == Protocol::Tcp && !own_hosts;
+        let health_check = check.filter(|_| checked);
         let gateway = &mut self.compiled.gateway;
         let name = exposed.cluster();
         if !own_hosts {
@@ -147,13 +193,12 @@ impl Compiler<'_> {
             gateway.endpoints.insert(name.clone(), endpoints);
         }
         let cluster = Cluster {
-            origin: Origin {
-                object: exposed.owner.clone(),
-                section: exposed.section.to_owned(),
-            },
+            origin: exposed.origin(),
+            protocol: exposed.expose.protocol,
             lb_policy: exposed.expose.lb_policy,
+            proxy_protocol: exposed.expose.send_proxy_protocol,
             http: !exposed.expose.vhosts.is_empty(),
-            protocol: exposed.expose.backend_protocol,
+            backend_protocol: exposed.expose.backend_protocol,
             limits: exposed.expose.limits,
             outlier_consecutive_errors: exposed.expose.outlier_consecutive_errors,
             connect_timeout_ms: exposed.expose.connect_timeout_ms,
@@ -208,7 +253,8 @@ impl Compiler<'_> {
         hosts: Vec<VirtualHost>,
     ) {
         let gateway = &mut self.compiled.gateway;
-        if !hosts.is_empty() {
+        let has_hosts = !hosts.is_empty();
+        if has_hosts {
             let routes = chain.route_configuration(&name);
             let routes = gateway.routes.entry(routes).or_default();
             routes.virtual_hosts.extend(hosts);
@@ -216,21 +262,21 @@ impl Compiler<'_> {
         let listener = gateway.listeners.entry(name).or_insert_with(|| Listener {
             address: exposed.expose.listener_addr,
             port: exposed.expose.listener_port,
+            protocol: exposed.expose.protocol,
+            original_dst: false,
+            proxy_protocol: exposed.expose.accept_proxy_protocol,
+            guards_hosts: false,
             chains: Vec::new(),
             downstream: self.policy.downstream,
         });
+        listener.guards_hosts |= has_hosts && !exposed.expose.allow_from.is_empty();
+        listener.original_dst |= exposed.expose.lb_policy == LbPolicy::OriginalDst;
         let mut chains = listener.chains.iter_mut();
         match chains.find(|known| known.name == HTTP_CHAIN && chain.name == HTTP_CHAIN) {
             Some(shared) => shared.origins.extend(chain.origins),
             None => listener.chains.push(chain),
         }
     }
-}
-
-/// `<address>:<port>/<protocol>`, an IPv6 address in brackets.
-fn listener_name(exposed: &Exposed<'_>) -> String {
-    let address = SocketAddr::new(exposed.expose.listener_addr, exposed.expose.listener_port);
-    format!("{address}/tcp")
 }
 
 /// The name that the instances are asked by where nothing else tells.

@@ -1,6 +1,8 @@
 //! What the operator of the gateway decides for all services, as opposed to what each service
 //! writes. Which option sets what is told by `config`; how it is written, by the encoders.
 
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,6 +18,10 @@ pub struct Policy {
     pub health_checks: bool,
     /// How long the instances of a node that is lost are still endpoints.
     pub hold_down: Duration,
+    /// The ports for exposes that state `listener_port = 0`.
+    pub port_range: RangeInclusive<u16>,
+    /// The ports of that range that something else on the gateway's host needs.
+    pub reserved_ports: BTreeSet<u16>,
 }
 
 impl Default for Policy {
@@ -25,6 +31,8 @@ impl Default for Policy {
             downstream: Downstream::default(),
             health_checks: true,
             hold_down: Duration::from_secs(60),
+            port_range: 1_025..=u16::MAX,
+            reserved_ports: BTreeSet::new(),
         }
     }
 }

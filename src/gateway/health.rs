@@ -1,7 +1,7 @@
 //! What an expose says of how its instances are reached and how Envoy finds out whether they
 //! work. Which instances there are is not decided here.
 
-use super::{BackendProtocol, HealthCheck, Limits, Policy};
+use super::{BackendProtocol, HealthCheck, LbPolicy, Limits, Policy};
 use crate::inventory::Problem;
 use crate::inventory::keywords::{Keywords, shown};
 
@@ -64,6 +64,25 @@ impl WantedCheck {
                 Err(keywords.problem("health_check", reason))
             }
         }
+    }
+}
+
+/// Reads `lb_policy`.
+///
+/// # Errors
+/// A [`Problem`] for what is none.
+pub fn lb_policy(keywords: &Keywords<'_>) -> Result<LbPolicy, Problem> {
+    let Some(text) = keywords.text("lb_policy")? else {
+        return Ok(LbPolicy::default());
+    };
+    match text.to_ascii_lowercase().replace([' ', '-'], "_").as_str() {
+        "round_robin" => Ok(LbPolicy::RoundRobin),
+        "least_request" => Ok(LbPolicy::LeastRequest),
+        "ring_hash" => Ok(LbPolicy::RingHash),
+        "random" => Ok(LbPolicy::Random),
+        "original_dst_lb" => Ok(LbPolicy::OriginalDst),
+        "maglev" => Ok(LbPolicy::Maglev),
+        _ => Err(keywords.problem("lb_policy", format!("{} is no known policy", shown(&text)))),
     }
 }
 

@@ -4,18 +4,21 @@
 //! Equal values give equal resource versions in any process, so everything here derives `Hash`
 //! and keeps its collections ordered. Serialized only for people: golden files and pages.
 
+mod allow;
 pub mod chains;
 pub mod claims;
 pub mod compile;
 pub mod defaults;
 pub mod exposes;
 pub mod health;
+mod ports;
 pub mod regex;
 pub mod routes;
 mod sections;
 pub mod tls;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -23,6 +26,7 @@ use serde::Serialize;
 use crate::inventory::certificate::Trust;
 use crate::inventory::{ObjectPath, Sensitive};
 
+pub use allow::{Prefix, ProxyVersion};
 pub use compile::{Compiled, Want, compile};
 pub use defaults::{Downstream, Policy};
 pub use routes::model::{
@@ -55,17 +59,39 @@ pub struct Origin {
     pub section: String,
 }
 
+/// What a listener and the cluster behind it speak (`expose.protocol`).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
 /// An upstream: the instances of one expose.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
 pub struct Cluster {
     /// What it was made from.
     pub origin: Origin,
+    /// What its hosts speak; a UDP host cannot be checked by connecting to it.
+    pub protocol: Protocol,
     /// How a host is picked.
     pub lb_policy: LbPolicy,
     /// Whether requests are proxied to it, rather than connections.
     pub http: bool,
     /// What requests are sent in.
-    pub protocol: BackendProtocol,
+    pub backend_protocol: BackendProtocol,
     /// How much may be under way at once.
     pub limits: Limits,
     /// After how many errors in a row a host gets no traffic for a while
@@ -77,6 +103,9 @@ pub struct Cluster {
     pub health_check: Option<HealthCheck>,
     /// TLS to the backends, where wanted.
     pub tls: Option<UpstreamTls>,
+    /// Whether the hosts are told who the client is, and how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// What requests are sent to a cluster in (`expose.backend_protocol`).
@@ -233,6 +262,18 @@ pub struct Listener {
     pub address: IpAddr,
     /// The port to bind.
     pub port: u16,
+    /// What it speaks; a UDP listener has one chain, which takes everything.
+    pub protocol: Protocol,
+    /// Whether the address that a redirected client meant is looked up, for the clusters whose
+    /// policy is [`LbPolicy::OriginalDst`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub original_dst: bool,
+    /// Whether each connection begins with the PROXY protocol, which tells the client's address.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_protocol: bool,
+    /// Whether some of its virtual hosts are not for everybody.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub guards_hosts: bool,
     /// The chains, in the order of their first claimants; no two match the same connection.
     pub chains: Vec<FilterChain>,
     /// What holds for every client of the gateway.
@@ -248,6 +289,9 @@ pub struct FilterChain {
     pub origins: Vec<Origin>,
     /// The connections that it takes.
     pub matches: ChainMatch,
+    /// The networks whose connections it takes; empty for all. For chains of one expose.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_from: Vec<Prefix>,
     /// The certificates to terminate TLS with; none: bytes are passed on as they come.
     pub certificates: Vec<String>,
     /// What clients' certificates are judged by; none: clients are not asked for one.
@@ -300,6 +344,13 @@ pub enum ChainAction {
         /// The cluster.
         cluster: String,
     },
+    /// They are datagrams, and go to a cluster as they are.
+    Udp {
+        /// The cluster.
+        cluster: String,
+        /// Whether the client's address is what a hashing policy of the cluster hashes.
+        hash_source_ip: bool,
+    },
     /// They are HTTP requests, routed by the listener's route configuration.
     Http,
 }
@@ -322,6 +373,9 @@ pub struct VirtualHost {
     pub cluster: String,
     /// Lower-case host patterns without ports; no two virtual hosts of a listener share one.
     pub domains: Vec<String>,
+    /// The networks whose requests are answered; empty for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_from: Vec<Prefix>,
     /// The routes; the first that matches is taken.
     pub routes: Vec<Route>,
 }

@@ -35,6 +35,11 @@ impl Config {
         Some(Self(sections))
     }
 
+    /// The names of the sections.
+    pub fn sections(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
     /// Whether there is such a section.
     pub fn has_section(&self, section: &str) -> bool {
         self.0.contains_key(section)

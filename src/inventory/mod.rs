@@ -9,6 +9,7 @@ pub mod keywords;
 pub mod node;
 pub mod path;
 pub mod secret;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ pub use config::Config;
 pub use node::NodeStatus;
 pub use path::{Kind, ObjectPath};
 pub use secret::{Judged, Sensitive};
+pub use write::{Asked, Write};
 
 /// Everything the daemon has told, as of the last [`Event`].
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -35,6 +37,8 @@ pub struct Inventory {
     pub trusts: BTreeMap<ObjectPath, Judged<Trust>>,
     /// What was read of raw object configurations.
     pub configs: BTreeMap<ObjectPath, Reading<Config>>,
+    /// What the daemon was asked to write.
+    pub asked: Asked,
     /// The nodes' labels (keyword `labels` of the node), as they are reported.
     labels: BTreeMap<String, Labels>,
     /// The labels that nodes which are starting or lost had before.
@@ -71,6 +75,8 @@ pub enum Event {
     Trust(ObjectPath, Reading<Secret>),
     /// The raw configuration of an object was read.
     Config(ObjectPath, Reading<Config>),
+    /// The daemon is being asked to write this.
+    Asked(Write),
 }
 
 /// A complete report of the daemon.
@@ -175,6 +181,11 @@ impl Inventory {
                 judge(&mut self.trusts, path, &reading, Trust::of_secret)
             }
             Event::Config(path, reading) => insert_changed(&mut self.configs, path, reading),
+            Event::Asked(write) => {
+                self.asked.note(write);
+                // Nothing is other than it was before the daemon shows it.
+                false
+            }
         }
     }
 
@@ -266,6 +277,7 @@ impl Inventory {
         self.secrets.retain(|path, _| known.contains_key(path));
         self.trusts.retain(|path, _| known.contains_key(path));
         self.configs.retain(|path, _| known.contains_key(path));
+        self.asked.retain(|path| known.contains_key(path));
         objects != self.objects
     }
 
@@ -411,6 +423,7 @@ impl Inventory {
         self.secrets.remove(path);
         self.trusts.remove(path);
         self.configs.remove(path);
+        self.asked.retain(|object| object != path);
     }
 
     fn is_unsure(&self, node: &str) -> bool {

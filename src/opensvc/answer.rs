@@ -78,6 +78,50 @@ pub(super) fn config(
     }
 }
 
+/// Whether a daemon has no instance of the object: another node may.
+pub(super) fn is_elsewhere(answer: &Value) -> bool {
+    let refusal = answer.as_object().and_then(refusal);
+    refusal.is_some_and(|refusal| refusal.status == "404")
+}
+
+/// An error unless the command that the daemon ran for a change ended well. One that failed is
+/// answered with status 0, too: `{"status": 0, "data": {"out", "err", "ret"}}`.
+pub(super) fn done(action: &'static str, answer: &Value) -> Result<(), Error> {
+    refusal_of(action, answer)?;
+    let data = answer.get("data");
+    match data
+        .and_then(|data| data.get("ret"))
+        .and_then(Value::as_i64)
+    {
+        Some(0) => Ok(()),
+        Some(ret) => {
+            let printed = data
+                .and_then(|data| data.get("err"))
+                .and_then(Value::as_str);
+            let refusal = Refusal {
+                status: ret.to_string(),
+                reason: printed.unwrap_or_default().trim().to_owned(),
+            };
+            Err(refusal.into_error(action))
+        }
+        None => {
+            let reason = "no return code in data";
+            Err(Error::Answer { action, reason })
+        }
+    }
+}
+
+/// The same for the answer of another node: `{"nodes": {name: answer}, "status": 0}`.
+pub(super) fn done_somewhere(action: &'static str, answer: &Value) -> Result<(), Error> {
+    let nodes = answer.get("nodes").and_then(Value::as_object);
+    let Some(answer) = nodes.and_then(|nodes| nodes.values().next()) else {
+        refusal_of(action, answer)?;
+        let reason = "no node's answer";
+        return Err(Error::Answer { action, reason });
+    };
+    done(action, answer)
+}
+
 /// What an error document says.
 struct Refusal {
     status: String,
@@ -201,6 +245,41 @@ mod tests {
             json!({"DEFAULT": "text"}),
         ] {
             assert!(config_of(answer.clone()).is_err(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_done_only_if_the_command_ended_well() {
+        let done_of = |answer: &Value| done("service_action", answer);
+        done_of(&json!({"status": 0, "data": {"out": "", "err": "", "ret": 0}})).unwrap();
+        for (answer, part) in [
+            (
+                json!({"status": 0, "data": {"out": "", "err": "E bad\n", "ret": 1}}),
+                "status 1: E bad",
+            ),
+            (json!({"status": 404, "error": "a not found"}), "not found"),
+            (json!({"status": 0, "data": {"pid": 7}}), "no return code"),
+            (json!({"status": 0}), "no return code"),
+            (json!([]), "no return code"),
+        ] {
+            let error = done_of(&answer).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_change_elsewhere_is_what_the_one_node_says() {
+        let done_of = |answer: &Value| done_somewhere("service_action", answer);
+        let node = |answer: Value| json!({"nodes": {"n2": answer}, "status": 0});
+        done_of(&node(json!({"status": 0, "data": {"ret": 0}}))).unwrap();
+        for answer in [
+            node(json!({"status": 0, "data": {"ret": 1}})),
+            node(json!({"status": 404, "error": "a not found"})),
+            json!({"error": "unknown service", "status": 1}),
+            json!({"info": "empty node selection", "status": 0}),
+            json!({"nodes": {}, "status": 0}),
+        ] {
+            assert!(done_of(&answer).is_err(), "{answer}");
         }
     }
 

@@ -11,9 +11,9 @@ pub mod raw;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use crate::inventory::{Config, Event, ObjectPath, Sensitive};
+use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
-/// A daemon that can be watched and read.
+/// A daemon that can be watched, read and written to.
 pub trait Daemon: Send + Sync {
     /// Starts watching: the first event is an [`Event::Reset`], later ones keep it true.
     ///
@@ -29,6 +29,12 @@ pub trait Daemon: Send + Sync {
 
     /// Reads an object's raw configuration; `None` where the object does not exist.
     fn read_config(&self, path: &ObjectPath) -> BoxFuture<'static, Result<Option<Config>, Error>>;
+
+    /// Changes one keyword of an object's configuration. The daemon has to be asked for one
+    /// change at a time: of several at once it confirms all and keeps some.
+    ///
+    /// That it was done is shown by the object alone, later.
+    fn write(&self, write: &Write) -> BoxFuture<'static, Result<(), Error>>;
 }
 
 /// Why talking to the daemon failed; each variant says what was being tried.

@@ -22,7 +22,7 @@ use super::answer;
 use super::frames::Frames;
 use super::mirror::Mirror;
 use super::{Daemon, Error};
-use crate::inventory::{Config, Event, ObjectPath, Sensitive};
+use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
 /// A daemon behind a unix socket that only root may open.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct Limits {
     pub request: Duration,
     /// Time to read a whole answer.
     pub answer: Duration,
+    /// Time to read the answer to a change: the daemon runs a command for it.
+    pub change: Duration,
     /// The pause between two requests that make the daemon send what it holds back.
     pub flush: Duration,
     /// The longest pause between two messages of the event stream.
@@ -58,6 +60,7 @@ impl Default for Limits {
             connect: Duration::from_secs(5),
             request: Duration::from_secs(5),
             answer: Duration::from_secs(5),
+            change: Duration::from_secs(60),
             // Every new connection flushes the daemon's last changes, and is itself a change of
             // its statistics: with one a second a patch comes about every second.
             flush: Duration::from_secs(1),
@@ -124,7 +127,11 @@ impl Raw {
         let action = request.action;
         let mut stream = self.send(&request).await?;
         let answer = self.receive(action, &mut stream);
-        let Ok(answer) = timeout(self.limits.answer, answer).await else {
+        let limit = match action {
+            SERVICE_ACTION => self.limits.change,
+            _ => self.limits.answer,
+        };
+        let Ok(answer) = timeout(limit, answer).await else {
             let source = io::ErrorKind::TimedOut.into();
             return Err(Error::Receive { action, source });
         };
@@ -223,6 +230,23 @@ impl Daemon for Raw {
             answer::config(action, &path, &answer)
         })
     }
+
+    fn write(&self, write: &Write) -> BoxFuture<'static, Result<(), Error>> {
+        let raw = self.clone();
+        let path = write.object.to_string();
+        let assignment = format!("{}={}", write.place(), write.value);
+        Box::pin(async move {
+            let options = json!({"path": path, "action": "set", "options": {"kw": [assignment]}});
+            let answer = raw
+                .ask(Request::new(SERVICE_ACTION, options.clone()))
+                .await?;
+            if !answer::is_elsewhere(&answer) {
+                return answer::done(SERVICE_ACTION, &answer);
+            }
+            let answer = raw.ask(Request::anywhere(SERVICE_ACTION, options)).await?;
+            answer::done_somewhere(SERVICE_ACTION, &answer)
+        })
+    }
 }
 
 /// A request, ready to be written.
@@ -233,7 +257,16 @@ struct Request {
 
 impl Request {
     fn new(action: &'static str, options: Value) -> Self {
-        let request = json!({"action": action, "options": options});
+        Self::framed(action, &json!({"action": action, "options": options}))
+    }
+
+    /// For a node that has the object; the daemon that is asked passes it on.
+    fn anywhere(action: &'static str, options: Value) -> Self {
+        let request = json!({"action": action, "options": options, "node": "ANY"});
+        Self::framed(action, &request)
+    }
+
+    fn framed(action: &'static str, request: &Value) -> Self {
         let mut frame = request.to_string().into_bytes();
         frame.push(0);
         Self { action, frame }
@@ -421,5 +454,6 @@ async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>)
 }
 
 const EVENTS: &str = "events";
+const SERVICE_ACTION: &str = "service_action";
 /// How much is read at once; the daemon's own socket buffer holds about 208 KiB.
 const CHUNK_BYTES: usize = 64 << 10;

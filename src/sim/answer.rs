@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
+use super::Refused;
 use super::state::State;
 
 /// What a request gets.
@@ -51,6 +52,7 @@ pub(super) fn answer(state: &mut State, session: &str, request: &[u8]) -> Answer
         (None, "set_key") | (Some("POST"), "key") => write_key(state, options),
         (Some("DELETE"), "key") => delete_key(state, options),
         (Some("GET"), "object_keys") => keys(state, options),
+        (None, "service_action") | (Some("POST"), "object_action") => act(state, options),
         (None | Some("POST"), "wake_monitor") => json!({"status": 0}),
         _ => {
             let method = method.unwrap_or("None");
@@ -150,6 +152,36 @@ fn write_key(state: &mut State, options: &Map<String, Value>) -> Value {
         Ok(()) => json!({"status": 0, "info": format!("key {key} value set")}),
         Err(_) => unknown(path),
     }
+}
+
+/// Runs an `om` command: of all there are, `set` with keywords. One that fails is answered as
+/// well as one that does not, but for `ret`.
+fn act(state: &mut State, options: &Map<String, Value>) -> Value {
+    let Some(path) = path(options) else {
+        return missing("path");
+    };
+    if !state.cluster.objects.contains_key(path) {
+        return json!({"status": 404, "error": format!("{path} not found")});
+    }
+    if options.contains_key("cmd") {
+        let error = "sequence item 0: expected str instance, list found";
+        return json!({"status": 500, "error": error, "traceback": error});
+    }
+    let Some(action) = text(options, "action") else {
+        return json!({"status": 400, "error": "action not set"});
+    };
+    let keywords = options.get("options").and_then(|options| options.get("kw"));
+    let keywords = keywords.and_then(Value::as_array).into_iter().flatten();
+    let keywords: Vec<&str> = keywords.filter_map(Value::as_str).collect();
+    let result = match action {
+        "set" => state.set_by_request(path, &keywords),
+        _ => Err(Refused::new(format!("{action} is not simulated"))),
+    };
+    let (err, ret) = match result {
+        Ok(()) => (String::new(), 0),
+        Err(Refused(reason)) => (format!("E {reason}\n"), 1),
+    };
+    json!({"status": 0, "data": {"out": "", "err": err, "ret": ret}})
 }
 
 fn delete_key(state: &mut State, options: &Map<String, Value>) -> Value {

@@ -347,6 +347,24 @@ impl Sim {
         self.shared.lock().delay = delay;
     }
 
+    /// Requests to set a keyword fail, or work again.
+    pub fn refuse_sets(&self, refuse: bool) {
+        self.shared.lock().refuse_sets = refuse;
+    }
+
+    /// The next requests to set a keyword are answered as if they had worked.
+    pub fn lose_sets(&self, count: u32) {
+        self.shared.lock().lose_sets = count;
+    }
+
+    /// The value of a keyword as it stands in the object's file, `expose#0.listener_port`.
+    pub fn keyword(&self, path: &str, place: &str) -> Option<String> {
+        let state = self.shared.lock();
+        let (section, keyword) = place.split_once('.')?;
+        let object = state.cluster.objects.get(path)?;
+        object.ini.value(section, keyword).map(str::to_owned)
+    }
+
     /// An event message of more bytes is torn at this length and its stream ends, as the real
     /// daemon does at 208 KiB.
     pub fn set_message_max(&self, bytes: usize) {

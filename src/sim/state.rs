@@ -33,6 +33,10 @@ pub(super) struct State {
     pub(super) restart: Option<Duration>,
     /// Answers are late by so much.
     pub(super) delay: Duration,
+    /// Requests to set a keyword fail.
+    pub(super) refuse_sets: bool,
+    /// So many requests to set a keyword are answered well and change nothing.
+    pub(super) lose_sets: u32,
     /// Between two steps of a start.
     pub(super) pace: Duration,
     /// An event message of more bytes is torn, and its stream ends.
@@ -54,6 +58,8 @@ impl State {
             refuse: false,
             restart: None,
             delay: Duration::ZERO,
+            refuse_sets: false,
+            lose_sets: 0,
             pace: PACE,
             message_max: MESSAGE_MAX,
         }
@@ -96,6 +102,22 @@ impl State {
             ini.change(assignment).map_err(Refused::new)?;
         }
         self.rewrite(path, ini)
+    }
+
+    /// [`Self::set`] as a client of the daemon asks for it, with what may go wrong then.
+    pub(super) fn set_by_request(
+        &mut self,
+        path: &str,
+        assignments: &[&str],
+    ) -> Result<(), Refused> {
+        if self.refuse_sets {
+            return Err(Refused::new("the configuration is locked".to_owned()));
+        }
+        if let Some(left) = self.lose_sets.checked_sub(1) {
+            self.lose_sets = left;
+            return Ok(());
+        }
+        self.set(path, assignments)
     }
 
     /// `om PATH unset --kw …`.

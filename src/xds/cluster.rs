@@ -20,6 +20,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 
 use super::defaults::fill_cluster;
 use super::encode::{ads, any, milliseconds};
+use super::guard;
 use super::listener::{sds, tls_parameters};
 use crate::gateway::{BackendProtocol, Cluster, LbPolicy, UpstreamTls};
 
@@ -35,6 +36,7 @@ pub fn encode(name: &str, cluster: &Cluster) -> PbCluster {
         LbPolicy::OriginalDst => DiscoveryType::OriginalDst,
         _ => DiscoveryType::Eds,
     };
+    let tls = cluster.tls.as_ref().map(transport_socket);
     let mut message = PbCluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
@@ -44,7 +46,10 @@ pub fn encode(name: &str, cluster: &Cluster) -> PbCluster {
         }),
         connect_timeout: Some(milliseconds(cluster.connect_timeout_ms)),
         lb_policy: lb_policy(cluster.lb_policy).into(),
-        transport_socket: cluster.tls.as_ref().map(transport_socket),
+        transport_socket: match cluster.proxy_protocol {
+            Some(version) => Some(guard::telling(version, tls)),
+            None => tls,
+        },
         typed_extension_protocol_options: options,
         ..PbCluster::default()
     };
@@ -72,7 +77,7 @@ fn lb_policy(policy: LbPolicy) -> PbLbPolicy {
 /// Over TLS the host of each request is the server name.
 fn http_options(cluster: &Cluster) -> HttpProtocolOptions {
     let tls = cluster.tls.is_some();
-    let protocol = match cluster.protocol {
+    let protocol = match cluster.backend_protocol {
         BackendProtocol::Http1 => {
             ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default())
         }

@@ -150,7 +150,7 @@ pub(super) fn fill_cluster(cluster: &mut PbCluster, wanted: &Cluster) {
     set(&mut cluster.per_connection_buffer_limit_bytes, limit);
     if cluster.health_checks.is_empty() {
         let check = wanted.health_check.iter();
-        let check = check.map(|check| health_check(check, wanted.protocol));
+        let check = check.map(|check| health_check(check, wanted.backend_protocol));
         cluster.health_checks = check.collect();
     }
     if let Some(errors) = wanted.outlier_consecutive_errors {

@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::config::listener::v3::{
     ListenerFilter, filter, listener_filter,
 };
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+use envoy_types::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
@@ -19,31 +20,55 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters,
     common_tls_context::ValidationContextType,
 };
-use envoy_types::pb::google::protobuf::BoolValue;
+use envoy_types::pb::google::protobuf::{Any, BoolValue};
 
 use super::defaults::{fill_listener, fill_manager, fill_tcp_proxy};
 use super::encode::{ads, any, socket_address};
-use super::route_policy;
-use crate::gateway::{ChainAction, ChainMatch, Downstream, FilterChain, Listener};
+use super::{guard, route_policy, udp};
+use crate::gateway::{
+    ChainAction, ChainMatch, Downstream, FilterChain, Listener, Prefix, Protocol,
+};
 
 /// Writes the message.
 pub fn encode(name: &str, listener: &Listener) -> PbListener {
+    match listener.protocol {
+        Protocol::Tcp => tcp_listener(name, listener),
+        Protocol::Udp => udp::encode(name, listener),
+    }
+}
+
+fn tcp_listener(name: &str, listener: &Listener) -> PbListener {
+    let mut filters = Vec::new();
+    // What comes first on the wire is read first.
+    if listener.proxy_protocol {
+        filters.push(guard::proxy_protocol());
+    }
+    if listener.original_dst {
+        let config = any(ORIGINAL_DST, &OriginalDst {});
+        filters.push(listener_filter(
+            "envoy.filters.listener.original_dst",
+            config,
+        ));
+    }
     let inspects = listener
         .chains
         .iter()
         .any(|chain| chain.matches != ChainMatch::Any || !chain.certificates.is_empty());
+    if inspects {
+        let config = any(TLS_INSPECTOR, &TlsInspector::default());
+        filters.push(listener_filter(
+            "envoy.filters.listener.tls_inspector",
+            config,
+        ));
+    }
     let mut message = PbListener {
         name: name.to_owned(),
         address: Some(socket_address(listener.address, listener.port)),
-        listener_filters: if inspects {
-            vec![tls_inspector()]
-        } else {
-            Vec::new()
-        },
+        listener_filters: filters,
         filter_chains: listener
             .chains
             .iter()
-            .map(|chain| filter_chain(name, chain, listener.downstream))
+            .map(|chain| filter_chain(name, listener, chain))
             .collect(),
         ..PbListener::default()
     };
@@ -55,7 +80,7 @@ pub fn encode(name: &str, listener: &Listener) -> PbListener {
 pub fn clusters(listener: &Listener) -> Vec<String> {
     let chains = listener.chains.iter();
     let clusters = chains.filter_map(|chain| match &chain.action {
-        ChainAction::Tcp { cluster } => Some(cluster.clone()),
+        ChainAction::Tcp { cluster } | ChainAction::Udp { cluster, .. } => Some(cluster.clone()),
         ChainAction::Http => None,
     });
     clusters.collect()
@@ -77,35 +102,46 @@ pub(super) fn tls_parameters() -> TlsParameters {
     }
 }
 
-fn filter_chain(listener: &str, chain: &FilterChain, downstream: Downstream) -> PbFilterChain {
-    let (name, config) = match &chain.action {
+/// A listener filter with its configuration.
+pub(super) fn listener_filter(name: &str, config: Any) -> ListenerFilter {
+    ListenerFilter {
+        name: name.to_owned(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(config)),
+        ..ListenerFilter::default()
+    }
+}
+
+fn filter_chain(name: &str, listener: &Listener, chain: &FilterChain) -> PbFilterChain {
+    let (filter, config) = match &chain.action {
         ChainAction::Http => {
-            let manager = http_connection_manager(listener, chain, downstream);
+            let manager = http_connection_manager(name, listener, chain);
             (
                 "envoy.filters.network.http_connection_manager",
                 any(HTTP_MANAGER, &manager),
             )
         }
-        ChainAction::Tcp { cluster } => (
+        // No UDP chain stands on a TCP listener; the cluster is what both say.
+        ChainAction::Tcp { cluster } | ChainAction::Udp { cluster, .. } => (
             "envoy.filters.network.tcp_proxy",
-            any(TCP_PROXY, &tcp_proxy(cluster, downstream)),
+            any(TCP_PROXY, &tcp_proxy(cluster, listener.downstream)),
         ),
     };
     PbFilterChain {
         name: chain.name.clone(),
-        filter_chain_match: chain_match(&chain.matches),
+        filter_chain_match: chain_match(&chain.matches, &chain.allow_from),
         transport_socket: (!chain.certificates.is_empty()).then(|| transport_socket(chain)),
         filters: vec![Filter {
-            name: name.to_owned(),
+            name: filter.to_owned(),
             config_type: Some(filter::ConfigType::TypedConfig(config)),
         }],
         ..PbFilterChain::default()
     }
 }
 
-fn chain_match(matches: &ChainMatch) -> Option<FilterChainMatch> {
+fn chain_match(matches: &ChainMatch, allow_from: &[Prefix]) -> Option<FilterChainMatch> {
     let (server_names, transport) = match matches {
-        ChainMatch::Any => return None,
+        ChainMatch::Any if allow_from.is_empty() => return None,
+        ChainMatch::Any => (Vec::new(), ""),
         ChainMatch::ServerNames(names) => (names.clone(), "tls"),
         ChainMatch::AnyTls => (Vec::new(), "tls"),
         ChainMatch::Plain => (Vec::new(), "raw_buffer"),
@@ -113,6 +149,7 @@ fn chain_match(matches: &ChainMatch) -> Option<FilterChainMatch> {
     Some(FilterChainMatch {
         server_names,
         transport_protocol: transport.to_owned(),
+        source_prefix_ranges: guard::ranges(allow_from),
         ..FilterChainMatch::default()
     })
 }
@@ -120,7 +157,7 @@ fn chain_match(matches: &ChainMatch) -> Option<FilterChainMatch> {
 fn transport_socket(chain: &FilterChain) -> TransportSocket {
     let alpn: &[&str] = match chain.action {
         ChainAction::Http => &["h2", "http/1.1"],
-        ChainAction::Tcp { .. } => &[],
+        ChainAction::Tcp { .. } | ChainAction::Udp { .. } => &[],
     };
     let validation = chain.validation.as_ref();
     let context = DownstreamTlsContext {
@@ -159,42 +196,36 @@ fn tcp_proxy(cluster: &str, downstream: Downstream) -> TcpProxy {
 }
 
 fn http_connection_manager(
-    listener: &str,
+    name: &str,
+    listener: &Listener,
     chain: &FilterChain,
-    downstream: Downstream,
 ) -> HttpConnectionManager {
     let router = any(ROUTER, &Router::default());
-    let mut filters = route_policy::filters();
+    // Who may not come in is not counted, and gets no other answer.
+    let guard = listener.guards_hosts.then(guard::http_filter);
+    let mut filters: Vec<HttpFilter> = guard.into_iter().chain(route_policy::filters()).collect();
     filters.push(HttpFilter {
         name: "envoy.filters.http.router".to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(router)),
         ..HttpFilter::default()
     });
     let mut manager = HttpConnectionManager {
-        stat_prefix: format!("ingress_{listener}"),
+        stat_prefix: format!("ingress_{name}"),
         route_specifier: Some(RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
-            route_config_name: chain.route_configuration(listener),
+            route_config_name: chain.route_configuration(name),
         })),
         http_filters: filters,
         ..HttpConnectionManager::default()
     };
-    fill_manager(&mut manager, downstream);
+    fill_manager(&mut manager, listener.downstream);
     manager
-}
-
-fn tls_inspector() -> ListenerFilter {
-    let config = any(TLS_INSPECTOR, &TlsInspector::default());
-    ListenerFilter {
-        name: "envoy.filters.listener.tls_inspector".to_owned(),
-        config_type: Some(listener_filter::ConfigType::TypedConfig(config)),
-        ..ListenerFilter::default()
-    }
 }
 
 const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 const HTTP_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";

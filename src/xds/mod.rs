@@ -9,6 +9,7 @@ mod defaults;
 pub mod encode;
 pub mod endpoint;
 mod feed;
+mod guard;
 pub mod json;
 pub mod listener;
 mod order;
@@ -18,6 +19,7 @@ pub mod secret;
 pub mod session;
 pub mod subscription;
 pub mod suspects;
+mod udp;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -28,6 +28,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::google::protobuf::{BoolValue, Duration, UInt32Value};
 
 use super::encode::milliseconds;
+use super::guard;
 use super::route_policy::{default_retry, filter_configs, headers, percent, retry, string_matcher};
 use crate::gateway::{
     Conditions, Forward, HashKey, HashPolicy, Mirror, NamedMatch, PathMatch, Redirect,
@@ -62,6 +63,7 @@ fn virtual_host(host: &VirtualHost) -> PbVirtualHost {
         domains: host.domains.clone(),
         routes: host.routes.iter().map(route).collect(),
         retry_policy: Some(default_retry()),
+        typed_per_filter_config: guard::per_host(&host.allow_from),
         ..PbVirtualHost::default()
     }
 }

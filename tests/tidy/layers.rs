@@ -33,6 +33,7 @@ const LAYERS: &[Layer] = &[
     edge("src/cert/", &["opensvc", "inventory", "gateway", "xds::status", "backoff"]),
     edge("src/ads.rs", &["xds", "metrics"]),
     edge("src/controller.rs", CORE),
+    edge("src/writes.rs", &["backoff", "inventory", "opensvc"]),
     edge("src/reads.rs", &["backoff", "gateway", "inventory", "opensvc"]),
     edge("src/admin.rs", &["ads", "controller", "gateway", "xds", "metrics", "inventory::Problem"]),
     edge("src/dry_run.rs", CORE),
@@ -66,6 +67,7 @@ const CORE: &[&str] = &[
     "opensvc",
     "backoff",
     "metrics",
+    "writes",
     "reads",
 ];
 
@@ -75,6 +77,7 @@ const ANYTHING: &[&str] = &["*"];
 const FILL_MAPS: &[&str] = &[
     "src/xds/cluster.rs",
     "src/xds/endpoint.rs",
+    "src/xds/guard.rs",
     "src/xds/listener.rs",
     "src/xds/route.rs",
     "src/xds/secret.rs",

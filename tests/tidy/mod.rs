@@ -106,7 +106,7 @@ const GOLDEN: &[&str] = &[
     "snapshot.json",
     "status.json",
 ];
-const GOLDEN_OPTIONAL: &[&str] = &["policy.json", "reads.json", "wants.txt"];
+const GOLDEN_OPTIONAL: &[&str] = &["policy.json", "reads.json", "wants.txt", "writes.txt"];
 
 fn strangers(names: &[String]) -> Found {
     let sentence = "the root of the repository has only the agreed files and folders";

@@ -3,6 +3,7 @@
 mod certificates;
 mod defaults;
 mod health;
+mod l4;
 mod policies;
 mod routes;
 mod site;

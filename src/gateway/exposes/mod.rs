@@ -1,17 +1,24 @@
 //! Finding the exposes: which sections of which objects this gateway serves, and the instances
 //! behind each. Knows nothing of listeners yet.
 
+pub(super) mod listen;
+mod owners;
 mod place;
 mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
+use self::listen::{read_address, read_protocol};
+pub(super) use self::owners::owners;
 use crate::gateway::compile::Want;
-use crate::gateway::health::{WantedCheck, backend_protocol, connect_timeout, limits};
-use crate::gateway::{BackendProtocol, Endpoint, Health, LbPolicy, Limits, Locality, Policy};
+use crate::gateway::health::{WantedCheck, backend_protocol, connect_timeout, lb_policy, limits};
+use crate::gateway::{
+    BackendProtocol, Endpoint, Health, LbPolicy, Limits, Locality, Origin, Policy, Prefix,
+    Protocol, ProxyVersion, allow,
+};
 use crate::inventory::keywords::{Keywords, Raw, shown};
-use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem, Sensitive};
+use crate::inventory::{Instance, Inventory, Object, ObjectPath, Problem, Sensitive};
 
 /// An expose that this gateway should serve.
 #[derive(Debug)]
@@ -32,12 +39,22 @@ pub struct Exposed<'a> {
     pub raw: Option<Raw<'a>>,
     /// The addresses behind it.
     pub endpoints: Vec<Endpoint>,
+    /// Whether an object of the owner states `listener_port = 0`, which asks for a port.
+    pub asks: bool,
 }
 
 impl Exposed<'_> {
     /// The name of the cluster: `<object path>.expose#N`.
     pub fn cluster(&self) -> String {
         format!("{}.{}", self.owner, self.section)
+    }
+
+    /// What is made from it is made from this section.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            object: self.owner.clone(),
+            section: self.section.to_owned(),
+        }
     }
 
     /// The keywords of one of the definer's sections; `None` where there is no such section of
@@ -76,9 +93,11 @@ impl Exposed<'_> {
 pub struct Expose {
     /// The port that the instances listen on.
     pub port: u16,
+    /// What the instances speak; default TCP.
+    pub protocol: Protocol,
     /// The address to listen at; default every IPv4 address.
     pub listener_addr: IpAddr,
-    /// The port to listen at; default `port`.
+    /// The port to listen at; default `port`. 0 until one is allocated.
     pub listener_port: u16,
     /// How hosts are picked.
     pub lb_policy: LbPolicy,
@@ -102,20 +121,37 @@ pub struct Expose {
     pub cluster_certificates: Vec<String>,
     /// The file, on Envoy's host, with the private key of a cluster certificate that has none.
     pub cluster_private_key_filename: Option<Sensitive>,
+    /// The networks whose clients are served; empty for all. Not a keyword of the agent's.
+    pub allow_from: Vec<Prefix>,
+    /// Whether clients come through a proxy that tells their address. Not a keyword of the
+    /// agent's.
+    pub accept_proxy_protocol: bool,
+    /// How the instances are told of the client's address. Not a keyword of the agent's.
+    pub send_proxy_protocol: Option<ProxyVersion>,
 }
 
 impl Expose {
     /// Whether both are the same but for the port, which each instance has its own of, and for
-    /// what only a raw configuration tells, which is read of the definer alone.
+    /// what only a raw configuration tells, which is read of the definer alone. One that still
+    /// asks for a port to listen at will have that of the other.
     fn is_like(&self, other: &Self) -> bool {
+        let asks = self.listener_port == 0 || other.listener_port == 0;
         *self
             == Self {
                 port: self.port,
+                listener_port: if asks {
+                    self.listener_port
+                } else {
+                    other.listener_port
+                },
                 connect_timeout_ms: self.connect_timeout_ms,
                 health_check: self.health_check.clone(),
                 backend_protocol: self.backend_protocol,
                 limits: self.limits,
                 outlier_consecutive_errors: self.outlier_consecutive_errors,
+                allow_from: self.allow_from.clone(),
+                accept_proxy_protocol: self.accept_proxy_protocol,
+                send_proxy_protocol: self.send_proxy_protocol,
                 ..other.clone()
             }
     }
@@ -126,23 +162,12 @@ impl Expose {
             Some(port) => port,
             None => return Err(keywords.problem("port", "is missing, or is no number")),
         };
-        match keywords.text("protocol")?.as_deref() {
-            None | Some("tcp") => {}
-            Some(other) => {
-                let reason = format!("{} is not served, only tcp is", shown(other));
-                return Err(keywords.problem("protocol", reason));
-            }
-        }
-        let listener_port = keywords.port("listener_port")?.unwrap_or(port);
-        if listener_port == 0 {
-            let reason = "0 asks for an allocated port, and none is allocated yet";
-            return Err(keywords.problem("listener_port", reason));
-        }
-        Ok(Self {
+        let expose = Self {
             port,
+            protocol: read_protocol(keywords)?,
             listener_addr: read_address(keywords)?,
-            listener_port,
-            lb_policy: read_lb_policy(keywords)?,
+            listener_port: keywords.port("listener_port")?.unwrap_or(port),
+            lb_policy: lb_policy(keywords)?,
             connect_timeout_ms: connect_timeout(keywords)?,
             health_check: WantedCheck::read(keywords)?,
             backend_protocol: backend_protocol(keywords)?,
@@ -153,37 +178,16 @@ impl Expose {
             listener_certificates: keywords.words("listener_certificates")?,
             cluster_certificates: keywords.words("cluster_certificates")?,
             cluster_private_key_filename: keywords.sensitive("cluster_private_key_filename")?,
-        })
-    }
-}
-
-fn read_address(keywords: &Keywords<'_>) -> Result<IpAddr, Problem> {
-    let Some(text) = keywords
-        .text("listener_addr")?
-        .filter(|text| !text.is_empty())
-    else {
-        return Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    };
-    text.parse().map_err(|_| {
-        keywords.problem(
-            "listener_addr",
-            format!("{} is no IP address", shown(&text)),
-        )
-    })
-}
-
-fn read_lb_policy(keywords: &Keywords<'_>) -> Result<LbPolicy, Problem> {
-    let Some(text) = keywords.text("lb_policy")? else {
-        return Ok(LbPolicy::default());
-    };
-    match text.to_ascii_lowercase().replace([' ', '-'], "_").as_str() {
-        "round_robin" => Ok(LbPolicy::RoundRobin),
-        "least_request" => Ok(LbPolicy::LeastRequest),
-        "ring_hash" => Ok(LbPolicy::RingHash),
-        "random" => Ok(LbPolicy::Random),
-        "original_dst_lb" => Ok(LbPolicy::OriginalDst),
-        "maglev" => Ok(LbPolicy::Maglev),
-        _ => Err(keywords.problem("lb_policy", format!("{} is no known policy", shown(&text)))),
+            allow_from: allow::read(keywords)?,
+            accept_proxy_protocol: keywords
+                .boolean("accept_proxy_protocol")?
+                .unwrap_or_default(),
+            send_proxy_protocol: allow::read_proxy_version(keywords)?,
+        };
+        match expose.contradiction() {
+            Some((keyword, reason)) => Err(keywords.problem(keyword, reason)),
+            None => Ok(expose),
+        }
     }
 }
 
@@ -197,20 +201,8 @@ pub fn collect<'a>(
     problems: &mut BTreeSet<Problem>,
     wants: &mut BTreeSet<Want>,
 ) -> Vec<Exposed<'a>> {
-    let mut owners: BTreeMap<ObjectPath, Vec<(u32, &Object)>> = BTreeMap::new();
-    for (path, object) in &inventory.objects {
-        if path.kind() != Kind::Svc {
-            continue;
-        }
-        let (number, owner) = match path.scaler() {
-            Some(slave_of) if object.slave => slave_of,
-            _ => (0, path.clone()),
-        };
-        owners.entry(owner).or_default().push((number, object));
-    }
     let mut exposes = Vec::new();
-    for (owner, mut objects) in owners {
-        objects.sort_by_key(|(number, object)| (*number, &object.path));
+    for (owner, objects) in owners(inventory) {
         let finder = Finder {
             inventory,
             owner: &owner,
@@ -219,6 +211,7 @@ pub fn collect<'a>(
             wants,
             found: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            asking: BTreeSet::new(),
             endpoints: BTreeMap::new(),
             refused: Vec::new(),
         };
@@ -240,6 +233,8 @@ struct Finder<'a, 'p> {
     found: BTreeMap<&'a str, Exposed<'a>>,
     /// Exposes whose definer's configuration has not been read.
     waiting: BTreeSet<&'a str>,
+    /// Exposes that state port 0 on some instance.
+    asking: BTreeSet<&'a str>,
     /// Best health by address, for each expose: the two halves of a healed split brain report
     /// the same address twice.
     endpoints: BTreeMap<&'a str, Addresses>,
@@ -290,6 +285,7 @@ impl<'a> Finder<'a, '_> {
         let mut endpoints = self.endpoints;
         let exposes = self.found.into_iter().map(|(section, mut exposed)| {
             let addresses = endpoints.remove(section).unwrap_or_default();
+            exposed.asks = self.asking.contains(section);
             exposed.endpoints = addresses
                 .into_iter()
                 .map(|((address, port), (health, locality))| Endpoint {
@@ -419,6 +415,9 @@ impl<'a> Finder<'a, '_> {
             }
         };
         let port = expose.port;
+        if expose.listener_port == 0 {
+            self.asking.insert(section);
+        }
         match self.found.get(section) {
             Some(first) if !first.expose.is_like(&expose) => {
                 let first = Place {
@@ -442,6 +441,7 @@ impl<'a> Finder<'a, '_> {
                     instance: at.instance,
                     raw,
                     endpoints: Vec::new(),
+                    asks: false,
                 };
                 self.found.insert(section, exposed);
             }
@@ -488,4 +488,5 @@ impl<'a> Finder<'a, '_> {
     }
 }
 
-const EXPOSE_DRIVER: &str = "expose.envoy";
+/// The driver whose sections are exposes.
+pub(super) const EXPOSE_DRIVER: &str = "expose.envoy";

@@ -82,6 +82,7 @@ pub fn virtual_hosts(
             origin,
             cluster: exposed.cluster(),
             domains,
+            allow_from: exposed.expose.allow_from.clone(),
             routes: routes(exposed, &keywords, problems),
         });
     }
