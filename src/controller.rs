@@ -167,9 +167,11 @@ impl Controller {
         if !self.view.ready && !self.is_complete(synced_at) {
             return;
         }
-        self.log_problems(&compiled.problems);
-        self.view.problems = compiled.problems;
-        let snapshot = encode(&compiled.gateway, &self.snapshot);
+        let (snapshot, refused) = encode(&compiled.gateway, &self.snapshot);
+        let mut problems = compiled.problems;
+        problems.extend(refused);
+        self.log_problems(&problems);
+        self.view.problems = problems;
         let (added, changed, removed) = count_changes(&snapshot, &self.snapshot);
         let first = !self.view.ready;
         self.snapshot = Arc::new(snapshot);

@@ -66,6 +66,7 @@ pub fn chain(
                 cluster: exposed.cluster(),
             },
         },
+        data: None,
     })
 }
 

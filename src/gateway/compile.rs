@@ -9,8 +9,9 @@ use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
 use super::routes::virtual_hosts;
 use super::tls::{Resolved, Resolver};
+use super::user_json::{UserJson, consequence};
 use super::{
-    ChainMatch, Cluster, FilterChain, Gateway, Listener, Origin, TlsSecret, UpstreamTls,
+    ChainData, ChainMatch, Cluster, FilterChain, Gateway, Listener, Origin, TlsSecret, UpstreamTls,
     VirtualHost,
 };
 use crate::inventory::{Inventory, ObjectPath, Problem};
@@ -74,6 +75,11 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn expose(&mut self, exposed: &Exposed<'_>) {
+        let cluster_data = self.user_json(exposed, CLUSTER_DATA);
+        let filter_data = self.user_json(exposed, FILTER_DATA);
+        let (Ok(cluster_data), Ok(filter_data)) = (cluster_data, filter_data) else {
+            return;
+        };
         let upstream = &exposed.expose.cluster_certificates;
         let upstream = self.resolve(exposed, "cluster_certificates", upstream);
         let downstream = &exposed.expose.listener_certificates;
@@ -93,7 +99,10 @@ impl Compiler<'_> {
             _ => exposed.expose.listener_certificates.clone(),
         };
         let claims = &mut self.claims;
-        let Some(chain) = chain(exposed, &listener, certificates, &hosts, claims, problems) else {
+        let chain = chain(exposed, &listener, certificates, &hosts, claims, problems);
+        let chain = chain.and_then(|chain| self.join(exposed, &listener, chain, filter_data));
+        let Some(chain) = chain else {
+            let claims = &mut self.claims;
             for domain in hosts.into_iter().flat_map(|host| host.domains) {
                 claims.release(&listener, Claim::Domain(domain));
             }
@@ -103,7 +112,7 @@ impl Compiler<'_> {
         else {
             return;
         };
-        self.cluster(exposed, &hosts, upstream);
+        self.cluster(exposed, &hosts, upstream, cluster_data);
         self.compiled.gateway.secrets.extend(downstream);
         self.listen(exposed, listener, chain, hosts);
     }
@@ -117,11 +126,64 @@ impl Compiler<'_> {
         resolver.resolve(exposed, keyword, sections)
     }
 
+    /// The expose's own Envoy JSON in `keyword`.
+    ///
+    /// # Errors
+    /// When it cannot be taken and the expose may not be served without it.
+    fn user_json(&mut self, exposed: &Exposed<'_>, keyword: &str) -> Result<Option<UserJson>, ()> {
+        let Some(keywords) = exposed.section_keywords("expose", exposed.section) else {
+            return Ok(None);
+        };
+        UserJson::read(&keywords, keyword).or_else(|refused| {
+            let reason = format!("{}; {}", refused.reason, consequence(refused.protects));
+            self.compiled
+                .problems
+                .insert(keywords.problem(keyword, reason));
+            if refused.protects { Err(()) } else { Ok(None) }
+        })
+    }
+
+    /// Gives a chain its data. The plain HTTP exposes of a listener share one chain, and the
+    /// first of them decides; `None` where the data of a later one protects it.
+    fn join(
+        &mut self,
+        exposed: &Exposed<'_>,
+        listener: &str,
+        mut chain: FilterChain,
+        data: Option<UserJson>,
+    ) -> Option<FilterChain> {
+        let Some(json) = data else {
+            return Some(chain);
+        };
+        let known = self.compiled.gateway.listeners.get(listener);
+        let mut shared = known.into_iter().flat_map(|known| &known.chains);
+        let shared = shared.find(|known| known.name == HTTP_CHAIN && chain.name == HTTP_CHAIN);
+        let own = shared
+            .and_then(|shared| shared.data.as_ref())
+            .map(|data| &data.json);
+        if let Some(shared) = shared.filter(|_| own != Some(&json)) {
+            let first = shared.origins.first()?;
+            let reason = format!(
+                "plain HTTP on {listener} is as {} {} has it, which came first; {}",
+                first.object,
+                first.section,
+                consequence(json.protects())
+            );
+            let problem = exposed.problem(FILTER_DATA, reason);
+            self.compiled.problems.insert(problem);
+            return (!json.protects()).then_some(chain);
+        }
+        let origins = chain.origins.clone();
+        chain.data = Some(ChainData { json, origins });
+        Some(chain)
+    }
+
     fn cluster(
         &mut self,
         exposed: &Exposed<'_>,
         hosts: &[VirtualHost],
         certificates: Vec<(String, TlsSecret)>,
+        data: Option<UserJson>,
     ) {
         if certificates.len() > 1 {
             let reason = "names several certificates; Envoy presents one, the first";
@@ -148,6 +210,7 @@ impl Compiler<'_> {
             lb_policy: exposed.expose.lb_policy,
             http: !exposed.expose.vhosts.is_empty(),
             tls,
+            data,
         };
         gateway.clusters.insert(name, cluster);
     }
@@ -171,7 +234,13 @@ impl Compiler<'_> {
         });
         let mut chains = listener.chains.iter_mut();
         match chains.find(|known| known.name == HTTP_CHAIN && chain.name == HTTP_CHAIN) {
-            Some(shared) => shared.origins.extend(chain.origins),
+            Some(shared) => {
+                shared.origins.extend(chain.origins);
+                // Only equal data joins: the exposes that brought it stand together.
+                if let (Some(data), Some(more)) = (&mut shared.data, chain.data) {
+                    data.origins.extend(more.origins);
+                }
+            }
             None => listener.chains.push(chain),
         }
     }
@@ -191,3 +260,6 @@ fn settle_matches(listener: &mut Listener) {
         only.matches = ChainMatch::Any;
     }
 }
+
+const CLUSTER_DATA: &str = "cluster_data";
+const FILTER_DATA: &str = "filter_config_data";

@@ -10,6 +10,7 @@ pub mod compile;
 pub mod exposes;
 pub mod routes;
 pub mod tls;
+pub mod user_json;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use crate::inventory::{ObjectPath, Sensitive};
 
 pub use compile::{Compiled, Policy, Want, compile};
+pub use user_json::UserJson;
 
 /// Everything that one gateway should expose.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize)]
@@ -55,6 +57,9 @@ pub struct Cluster {
     pub http: bool,
     /// TLS to the backends, where wanted.
     pub tls: Option<UpstreamTls>,
+    /// The service's own Envoy JSON for it (`expose.cluster_data`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<UserJson>,
 }
 
 /// How Envoy picks a host of a cluster (`expose.lb_policy`).
@@ -141,6 +146,19 @@ pub struct FilterChain {
     pub certificates: Vec<String>,
     /// What is done with the bytes.
     pub action: ChainAction,
+    /// The services' own Envoy JSON for how it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<ChainData>,
+}
+
+/// Envoy JSON for the one filter of a chain (`expose.filter_config_data`): a connection manager
+/// or a TCP proxy.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct ChainData {
+    /// The JSON.
+    pub json: UserJson,
+    /// The exposes that brought it; on a shared chain several may bring the same.
+    pub origins: Vec<Origin>,
 }
 
 /// The connections that a filter chain takes.

@@ -1,10 +1,8 @@
 //! A cluster of the gateway as an Envoy `Cluster` (config.cluster.v3).
 
-use std::collections::HashMap;
-
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as PbCluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy as PbLbPolicy,
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy as PbLbPolicy,
 };
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
 use envoy_types::pb::envoy::config::core::v3::{
@@ -19,42 +17,48 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 };
 use envoy_types::pb::envoy::r#type::v3::Percent;
 
+use super::data::Given;
 use super::encode::{ads, any, milliseconds};
 use super::listener::tls_parameters;
 use crate::gateway::{Cluster, LbPolicy, UpstreamTls};
 
-/// Writes the message.
-pub fn encode(name: &str, cluster: &Cluster) -> PbCluster {
-    let mut options = HashMap::new();
-    if cluster.http {
-        let value = any(HTTP_PROTOCOL_OPTIONS, &http_options(cluster.tls.is_some()));
-        options.insert(HTTP_PROTOCOL_OPTIONS.to_owned(), value);
+/// Fills the message up. What the service has given wins, but for the name and the discovery.
+pub fn encode(name: &str, cluster: &Cluster, given: Given<PbCluster>) -> PbCluster {
+    let mut message = given.message.clone();
+    if !given.has("lb_policy") {
+        message.lb_policy = lb_policy(cluster.lb_policy).into();
     }
-    let discovery = match cluster.lb_policy {
+    let discovery = match message.lb_policy() {
         // Envoy takes the addresses of such a cluster from the connections themselves.
-        LbPolicy::OriginalDst => DiscoveryType::OriginalDst,
+        PbLbPolicy::ClusterProvided => DiscoveryType::OriginalDst,
         _ => DiscoveryType::Eds,
     };
-    PbCluster {
-        name: name.to_owned(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
-        eds_cluster_config: (discovery == DiscoveryType::Eds).then(|| EdsClusterConfig {
-            eds_config: Some(ads()),
-            service_name: String::new(),
-        }),
-        connect_timeout: Some(milliseconds(CONNECT_TIMEOUT_MS)),
-        lb_policy: lb_policy(cluster.lb_policy).into(),
-        ignore_health_on_host_removal: true,
-        common_lb_config: Some(CommonLbConfig {
-            healthy_panic_threshold: Some(Percent {
-                value: PANIC_THRESHOLD_PERCENT,
-            }),
-            ..CommonLbConfig::default()
-        }),
-        transport_socket: cluster.tls.as_ref().map(transport_socket),
-        typed_extension_protocol_options: options,
-        ..PbCluster::default()
+    name.clone_into(&mut message.name);
+    message.cluster_discovery_type = Some(ClusterDiscoveryType::Type(discovery.into()));
+    message.eds_cluster_config = (discovery == DiscoveryType::Eds).then(|| EdsClusterConfig {
+        eds_config: Some(ads()),
+        service_name: String::new(),
+    });
+    if message.connect_timeout.is_none() {
+        message.connect_timeout = Some(milliseconds(CONNECT_TIMEOUT_MS));
     }
+    if !given.has("ignore_health_on_host_removal") {
+        message.ignore_health_on_host_removal = true;
+    }
+    let common = message.common_lb_config.get_or_insert_default();
+    common.healthy_panic_threshold.get_or_insert(Percent {
+        value: PANIC_THRESHOLD_PERCENT,
+    });
+    if message.transport_socket.is_none() && message.transport_socket_matches.is_empty() {
+        message.transport_socket = cluster.tls.as_ref().map(transport_socket);
+    }
+    if cluster.http {
+        let options = &mut message.typed_extension_protocol_options;
+        options
+            .entry(HTTP_PROTOCOL_OPTIONS.to_owned())
+            .or_insert_with(|| any(HTTP_PROTOCOL_OPTIONS, &http_options(cluster.tls.is_some())));
+    }
+    message
 }
 
 fn lb_policy(policy: LbPolicy) -> PbLbPolicy {

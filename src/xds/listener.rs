@@ -20,17 +20,19 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_paramete
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters,
 };
-use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
+use envoy_types::pb::google::protobuf::{Any, BoolValue, UInt32Value};
 
+use super::data::Given;
 use super::encode::{ads, any, socket_address};
 use crate::gateway::{ChainAction, ChainMatch, FilterChain, Listener};
 
-/// Writes the message.
-pub fn encode(name: &str, listener: &Listener) -> PbListener {
+/// Writes the message; `filters` are the filters of the chains, in their order.
+pub fn encode(name: &str, listener: &Listener, filters: Vec<(&str, Any)>) -> PbListener {
     let inspects = listener
         .chains
         .iter()
         .any(|chain| chain.matches != ChainMatch::Any || !chain.certificates.is_empty());
+    let chains = listener.chains.iter().zip(filters);
     PbListener {
         name: name.to_owned(),
         address: Some(socket_address(listener.address, listener.port)),
@@ -39,12 +41,30 @@ pub fn encode(name: &str, listener: &Listener) -> PbListener {
         } else {
             Vec::new()
         },
-        filter_chains: listener
-            .chains
-            .iter()
-            .map(|chain| filter_chain(name, chain))
+        filter_chains: chains
+            .map(|(chain, (filter, config))| filter_chain(chain, filter, config))
             .collect(),
         ..PbListener::default()
+    }
+}
+
+/// The name of the one filter of a chain, and its configuration. Of the two messages that a
+/// service can give, the one that is not for this kind of chain is left alone.
+pub fn filter(
+    listener: &str,
+    chain: &FilterChain,
+    http: Given<HttpConnectionManager>,
+    tcp: Given<TcpProxy>,
+) -> (&'static str, Any) {
+    match &chain.action {
+        ChainAction::Http => (
+            "envoy.filters.network.http_connection_manager",
+            any(HTTP_MANAGER, &http_connection_manager(listener, http)),
+        ),
+        ChainAction::Tcp { cluster } => (
+            "envoy.filters.network.tcp_proxy",
+            any(TCP_PROXY, &tcp_proxy(cluster, tcp)),
+        ),
     }
 }
 
@@ -66,26 +86,13 @@ pub(super) fn tls_parameters() -> TlsParameters {
     }
 }
 
-fn filter_chain(listener: &str, chain: &FilterChain) -> PbFilterChain {
-    let (name, config) = match &chain.action {
-        ChainAction::Http => {
-            let manager = http_connection_manager(listener);
-            (
-                "envoy.filters.network.http_connection_manager",
-                any(HTTP_MANAGER, &manager),
-            )
-        }
-        ChainAction::Tcp { cluster } => (
-            "envoy.filters.network.tcp_proxy",
-            any(TCP_PROXY, &tcp_proxy(cluster)),
-        ),
-    };
+fn filter_chain(chain: &FilterChain, filter: &str, config: Any) -> PbFilterChain {
     PbFilterChain {
         name: chain.name.clone(),
         filter_chain_match: chain_match(&chain.matches),
         transport_socket: (!chain.certificates.is_empty()).then(|| transport_socket(chain)),
         filters: vec![Filter {
-            name: name.to_owned(),
+            name: filter.to_owned(),
             config_type: Some(filter::ConfigType::TypedConfig(config)),
         }],
         ..PbFilterChain::default()
@@ -130,42 +137,69 @@ fn transport_socket(chain: &FilterChain) -> TransportSocket {
     }
 }
 
-fn tcp_proxy(cluster: &str) -> TcpProxy {
-    TcpProxy {
-        stat_prefix: format!("ingress_{cluster}"),
-        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
-        max_connect_attempts: Some(UInt32Value {
-            value: CONNECT_ATTEMPTS,
-        }),
-        ..TcpProxy::default()
+/// Fills the message up. What the service has given wins, but for the name and the cluster.
+fn tcp_proxy(cluster: &str, given: Given<TcpProxy>) -> TcpProxy {
+    let mut message = given.message;
+    message.stat_prefix = format!("ingress_{cluster}");
+    message.cluster_specifier = Some(ClusterSpecifier::Cluster(cluster.to_owned()));
+    message.max_connect_attempts.get_or_insert(UInt32Value {
+        value: CONNECT_ATTEMPTS,
+    });
+    message
+}
+
+/// Fills the message up. What the service has given wins, but for the name and the routes.
+fn http_connection_manager(
+    listener: &str,
+    given: Given<HttpConnectionManager>,
+) -> HttpConnectionManager {
+    let mut message = given.message.clone();
+    message.stat_prefix = format!("ingress_{listener}");
+    message.route_specifier = Some(RouteSpecifier::Rds(Rds {
+        config_source: Some(ads()),
+        route_config_name: listener.to_owned(),
+    }));
+    // Envoy wants the router to be last, once.
+    let filters = &mut message.http_filters;
+    let router = match filters.iter().position(is_router) {
+        Some(place) => filters.remove(place),
+        None => router(),
+    };
+    filters.push(router);
+    if message.http_protocol_options.is_none() {
+        message.http_protocol_options = Some(Http1ProtocolOptions {
+            accept_http_10: true,
+            ..Http1ProtocolOptions::default()
+        });
+    }
+    if !given.has("upgrade_configs") {
+        message.upgrade_configs = vec![UpgradeConfig {
+            upgrade_type: "websocket".to_owned(),
+            ..UpgradeConfig::default()
+        }];
+    }
+    let yes = BoolValue { value: true };
+    message.use_remote_address.get_or_insert(yes);
+    message.normalize_path.get_or_insert(yes);
+    if !given.has("merge_slashes") {
+        message.merge_slashes = true;
+    }
+    message
+}
+
+fn is_router(filter: &HttpFilter) -> bool {
+    match &filter.config_type {
+        Some(http_filter::ConfigType::TypedConfig(config)) => config.type_url.ends_with(ROUTER),
+        _ => filter.name == ROUTER_NAME,
     }
 }
 
-fn http_connection_manager(listener: &str) -> HttpConnectionManager {
-    let router = any(ROUTER, &Router::default());
-    HttpConnectionManager {
-        stat_prefix: format!("ingress_{listener}"),
-        route_specifier: Some(RouteSpecifier::Rds(Rds {
-            config_source: Some(ads()),
-            route_config_name: listener.to_owned(),
-        })),
-        http_filters: vec![HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(http_filter::ConfigType::TypedConfig(router)),
-            ..HttpFilter::default()
-        }],
-        http_protocol_options: Some(Http1ProtocolOptions {
-            accept_http_10: true,
-            ..Http1ProtocolOptions::default()
-        }),
-        upgrade_configs: vec![UpgradeConfig {
-            upgrade_type: "websocket".to_owned(),
-            ..UpgradeConfig::default()
-        }],
-        use_remote_address: Some(BoolValue { value: true }),
-        normalize_path: Some(BoolValue { value: true }),
-        merge_slashes: true,
-        ..HttpConnectionManager::default()
+fn router() -> HttpFilter {
+    let config = any(ROUTER, &Router::default());
+    HttpFilter {
+        name: ROUTER_NAME.to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(config)),
+        ..HttpFilter::default()
     }
 }
 
@@ -181,8 +215,9 @@ fn tls_inspector() -> ListenerFilter {
 /// A connection whose instance was stopped a moment ago goes to another one.
 const CONNECT_ATTEMPTS: u32 = 4;
 const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
-const HTTP_MANAGER: &str =
+pub(super) const HTTP_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const ROUTER_NAME: &str = "envoy.filters.http.router";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
-const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+pub(super) const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";

@@ -3,16 +3,21 @@
 //!
 //! No socket and no clock here: the edge is `ads`.
 
+mod api;
 pub mod cluster;
+pub mod data;
 pub mod encode;
 pub mod endpoint;
 mod feed;
 pub mod json;
 pub mod listener;
+pub mod preflight;
 pub mod route;
+mod rules;
 pub mod secret;
 pub mod session;
 pub mod subscription;
+mod v2;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +25,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::gateway::Origin;
+use crate::inventory::Problem;
 
 pub use encode::encode;
 
@@ -144,6 +150,8 @@ pub struct Resource {
     pub warms_until_acked: bool,
     /// The OpenSVC sections that it was made from.
     pub origins: Vec<Origin>,
+    /// What was left out of it, as Envoy would have refused it.
+    pub problems: Vec<Problem>,
 }
 
 impl Resource {
@@ -156,6 +164,7 @@ impl Resource {
             clusters: Vec::new(),
             warms_until_acked: false,
             origins: Vec::new(),
+            problems: Vec::new(),
         }
     }
 }
@@ -170,6 +179,8 @@ impl fmt::Debug for Resource {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Snapshot {
     resources: BTreeMap<ResourceType, BTreeMap<String, Arc<Resource>>>,
+    /// What became of the services' own JSON: it is not read again while it is the same.
+    verdicts: data::Verdicts,
 }
 
 impl Snapshot {
