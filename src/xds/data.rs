@@ -1,8 +1,7 @@
 //! PURE: the services' own Envoy JSON as Envoy's messages. Whether it can be taken is found out
 //! before anything is encoded, so that an expose which cannot be served is left out as a whole.
 //!
-//! The order is: translate, read strictly, point every config source at ADS, fill up as the
-//! encoders do, check the rules. What is forced is not looked at in the user's data.
+//! How one JSON is read is the business of `take`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +10,10 @@ use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
-use prost_reflect::{DynamicMessage, ReflectMessage, Value as Pb};
-use serde_json::{Value, json};
 
-use super::api::{api, successor};
 use super::encode::any;
-use super::json::{ANY, JsonError, parse};
-use super::{cluster, listener, preflight, v2};
+use super::take::{Taken, take};
+use super::{cluster, listener};
 use crate::gateway::user_json::consequence;
 use crate::gateway::{ChainAction, FilterChain, Gateway, Origin, UserJson};
 use crate::inventory::Problem;
@@ -57,7 +53,8 @@ impl Form {
         }
     }
 
-    fn type_name(self) -> &'static str {
+    /// The message's name.
+    pub(super) fn type_name(self) -> &'static str {
         match self {
             Self::Cluster => "envoy.config.cluster.v3.Cluster",
             Self::Http => listener::HTTP_MANAGER,
@@ -66,7 +63,7 @@ impl Form {
     }
 
     /// What the gateway alone decides. These fields are not even read.
-    fn forced(self) -> &'static [&'static str] {
+    pub(super) fn forced(self) -> &'static [&'static str] {
         match self {
             Self::Cluster => &[
                 "name",
@@ -85,15 +82,6 @@ impl Form {
 /// What became of every service's JSON, so that each is read once.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub(super) struct Verdicts(BTreeMap<(Form, UserJson), Arc<Result<Taken, String>>>);
-
-/// JSON that was taken.
-#[derive(Clone, Eq, PartialEq)]
-struct Taken {
-    /// The message that it is.
-    body: Vec<u8>,
-    /// The fields that it sets.
-    fields: BTreeSet<String>,
-}
 
 impl fmt::Debug for Verdicts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -255,131 +243,141 @@ fn leave_out(gateway: &mut Gateway, bad: &BTreeSet<(Form, UserJson)>, refused: &
     }
 }
 
-fn take(form: Form, json: &UserJson, fill: impl FnOnce(&Taken) -> Any) -> Result<Taken, String> {
-    let mut value = json.value();
-    check_type(form, &value)?;
-    if let Value::Object(members) = &mut value {
-        members.remove("@type");
-        members.retain(|name, _| !form.forced().contains(&snake(name).as_str()));
-    }
-    v2::translate(form.type_name(), &mut value);
-    let members = value.as_object().into_iter().flatten();
-    let fields = members
-        .filter(|(_, member)| !member.is_null())
-        .map(|(name, _)| snake(name))
-        .collect();
-    let mut message = parse(form.type_name(), &value).map_err(|error| refusal(&error))?;
-    let ads = parse(
-        CONFIG_SOURCE,
-        &json!({"ads": {}, "resource_api_version": "V3"}),
-    );
-    let ads = ads.map_err(|error| refusal(&error))?;
-    to_ads(&mut message, &ads, DEPTH_MAX);
-    let taken = Taken {
-        body: message.encode_to_vec(),
-        fields,
-    };
-    let filled = fill(&taken);
-    let violations = preflight::check(&filled.type_url, &filled.value);
-    let violations = violations.map_err(|error| refusal(&error))?;
-    match violations.first() {
-        None => Ok(taken),
-        Some(first) => Err(first.to_string()),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap as Map;
 
-/// igw_envoy itself wrote the type of v2 into what it merged.
-fn check_type(form: Form, value: &Value) -> Result<(), String> {
-    let Some(url) = value.get("@type") else {
-        return Ok(());
-    };
-    let name = url.as_str().and_then(|url| url.rsplit('/').next());
-    let name = name.map(|name| successor(name).unwrap_or(name));
-    if name == Some(form.type_name()) {
-        return Ok(());
-    }
-    Err(format!("@type is not {}", form.type_name()))
-}
+    use serde_json::{Value, json};
 
-/// A field's name in camel case, as proto-JSON may have it, in the spelling of the documentation.
-fn snake(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len());
-    for c in name.chars() {
-        if c.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-    }
-    snake
-}
+    use super::super::json::to_json;
+    use super::super::{ResourceType, Snapshot, encode};
+    use super::*;
+    use crate::gateway::{Cluster, LbPolicy};
+    use crate::inventory::ObjectPath;
+    use crate::inventory::keywords::Keywords;
 
-/// Envoy asks this program for everything: a second server would be a second truth.
-fn to_ads(message: &mut DynamicMessage, ads: &DynamicMessage, depth: usize) {
-    let Some(depth) = depth.checked_sub(1) else {
-        return;
-    };
-    if message.descriptor().full_name() == CONFIG_SOURCE {
-        message.clone_from(ads);
-        return;
+    fn user_json(value: Value) -> UserJson {
+        let object: ObjectPath = "web1".parse().unwrap();
+        let values = Map::from([("kw".to_owned(), value)]);
+        let keywords = Keywords::new(&object, "expose#0", &values, None);
+        UserJson::read(&keywords, "kw").unwrap().unwrap()
     }
-    if message.descriptor().full_name() == ANY {
-        packed_to_ads(message, ads, depth);
-        return;
-    }
-    for (_, value) in message.fields_mut() {
-        match value {
-            Pb::Message(inner) => to_ads(inner, ads, depth),
-            Pb::List(items) => {
-                let inner = items.iter_mut().filter_map(Pb::as_message_mut);
-                inner.for_each(|inner| to_ads(inner, ads, depth));
-            }
-            Pb::Map(entries) => {
-                let inner = entries.values_mut().filter_map(Pb::as_message_mut);
-                inner.for_each(|inner| to_ads(inner, ads, depth));
-            }
-            _ => {}
+
+    fn gateway(value: Value) -> Gateway {
+        let cluster = Cluster {
+            origin: Origin {
+                object: "web1".parse().unwrap(),
+                section: "expose#0".to_owned(),
+            },
+            lb_policy: LbPolicy::RoundRobin,
+            http: false,
+            tls: None,
+            data: Some(user_json(value)),
+        };
+        Gateway {
+            clusters: Map::from([("web1.expose#0".to_owned(), cluster)]),
+            endpoints: Map::from([("web1.expose#0".to_owned(), Vec::new())]),
+            ..Gateway::default()
         }
     }
-}
 
-fn packed_to_ads(packed: &mut DynamicMessage, ads: &DynamicMessage, depth: usize) {
-    let url = packed.get_field_by_name("type_url");
-    let url = url.as_deref().and_then(Pb::as_str).unwrap_or_default();
-    let body = packed.get_field_by_name("value");
-    let body = body.as_deref().and_then(Pb::as_bytes).cloned();
-    let inner = api().and_then(|api| api.message(url)).ok();
-    let inner = inner.and_then(|inner| DynamicMessage::decode(inner, body?).ok());
-    if let Some(mut inner) = inner {
-        to_ads(&mut inner, ads, depth);
-        packed.set_field_by_name("value", Pb::Bytes(inner.encode_to_vec().into()));
+    fn served(snapshot: &Snapshot) -> Value {
+        let cluster = snapshot.get(ResourceType::Cluster, "web1.expose#0");
+        let body = cluster.map(|cluster| cluster.body.clone());
+        body.map_or(Value::Null, |body| {
+            to_json(ResourceType::Cluster.url(), &body).unwrap()
+        })
+    }
+
+    fn sds(source: Value) -> Value {
+        let validation = json!({"name": "ca", "sds_config": source});
+        json!({"transport_socket": {"name": "tls", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.\
+                      UpstreamTlsContext",
+            "common_tls_context": {"validation_context_sds_secret_config": validation},
+        }}})
+    }
+
+    #[test]
+    fn a_config_source_is_pointed_at_ads_at_any_depth() {
+        let grpc = json!([{"envoy_grpc": {"cluster_name": "xds_cluster"}}]);
+        for source in [
+            json!({"api_config_source": {"api_type": "GRPC", "grpc_services": grpc}}),
+            json!({"path_config_source": {"path": "/etc/secret"}}),
+        ] {
+            let (snapshot, problems) = encode(&gateway(sds(source)), &Snapshot::default());
+            assert_eq!(problems, []);
+            let context = &served(&snapshot)["transport_socket"]["typed_config"];
+            let config = &context["common_tls_context"]["validation_context_sds_secret_config"];
+            let ads = json!({"ads": {}, "resource_api_version": "V3"});
+            assert_eq!(config, &json!({"name": "ca", "sds_config": ads}));
+        }
+    }
+
+    #[test]
+    fn what_is_forced_is_not_even_read() {
+        let data = json!({"@type": "type.googleapis.com/envoy.api.v2.Cluster", "name": 7,
+            "type": "NONE", "edsClusterConfig": 7, "hosts": [7], "load_assignment": 7});
+        let (snapshot, problems) = encode(&gateway(data), &Snapshot::default());
+        assert_eq!(problems, []);
+        let (plain, _) = encode(&gateway(json!({})), &Snapshot::default());
+        assert_eq!(served(&snapshot), served(&plain));
+        assert_eq!(served(&snapshot)["name"], "web1.expose#0");
+    }
+
+    #[test]
+    fn a_field_that_is_set_to_its_default_is_set() {
+        let data = json!({"ignoreHealthOnHostRemoval": false, "connect_timeout": null});
+        let (snapshot, _) = encode(&gateway(data), &Snapshot::default());
+        let served = served(&snapshot);
+        assert_eq!(served.get("ignore_health_on_host_removal"), None);
+        assert!(served.get("connect_timeout").is_some());
+    }
+
+    #[test]
+    fn a_problem_stays_told_while_the_data_stays() {
+        let bad = gateway(json!({"connect_timeout": "soon"}));
+        let (first, problems) = encode(&bad, &Snapshot::default());
+        assert_eq!(problems.len(), 1);
+        let (second, again) = encode(&bad, &first);
+        assert_eq!(again, problems);
+        assert_eq!(second, first);
+        let (_, none) = encode(&gateway(json!({"connect_timeout": "1s"})), &second);
+        assert_eq!(none, []);
+    }
+
+    #[test]
+    fn data_that_protects_takes_its_cluster_with_it() {
+        let (snapshot, problems) = encode(
+            &gateway(json!({"transport_socket": {"nmae": "tls"}})),
+            &Snapshot::default(),
+        );
+        assert_eq!(problems.len(), 1);
+        assert_eq!(served(&snapshot), Value::Null);
+        assert_eq!(snapshot.count(ResourceType::Endpoint), 0);
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_place_is_not_in_the_problem() {
+        let tls = json!({"tls_context": {"common_tls_context": {"tls_certificates": [
+            {"private_key": "-----BEGIN \"PRIVATE\", KEY-----"}]}}});
+        let (_, problems) = encode(&gateway(tls), &Snapshot::default());
+        let reason = &problems.first().unwrap().reason;
+        assert!(
+            !reason.contains("BEGIN") && !reason.contains("KEY"),
+            "{reason}"
+        );
+        assert!(
+            reason.contains("private_key: invalid type: a text"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn another_message_is_refused() {
+        let log = "type.googleapis.com/envoy.api.v2.Listener";
+        let (_, problems) = encode(&gateway(json!({"@type": log})), &Snapshot::default());
+        let reason = &problems.first().unwrap().reason;
+        assert!(reason.starts_with("@type is not envoy.config.cluster.v3.Cluster"));
     }
 }
-
-/// What is wrong and where, without the text that is wrong: it may be a key in the wrong place.
-fn refusal(error: &JsonError) -> String {
-    let JsonError::Parse { path, reason, .. } = error else {
-        return error.to_string();
-    };
-    let text = reason.find("string \"").zip(reason.rfind("\", "));
-    let reason = match text {
-        Some((start, end)) => {
-            let before = reason.get(..start).unwrap_or_default();
-            let after = reason.get(end + 1..).unwrap_or_default();
-            format!("{before}a text{after}")
-        }
-        None => reason.clone(),
-    };
-    let place = match path.as_str() {
-        "." => String::new(),
-        path => format!("{path}: "),
-    };
-    format!("{place}{reason}")
-        .chars()
-        .take(SHOWN_CHARS)
-        .collect()
-}
-
-const CONFIG_SOURCE: &str = "envoy.config.core.v3.ConfigSource";
-/// More than the depth that is let in, packed messages counted twice.
-const DEPTH_MAX: usize = 200;
-const SHOWN_CHARS: usize = 300;

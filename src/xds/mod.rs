@@ -17,6 +17,7 @@ mod rules;
 pub mod secret;
 pub mod session;
 pub mod subscription;
+mod take;
 mod v2;
 
 use std::collections::BTreeMap;

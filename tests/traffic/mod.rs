@@ -1,0 +1,3 @@
+//! Real requests through a real Envoy, one file for each area of what services write.
+
+mod data;
