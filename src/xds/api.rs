@@ -1,7 +1,8 @@
 //! PURE: Envoy's API as descriptors: its messages, the fields that hold secrets, the rules that
 //! every message is checked by, and what a message was called in the v2 API.
 //!
-//! Decoding costs some milliseconds and megabytes, so each part waits until somebody asks.
+//! Decoding costs some milliseconds and megabytes, so each part waits until somebody asks. Who
+//! encodes asks for the rules: they are worth it, as one bad value refuses what all others have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;

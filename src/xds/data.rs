@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::config::cluster::v3::Cluster as PbCluster;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
@@ -59,6 +62,15 @@ impl Form {
             Self::Cluster => "envoy.config.cluster.v3.Cluster",
             Self::Http => listener::HTTP_MANAGER,
             Self::Tcp => listener::TCP_PROXY,
+        }
+    }
+
+    /// Whether the bytes are such a message for an encoder: nesting has a limit there.
+    pub(super) fn reads(self, body: &[u8]) -> bool {
+        match self {
+            Self::Cluster => PbCluster::decode(body).is_ok(),
+            Self::Http => HttpConnectionManager::decode(body).is_ok(),
+            Self::Tcp => TcpProxy::decode(body).is_ok(),
         }
     }
 
@@ -370,6 +382,24 @@ mod tests {
         assert!(
             reason.contains("private_key: invalid type: a text"),
             "{reason}"
+        );
+    }
+
+    #[test]
+    fn data_that_protobuf_would_not_read_again_is_refused() {
+        let mut reasons = BTreeSet::new();
+        for depth in 20..50 {
+            let deep = (0..depth).fold(json!(1), |value, _| json!({ "a": value }));
+            let metadata = json!({"metadata": {"filter_metadata": {"x": deep}}});
+            let (snapshot, problems) = encode(&gateway(metadata), &Snapshot::default());
+            let is_in = served(&snapshot).get("metadata").is_some();
+            assert_eq!(is_in, problems.is_empty(), "{depth}: {problems:?}");
+            reasons.extend(problems.into_iter().map(|problem| problem.reason));
+        }
+        assert!(
+            reasons
+                .iter()
+                .any(|reason| reason.starts_with("is nested too deep"))
         );
     }
 

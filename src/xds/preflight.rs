@@ -4,6 +4,7 @@
 //! Envoy answers such a message with a refusal of the whole response and does not say whose
 //! fault it was, so it is found here. Cross-field checks of Envoy's own are not repeated here.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use envoy_types::pb::validate::field_rules::Type;
@@ -199,8 +200,8 @@ impl Walk {
         };
         if let Some(rules) = rules.filter(|rules| !(items.is_empty() && rules.ignore_empty())) {
             self.count("items", items.len(), rules.min_items, rules.max_items);
-            let mut others = items.iter().enumerate();
-            if rules.unique() && others.any(|(at, item)| items[..at].contains(item)) {
+            let mut seen = BTreeSet::new();
+            if rules.unique() && !items.iter().all(|item| seen.insert(item.to_string())) {
                 self.say("has an item twice".to_owned());
             }
         }

@@ -57,6 +57,9 @@ pub(super) fn take(
         body: message.encode_to_vec(),
         fields,
     };
+    if !form.reads(&taken.body) {
+        return Err("is nested too deep for protobuf".to_owned());
+    }
     let filled = fill(&taken);
     let violations = preflight::check(&filled.type_url, &filled.value);
     let violations = violations.map_err(|error| refusal(&error))?;

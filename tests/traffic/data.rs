@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use osvc_igw::demo::ports;
 use osvc_igw::sim::backend::Backend;
+use osvc_igw::xds::ResourceType;
+use osvc_igw::xds::preflight::check;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
+use crate::golden::Case;
+use crate::random::Random;
 use crate::support::rig::Rig;
 
 /// A service with one instance, and where it is reached.
@@ -252,6 +256,40 @@ async fn bad_data_costs_itself_and_what_it_would_have_protected() {
     assert_eq!(closed.answer().await, None);
     assert_eq!(cluster(&rig, "tuned").await["connect_timeout"], "0.250s");
     assert_nothing_refused(&rig).await;
+}
+
+/// Whatever somebody writes there: nothing panics, and what is sent keeps Envoy's rules.
+#[test]
+fn mutated_data_never_panics_and_never_breaks_a_rule() {
+    let cases = [
+        "cluster-data",
+        "cluster-data-of-the-v2-api",
+        "filter-config-data-http",
+        "filter-config-data-tcp",
+        "filter-config-data-of-the-v2-api",
+    ];
+    let mut taken = 0;
+    for (seed, name) in cases.iter().cycle().take(1_000).enumerate() {
+        let mut random = Random(seed as u64);
+        let mut case = Case::load(name);
+        let info = "/monitor/nodes/n1/services/status/test~1svc~1web1/resources/expose#0/info";
+        let info = case.status.pointer_mut(info).expect("an expose");
+        let keyword = name.split("-of").next().unwrap_or(name);
+        let keyword = match keyword {
+            "cluster-data" => "cluster_data",
+            _ => "filter_config_data",
+        };
+        random.mutate(&mut info[keyword]);
+        let outcome = case.run();
+        taken += usize::from(outcome.compiled.problems.is_empty());
+        for kind in ResourceType::ALL {
+            for resource in outcome.snapshot.all(kind) {
+                let found = check(kind.url(), &resource.body).expect("a message");
+                assert!(found.is_empty(), "seed {seed}: {found:?}");
+            }
+        }
+    }
+    assert!(taken > 50 && taken < 950, "{taken} of 1000 were taken");
 }
 
 /// Long enough for a machine that is busy with other tests.
