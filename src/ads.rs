@@ -28,6 +28,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use crate::xds::session::{self, Refused, Session};
+use crate::xds::suspects::{NodeSuspects, Suspects};
 use crate::xds::{ResourceType, Snapshot};
 
 /// The latest snapshot; `None` until the first one.
@@ -47,6 +48,7 @@ pub struct Ads {
 #[derive(Clone, Debug, Default)]
 pub struct Clients {
     streams: Arc<Mutex<BTreeMap<u64, Client>>>,
+    suspects: Arc<Mutex<NodeSuspects>>,
     next: Arc<AtomicU64>,
 }
 
@@ -95,6 +97,25 @@ impl Membership {
         if let Some(client) = streams.get_mut(&self.id) {
             change(client);
         }
+    }
+}
+
+impl Membership {
+    /// Keeps what the node's next stream must know.
+    fn leave(&self, suspects: Suspects) {
+        let mut node = String::new();
+        self.update(|client| node.clone_from(&client.node));
+        let all = &self.clients.suspects;
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.leave(node, suspects);
+    }
+
+    /// Takes what the node's last stream left.
+    fn take(&self, node: &str) -> Suspects {
+        let all = &self.clients.suspects;
+        all.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(node)
     }
 }
 
@@ -278,6 +299,12 @@ struct Pump {
     _place: OwnedSemaphorePermit,
 }
 
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.membership.leave(self.session.suspects());
+    }
+}
+
 impl Pump {
     /// The next response, when there is one; `None` when the client or the controller has gone.
     async fn next(mut self) -> Option<(Result<pb::DeltaDiscoveryResponse, Status>, Self)> {
@@ -313,11 +340,16 @@ impl Pump {
     fn request(&mut self, request: pb::DeltaDiscoveryRequest) {
         if let Some(node) = &request.node {
             let agent = &node.user_agent_name;
-            info!(node = node.id, agent, "Envoy connected");
+            let mut known = false;
             self.membership.update(|client| {
+                known = !client.node.is_empty();
                 client.node.clone_from(&node.id);
                 client.agent.clone_from(agent);
             });
+            if !known {
+                info!(node = node.id, agent, "Envoy connected");
+                self.session.inherit(self.membership.take(&node.id));
+            }
         }
         let Some(kind) = ResourceType::from_url(&request.type_url) else {
             warn!(

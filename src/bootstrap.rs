@@ -57,6 +57,7 @@ admin:
   # Under a flood of connections, somebody must be able to look.
   ignore_global_conn_limit: true
 {DYNAMIC_RESOURCES}
+{RUNTIME}
 static_resources:
   clusters:
   - name: xds_cluster
@@ -128,6 +129,17 @@ dynamic_resources:
     ads: {}
     resource_api_version: V3
     initial_fetch_timeout: 0s";
+
+/// Envoy's own limit for a regular expression of a route is 100 steps, which `[a-z]{1,99}` exceeds;
+/// what exceeds it would block every route of its listener. Layers that are named replace the
+/// default one, which is `admin`.
+const RUNTIME: &str = "\
+layered_runtime:
+  layers:
+  - name: static
+    static_layer: {re2.max_program_size.error_level: 10000}
+  - name: admin
+    admin_layer: {}";
 
 /// A controller that vanished without a FIN is noticed within 15 s.
 const XDS_PROTOCOL: &str = "    typed_extension_protocol_options:

@@ -47,7 +47,11 @@ pub struct Controller {
     /// Whether the inventory changed since it was compiled last.
     changed: bool,
     view: View,
+    /// Whether it was said that the daemon is away.
+    away: bool,
     reads: Reads,
+    /// Since when a snapshot that removes something waits.
+    held_back_since: Option<Instant>,
     /// When the first full status came, until the first publication.
     synced_at: Option<Instant>,
 }
@@ -74,6 +78,8 @@ impl Controller {
             snapshot: Arc::default(),
             changed: false,
             view: View::default(),
+            away: false,
+            held_back_since: None,
             synced_at: None,
         }
     }
@@ -110,6 +116,7 @@ impl Controller {
                 () = self.stop.cancelled() => return true,
                 event = events.next() => {
                     if !self.take_ready(event, &mut events) {
+                        self.publish();
                         return false;
                     }
                 }
@@ -128,12 +135,11 @@ impl Controller {
             match next {
                 Some(Some(Ok(event))) => self.take(event),
                 Some(Some(Err(error))) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    warn!(%error, cause, "lost the OpenSVC daemon; serving what was known");
+                    self.log_lost(&error);
                     return false;
                 }
                 Some(None) => {
-                    warn!("the OpenSVC daemon ended the stream; serving what was known");
+                    self.log_lost(&Error::Closed);
                     return false;
                 }
                 None => break,
@@ -149,30 +155,48 @@ impl Controller {
             let (nodes, objects) = (report.nodes.len(), report.objects.len());
             info!(nodes, objects, "took the full status of the OpenSVC daemon");
             self.view.connected = true;
+            self.away = false;
             self.synced_at.get_or_insert_with(now);
         }
         self.changed |= self.inventory.apply(event);
+    }
+
+    /// Says once that the daemon is away; that it is back is said when its status comes.
+    fn log_lost(&mut self, error: &Error) {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        if std::mem::replace(&mut self.away, true) {
+            debug!(%error, cause, "the OpenSVC daemon is still away");
+        } else {
+            warn!(%error, cause, "lost the OpenSVC daemon; serving what was known");
+        }
     }
 
     fn publish(&mut self) {
         let Some(synced_at) = self.synced_at else {
             return;
         };
-        if !std::mem::take(&mut self.changed) && self.view.ready && !self.reads.is_due() {
+        let due = self.reads.is_due() || self.held_back_since.is_some();
+        if !std::mem::take(&mut self.changed) && self.view.ready && !due {
             self.show();
             return;
         }
         let compiled = compile(&self.inventory, &self.policy);
         self.reads.want(compiled.wants);
         if !self.view.ready && !self.is_complete(synced_at) {
+            self.show();
             return;
         }
         let (snapshot, refused) = encode(&compiled.gateway, &self.snapshot);
+        let (added, changed, removed) = count_changes(&snapshot, &self.snapshot);
+        if removed > 0 && self.holds_back() {
+            self.show();
+            return;
+        }
+        self.held_back_since = None;
         let mut problems = compiled.problems;
         problems.extend(refused);
         self.log_problems(&problems);
         self.view.problems = problems;
-        let (added, changed, removed) = count_changes(&snapshot, &self.snapshot);
         let first = !self.view.ready;
         self.snapshot = Arc::new(snapshot);
         if first || added + changed + removed > 0 {
@@ -193,11 +217,21 @@ impl Controller {
         settled || now() >= synced_at + FIRST_WAIT_MAX
     }
 
+    /// Whether a snapshot that removes something waits for the reads that are under way.
+    ///
+    /// A service that becomes a scaler loses its sections a moment before its slaves can be
+    /// read: its listener would be closed and opened again.
+    fn holds_back(&mut self) -> bool {
+        let since = *self.held_back_since.get_or_insert_with(now);
+        !self.reads.is_idle() && now() < since + HOLD_BACK_MAX
+    }
+
     fn deadline(&self) -> Instant {
         let first = self.synced_at.filter(|_| !self.view.ready);
         let first = first.map(|at| at + FIRST_WAIT_MAX);
+        let held_back = self.held_back_since.map(|at| at + HOLD_BACK_MAX);
         let idle = now() + IDLE_WAKE_MAX;
-        [first, self.reads.next_retry(), Some(idle)]
+        [first, held_back, self.reads.next_retry(), Some(idle)]
             .into_iter()
             .flatten()
             .min()
@@ -322,7 +356,9 @@ impl Reads {
     }
 
     fn next_retry(&self) -> Option<Instant> {
-        self.failed.values().map(|(_, at)| *at).min()
+        let waiting = self.waiting.iter();
+        let retries = waiting.filter_map(|want| self.failed.get(want));
+        retries.map(|(_, at)| *at).min()
     }
 }
 
@@ -390,6 +426,8 @@ fn now() -> Instant {
 const BURST_MAX: usize = 10_000;
 /// How long the first snapshot waits for reads and for starting nodes.
 const FIRST_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a removal waits for reads at most.
+const HOLD_BACK_MAX: Duration = Duration::from_secs(1);
 /// The daemon's listener is back within two seconds of a restart.
 const RECONNECT_FIRST: Duration = Duration::from_millis(200);
 const RECONNECT_LONGEST: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 //! daemon is meant.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,9 +45,9 @@ pub fn run(options: RunOptions) -> Result<(), Error> {
     log_with(options.log_format, LevelFilter::INFO);
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
-        let socket = daemon_socket(&options);
-        info!(socket = %socket.display(), gateway = options.gateway.name, "starting");
-        let daemon: Arc<dyn Daemon> = Arc::new(Raw::new(&socket));
+        let sockets = daemon_sockets(&options);
+        info!(?sockets, gateway = options.gateway.name, "starting");
+        let daemon: Arc<dyn Daemon> = Arc::new(Raw::first_of(sockets));
         let task = run::run(settings(&options), daemon, stop.clone());
         until_signal(task, stop).await
     })
@@ -99,13 +99,12 @@ fn settings(options: &RunOptions) -> Settings {
     }
 }
 
-fn daemon_socket(options: &RunOptions) -> PathBuf {
-    let named = options.socket.as_ref().or(options.agent_socket.as_ref());
-    if let Some(path) = named {
-        return path.clone();
+/// The one that is named, else those where it is by tradition.
+fn daemon_sockets(options: &RunOptions) -> Vec<PathBuf> {
+    match options.socket.as_ref().or(options.agent_socket.as_ref()) {
+        Some(path) => vec![path.clone()],
+        None => SOCKETS.map(PathBuf::from).to_vec(),
     }
-    let existing = SOCKETS.into_iter().find(|path| Path::new(path).exists());
-    existing.unwrap_or(SOCKETS[0]).into()
 }
 
 fn runtime() -> Result<Runtime, Error> {

@@ -14,10 +14,12 @@ use osvc_igw::inventory::{Config, Event, Inventory, ObjectPath};
 use osvc_igw::opensvc::mirror::Mirror;
 use osvc_igw::opensvc::raw::Raw;
 use osvc_igw::opensvc::{Daemon, Error};
+use osvc_igw::sim::Sim;
 use serde_json::{Value, json};
 
 use crate::captures::{capture, status, stream};
 use crate::fake::{Fake, Reply, limits};
+use crate::support::folder::Folder;
 
 #[tokio::test]
 async fn a_watch_subscribes_then_asks_for_the_status_then_follows_patches() {
@@ -35,6 +37,22 @@ async fn a_watch_subscribes_then_asks_for_the_status_then_follows_patches() {
         json!({"action": "daemon_status", "options": {}}),
     ];
     assert_eq!(requests[..2], expected);
+}
+
+#[tokio::test]
+async fn the_first_socket_that_exists_is_taken_for_each_connection() {
+    let folder = Folder::new("sockets");
+    let paths = ["osvcd.sock", "lsnr.sock"].map(|name| folder.0.join(name));
+    let raw = Raw::first_of(paths.to_vec());
+    let refused = raw.watch().next().await;
+    assert!(
+        matches!(refused, Some(Err(Error::Connect { .. }))),
+        "{refused:?}"
+    );
+    let sim = Sim::start(&paths[1], &["n1"]).unwrap();
+    sim.create("test/svc/web1", "").unwrap();
+    let event = raw.watch().next().await;
+    assert!(matches!(event, Some(Ok(Event::Reset(_)))), "{event:?}");
 }
 
 #[tokio::test]

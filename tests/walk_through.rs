@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use osvc_igw::demo::lines::{expect_certificate, expect_instances};
+use osvc_igw::demo::stage::STEPS;
 use tokio::time::sleep;
 
 use crate::support::load::Load;
@@ -37,6 +38,24 @@ async fn a_replaced_certificate_is_shown_and_no_listener_is_touched() {
         after.push(rig.envoy.stat(&format!("listener_manager.{stat}")).await);
     }
     assert_eq!(after, before, "{touched:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_becomes_a_scaler_keeps_its_listeners() {
+    let mut rig = Rig::bare(&[]).await;
+    for step in STEPS {
+        rig.stage.take(step).unwrap();
+    }
+    rig.answered().await;
+    let load = Load::start(&rig.lines, 100);
+    // A real daemon takes its time to say what is in the slaves' configurations.
+    rig.stage.sim.delay_answers(Duration::from_millis(100));
+    rig.stage.scale(4).await.unwrap();
+    expect_instances(&rig.lines[0], 4).await.unwrap();
+    let (_, failures) = load.stop().await;
+    assert_eq!(failures, Vec::<String>::new());
+    let removed = rig.envoy.stat("listener_manager.listener_removed").await;
+    assert_eq!(removed, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //! the connections.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::claims::{Claim, Claims};
 use super::exposes::Exposed;
@@ -39,6 +40,12 @@ pub fn chain(
         problems,
     };
     let http = !exposed.expose.vhosts.is_empty();
+    if http && !exposed.expose.sni.is_empty() {
+        claimer.note(
+            "sni",
+            "is not used beside vhosts; their domains are the server names",
+        );
+    }
     let matches = match (http, certificates.is_empty()) {
         (true, true) => claimer.plain_http()?,
         (true, false) => {
@@ -81,23 +88,24 @@ struct Claimer<'a, 'e> {
 impl Claimer<'_, '_> {
     fn plain_http(&mut self) -> Option<ChainMatch> {
         let claimed = self.claims.share(self.listener, Claim::Plain, self.origin);
-        self.won(claimed, "listener_port", "plain traffic")?;
+        self.won_all(claimed, "plain traffic")?;
         Some(ChainMatch::Plain)
     }
 
     fn any_tls(&mut self) -> Option<ChainMatch> {
         let claimed = self.claims.claim(self.listener, Claim::AnyTls, self.origin);
-        self.won(claimed, "listener_port", "TLS for any server name")?;
+        self.won_all(claimed, "TLS for any server name")?;
         Some(ChainMatch::AnyTls)
     }
 
     fn anything(&mut self) -> Option<ChainMatch> {
         let claimed = self.claims.claim(self.listener, Claim::Plain, self.origin);
-        self.won(claimed, "listener_port", "plain traffic")?;
+        self.won_all(claimed, "plain traffic")?;
         // TLS that no server name takes is nobody else's either, or it stays with who has it.
-        match self.claims.claim(self.listener, Claim::AnyTls, self.origin) {
-            Ok(()) => Some(ChainMatch::Any),
-            Err(_) => Some(ChainMatch::Plain),
+        let claimed = self.claims.claim(self.listener, Claim::AnyTls, self.origin);
+        match self.won_or(claimed, "TLS for any server name", "TLS does not come here") {
+            Some(()) => Some(ChainMatch::Any),
+            None => Some(ChainMatch::Plain),
         }
     }
 
@@ -112,7 +120,8 @@ impl Claimer<'_, '_> {
             let claim = match server_name(word) {
                 Ok(claim) => claim,
                 Err(reason) => {
-                    self.problems.insert(self.exposed.problem(keyword, reason));
+                    let problem = self.exposed.problem(keyword, reason);
+                    self.problems.insert(problem.hence("it is left out"));
                     continue;
                 }
             };
@@ -128,8 +137,32 @@ impl Claimer<'_, '_> {
         match (any, names.is_empty()) {
             (true, _) => Some(ChainMatch::AnyTls),
             (false, false) => Some(ChainMatch::ServerNames(names.into_iter().collect())),
-            (false, true) => None,
+            (false, true) => {
+                let reason = "has no server name that can be served; the expose is not served";
+                self.note(keyword, reason);
+                None
+            }
         }
+    }
+
+    fn note(&mut self, keyword: &str, reason: &str) {
+        let problem = self.exposed.problem(keyword, reason.to_owned());
+        self.problems.insert(problem);
+    }
+
+    /// For a claim without which nothing is left.
+    fn won_all(&mut self, claimed: Result<(), Origin>, what: &str) -> Option<()> {
+        self.won_or(claimed, what, "the expose is not served")
+    }
+
+    fn won_or(&mut self, claimed: Result<(), Origin>, what: &str, consequence: &str) -> Option<()> {
+        let Err(holder) = claimed else {
+            return Some(());
+        };
+        let reason = taken(what, self.listener, &holder);
+        let problem = self.exposed.problem("listener_port", reason);
+        self.problems.insert(problem.hence(consequence));
+        None
     }
 
     fn won(&mut self, claimed: Result<(), Origin>, keyword: &str, what: &str) -> Option<()> {
@@ -147,6 +180,11 @@ impl Claimer<'_, '_> {
 /// (config.listener.v3.FilterChainMatch.server_names).
 fn server_name(word: &str) -> Result<Claim, String> {
     let name = domain(word)?;
+    if name.starts_with('[') || name.parse::<IpAddr>().is_ok() {
+        return Err(format!(
+            "{name} is an address, which no TLS client asks for by name"
+        ));
+    }
     if name == "*" {
         return Ok(Claim::AnyTls);
     }

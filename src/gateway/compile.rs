@@ -2,12 +2,12 @@
 //! their paths. One bad expose costs only itself, and what is left out is a [`Problem`].
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::chains::{HTTP_CHAIN, chain};
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
-use super::routes::virtual_hosts;
+use super::routes::{domain, virtual_hosts};
 use super::tls::{Resolved, Resolver};
 use super::user_json::{UserJson, consequence};
 use super::{
@@ -91,6 +91,7 @@ impl Compiler<'_> {
         let problems = &mut self.compiled.problems;
         let hosts = virtual_hosts(exposed, &listener, &mut self.claims, problems);
         if hosts.is_empty() && !exposed.expose.vhosts.is_empty() {
+            // Each vhost that was lost has said so.
             return;
         }
         // What waits keeps its claims: a name must not change hands because a read takes time.
@@ -186,13 +187,15 @@ impl Compiler<'_> {
         data: Option<UserJson>,
     ) {
         if certificates.len() > 1 {
-            let reason = "names several certificates; Envoy presents one, the first";
+            let reason = "names several certificates";
             let problem = exposed.problem("cluster_certificates", reason.to_owned());
+            let problem = problem.hence("only the first is presented to the backends");
             self.compiled.problems.insert(problem);
         }
-        let names = exposed.expose.sni.iter();
-        let mut names = names.chain(hosts.iter().flat_map(|host| &host.domains));
-        let sni = names.find(|name| !name.contains('*')).cloned();
+        let sni = exposed.expose.sni.iter();
+        let sni = sni.filter_map(|word| domain(word).ok());
+        let domains = hosts.iter().flat_map(|host| host.domains.iter().cloned());
+        let sni = sni.chain(domains).find(|name| is_dns_name(name));
         let gateway = &mut self.compiled.gateway;
         let tls = certificates.into_iter().next().map(|(secret, value)| {
             gateway.secrets.insert(secret.clone(), value);
@@ -250,6 +253,12 @@ impl Compiler<'_> {
 fn listener_name(exposed: &Exposed<'_>) -> String {
     let address = SocketAddr::new(exposed.expose.listener_addr, exposed.expose.listener_port);
     format!("{address}/tcp")
+}
+
+/// Whether a domain is one that a TLS client may send: neither a pattern nor an address
+/// (RFC 6066, section 3).
+fn is_dns_name(domain: &str) -> bool {
+    !domain.contains(['*', '[']) && domain.parse::<IpAddr>().is_err()
 }
 
 /// A plain chain alone on its listener takes everything: no need to look for TLS then.

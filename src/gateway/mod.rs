@@ -8,6 +8,7 @@ pub mod chains;
 pub mod claims;
 pub mod compile;
 pub mod exposes;
+pub mod regex;
 pub mod routes;
 pub mod tls;
 pub mod user_json;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::claims::{Claim, Claims};
 use super::exposes::Exposed;
-use super::{Origin, PathMatch, Route, VirtualHost};
+use super::{Origin, PathMatch, Route, VirtualHost, regex};
 use crate::inventory::Problem;
-use crate::inventory::keywords::Keywords;
+use crate::inventory::keywords::{Keywords, shown};
 
 /// Builds the virtual hosts of an expose, claiming their domains on `listener`.
 ///
@@ -27,8 +27,12 @@ pub fn virtual_hosts(
         .filter(|section| seen.insert(*section))
     {
         let Some(keywords) = exposed.section_keywords("vhost", section) else {
-            let reason = format!("names {section}, which is no vhost section");
-            problems.insert(exposed.problem("vhosts", reason));
+            let reason = format!("names {}, which is no vhost section", shown(section));
+            let problem = exposed.problem("vhosts", reason);
+            problems.insert(problem.hence(match exposed.expose.vhosts.len() {
+                1 => "the expose is not served",
+                _ => "it is left out",
+            }));
             continue;
         };
         let origin = Origin {
@@ -71,7 +75,7 @@ pub fn virtual_hosts(
 /// The sentence for a claim that came second.
 pub fn taken(what: &str, listener: &str, holder: &Origin) -> String {
     let Origin { object, section } = holder;
-    format!("{what} on {listener} is taken by {object} {section}")
+    format!("{what} on {listener} is taken by {object} {section}, which comes first")
 }
 
 fn domains(
@@ -83,17 +87,23 @@ fn domains(
         Ok(words) if words.is_empty() => vec![exposed.owner.name().to_owned()],
         Ok(words) => words,
         Err(problem) => {
-            problems.insert(problem);
+            problems.insert(problem.hence("the vhost is left out"));
             return Vec::new();
         }
     };
     let mut domains = Vec::new();
     for word in words {
-        match domain(&word) {
+        // The agent's default is the object's name, which for a slave is not what is exposed.
+        let word = match word == exposed.definer.name() {
+            true => exposed.owner.name(),
+            false => &word,
+        };
+        match domain(word) {
             Ok(domain) if !domains.contains(&domain) => domains.push(domain),
             Ok(_) => {}
             Err(reason) => {
-                problems.insert(keywords.problem("domains", reason));
+                let problem = keywords.problem("domains", reason);
+                problems.insert(problem.hence("it is left out"));
             }
         }
     }
@@ -109,7 +119,7 @@ fn domains(
 /// Why it is none.
 pub fn domain(word: &str) -> Result<String, String> {
     let host = match word.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => host,
+        Some((host, port)) if is_port(port) => host,
         _ => word,
     };
     let bare = host
@@ -129,10 +139,13 @@ pub fn domain(word: &str) -> Result<String, String> {
         } else {
             " (write it in its xn-- form)"
         };
-        let shown: String = word.chars().take(SHOWN_CHARS).collect();
-        return Err(format!("{shown:?} is no domain{hint}"));
+        return Err(format!("{} is no domain{hint}", shown(word)));
     }
     Ok(host.to_ascii_lowercase())
+}
+
+fn is_port(text: &str) -> bool {
+    (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn routes(
@@ -143,7 +156,7 @@ fn routes(
     let sections = match vhost.words("routes") {
         Ok(sections) => sections,
         Err(problem) => {
-            problems.insert(problem);
+            problems.insert(problem.hence("requests of the vhost are answered with 404"));
             return Vec::new();
         }
     };
@@ -158,16 +171,21 @@ fn routes(
     let mut routes = Vec::new();
     for section in sections {
         let Some(keywords) = exposed.section_keywords("route", &section) else {
-            let reason = format!("names {section}, which is no route section");
-            problems.insert(vhost.problem("routes", reason));
+            let reason = format!("names {}, which is no route section", shown(&section));
+            let problem = vhost.problem("routes", reason);
+            problems.insert(problem.hence("it is left out"));
             continue;
         };
         match route(exposed, &section, &keywords) {
             Ok(route) => routes.push(route),
             Err(problem) => {
-                problems.insert(problem);
+                problems.insert(problem.hence("the route is left out"));
             }
         }
+    }
+    if routes.is_empty() {
+        let problem = vhost.problem("routes", "has no route that can be served");
+        problems.insert(problem.hence("its requests are answered with 404"));
     }
     routes
 }
@@ -176,15 +194,8 @@ fn route(exposed: &Exposed<'_>, section: &str, keywords: &Keywords<'_>) -> Resul
     let path = keywords.text("match_path")?.map(PathMatch::Path);
     let prefix = keywords.text("match_prefix")?.map(PathMatch::Prefix);
     let regex = keywords.text("match_regex")?;
-    if let Some(regex) = &regex
-        && let Err(error) = regex_syntax::Parser::new().parse(regex)
-    {
-        let kind = match error {
-            regex_syntax::Error::Parse(error) => error.kind().to_string(),
-            regex_syntax::Error::Translate(error) => error.kind().to_string(),
-            _ => "it cannot be read".to_owned(),
-        };
-        return Err(keywords.problem("match_regex", format!("is no regular expression: {kind}")));
+    if let Some(Err(reason)) = regex.as_deref().map(regex::check) {
+        return Err(keywords.problem("match_regex", reason));
     }
     let mut matches = [path, prefix, regex.map(PathMatch::Regex)]
         .into_iter()
@@ -206,7 +217,6 @@ fn route(exposed: &Exposed<'_>, section: &str, keywords: &Keywords<'_>) -> Resul
 
 /// The longest DNS name.
 const DOMAIN_BYTES_MAX: usize = 253;
-const SHOWN_CHARS: usize = 60;
 
 #[cfg(test)]
 mod tests {

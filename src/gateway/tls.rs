@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::compile::Want;
 use super::exposes::Exposed;
 use super::{Origin, TlsSecret};
-use crate::inventory::keywords::Keywords;
+use crate::inventory::keywords::{Keywords, shown};
 use crate::inventory::{Inventory, Kind, ObjectPath, Problem, Sensitive};
 
 /// What became of the certificates that an expose names.
@@ -37,7 +37,7 @@ enum Missing {
     Broken(Problem),
 }
 
-impl Resolver<'_, '_> {
+impl<'a> Resolver<'a, '_> {
     /// Resolves the `certificate` sections that the expose's `keyword` names.
     pub fn resolve(
         &mut self,
@@ -45,15 +45,17 @@ impl Resolver<'_, '_> {
         keyword: &str,
         sections: &[String],
     ) -> Resolved {
-        let mut ready = Vec::new();
+        let mut ready: Vec<(String, TlsSecret)> = Vec::new();
         let mut waiting = false;
         let mut broken = false;
         for section in sections {
             match self.certificate(exposed, keyword, section) {
+                Ok((name, _)) if ready.iter().any(|(known, _)| *known == name) => {}
                 Ok(secret) => ready.push(secret),
                 Err(Missing::Waiting) => waiting = true,
                 Err(Missing::Broken(problem)) => {
-                    self.problems.insert(problem);
+                    let consequence = format!("{} is not served", exposed.section);
+                    self.problems.insert(problem.hence(consequence));
                     broken = true;
                 }
             }
@@ -72,7 +74,7 @@ impl Resolver<'_, '_> {
         section: &str,
     ) -> Result<(String, TlsSecret), Missing> {
         let Some(keywords) = exposed.section_keywords("certificate", section) else {
-            let reason = format!("names {section}, which is no certificate section");
+            let reason = format!("names {}, which is no certificate section", shown(section));
             return Err(Missing::Broken(exposed.problem(keyword, reason)));
         };
         let word = secret_word(&keywords).map_err(Missing::Broken)?;
@@ -81,7 +83,7 @@ impl Resolver<'_, '_> {
             .resolve(Kind::Sec, &word)
             .filter(|path| path.kind() == Kind::Sec);
         let Some(path) = path else {
-            let reason = format!("{word:?} is no name of a sec object");
+            let reason = format!("{} is no name of a sec object", shown(&word));
             return Err(Missing::Broken(keywords.problem(SECRET, reason)));
         };
         // Another namespace belongs to somebody else: naming its secret must not lend it.
@@ -100,20 +102,14 @@ impl Resolver<'_, '_> {
     ) -> Result<TlsSecret, Missing> {
         let broken = |reason: String| Err(Missing::Broken(keywords.problem(SECRET, reason)));
         let reading = self.inventory.secrets.get(path);
-        if let Some(object) = self.inventory.objects.get(path) {
-            if reading.is_none_or(|reading| reading.revision != object.revision) {
-                let want = Want::Secret(path.clone(), object.revision.clone());
-                self.wants.insert(want);
-            }
-        } else {
-            let reason = match reading {
-                None => format!("{path} does not exist"),
-                Some(_) => format!("{path} is gone; what was read of it last is still served"),
-            };
-            self.problems.insert(keywords.problem(SECRET, &reason));
-            if reading.is_none() {
-                return broken(reason);
-            }
+        // A reading that ends after the object went must not live on: what is served would depend
+        // on which was faster.
+        let Some(object) = self.inventory.objects.get(path) else {
+            return broken(format!("{path} does not exist"));
+        };
+        if reading.is_none_or(|reading| reading.revision != object.revision) {
+            let want = Want::Secret(path.clone(), object.revision.clone());
+            self.wants.insert(want);
         }
         let Some(secret) = reading.ok_or(Missing::Waiting)?.content.as_ref() else {
             return broken(format!("{path} does not exist"));
@@ -147,7 +143,10 @@ fn secret_word(keywords: &Keywords<'_>) -> Result<String, Problem> {
             return Ok(word);
         }
     }
-    Err(keywords.problem(SECRET, "is not set"))
+    Err(keywords.problem(
+        SECRET,
+        "is not set, and no other certificate source is served",
+    ))
 }
 
 /// The keys of a `sec` object that are read; other keys are disregarded.

@@ -145,13 +145,28 @@ impl<'a> Keywords<'a> {
 }
 
 fn expected(what: &str, value: &Value) -> String {
-    let shown = value.to_string();
-    let end = shown
-        .char_indices()
-        .map(|(at, _)| at)
-        .nth(SHOWN_CHARS)
-        .unwrap_or(shown.len());
-    format!("expected {what}, found {}", &shown[..end])
+    let found = match value {
+        Value::String(text) => shown(text),
+        _ => {
+            let text = value.to_string();
+            let (beginning, dots) = cut(&text);
+            format!("{}{dots}", beginning.replace(char::is_control, " "))
+        }
+    };
+    format!("expected {what}, found {found}")
+}
+
+/// What somebody typed, as a problem repeats it: quoted, on one line and not too long.
+pub fn shown(text: &str) -> String {
+    let (beginning, dots) = cut(text);
+    format!("{beginning:?}{dots}")
+}
+
+fn cut(text: &str) -> (&str, &'static str) {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => (&text[..end], "..."),
+        None => (text, ""),
+    }
 }
 
 /// How much of a bad value a problem repeats.
@@ -223,6 +238,17 @@ mod tests {
             Ok(problem.map(|problem| problem.reason.chars().count() < 100))
         };
         check(Value::from(vec!["é".repeat(500)]), read, "Some(true)");
+    }
+
+    #[test]
+    fn what_was_typed_is_shown_on_one_line() {
+        assert_eq!(shown("a\n\u{202e}"), r#""a\n\u{202e}""#);
+        let list = serde_json::json!(["\u{85}"]);
+        check(
+            list,
+            |k| k.text("kw"),
+            "test/svc/web1 expose#0.kw: expected a text, found [\" \"]",
+        );
     }
 
     #[test]

@@ -131,9 +131,15 @@ impl Inventory {
     /// Takes an event in; returns whether anything changed.
     ///
     /// Instances of a [`NodeStatus::Starting`] node are held as they were: a starting daemon
-    /// reports them only bit by bit, and what it has not told yet is not gone.
+    /// reports them only bit by bit, and what it has not told yet is not gone. What is read of an
+    /// object is kept as long as the object, and not a moment longer.
     pub fn apply(&mut self, event: Event) -> bool {
         match event {
+            Event::Secret(path, _) | Event::Config(path, _)
+                if !self.objects.contains_key(&path) =>
+            {
+                false
+            }
             Event::Reset(report) => self.reset(report),
             Event::Node(name, status) => self.put_node(name, status),
             Event::Put(object) => self.put(object),
@@ -290,14 +296,23 @@ pub struct Problem {
     pub reason: String,
 }
 
+impl Problem {
+    /// The same problem, and what follows from it.
+    #[must_use]
+    pub fn hence(mut self, consequence: impl fmt::Display) -> Self {
+        self.reason = format!("{}; {consequence}", self.reason);
+        self
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.object)?;
         if !self.section.is_empty() {
-            write!(f, " {}", self.section)?;
+            write!(f, " {}", self.section.escape_debug())?;
         }
         if !self.keyword.is_empty() {
-            write!(f, ".{}", self.keyword)?;
+            write!(f, ".{}", self.keyword.escape_debug())?;
         }
         write!(f, ": {}", self.reason)
     }
@@ -377,6 +392,21 @@ mod tests {
         inventory.apply(node("n2", NodeStatus::Settled));
         let expected = BTreeMap::from([object("a", &["n1", "n2"])].map(|o| (o.path.clone(), o)));
         assert_eq!(inventory.objects, expected);
+    }
+
+    #[test]
+    fn what_was_read_of_an_object_goes_with_it() {
+        let mut inventory = settled();
+        let path = object("a", &[]).path;
+        let reading = || Reading {
+            revision: "1".to_owned(),
+            content: Some(Secret::new()),
+        };
+        assert!(inventory.apply(Event::Secret(path.clone(), reading())));
+        inventory.apply(Event::Remove(path.clone()));
+        assert!(inventory.secrets.is_empty());
+        assert!(!inventory.apply(Event::Secret(path, reading())));
+        assert!(inventory.secrets.is_empty());
     }
 
     #[test]

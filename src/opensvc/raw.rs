@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,8 @@ use crate::inventory::{Config, Event, ObjectPath, Sensitive};
 /// A daemon behind a unix socket that only root may open.
 #[derive(Clone, Debug)]
 pub struct Raw {
-    socket: Arc<Path>,
+    /// Where the socket may be.
+    sockets: Arc<[PathBuf]>,
     limits: Limits,
 }
 
@@ -76,16 +77,30 @@ impl Raw {
     /// Like [`new`](Self::new), with other limits.
     pub fn with_limits(socket: impl AsRef<Path>, limits: Limits) -> Self {
         Self {
-            socket: socket.as_ref().into(),
+            sockets: [socket.as_ref().to_owned()].into(),
             limits,
         }
     }
 
+    /// The daemon whose socket is at the first of these paths that exists. They are looked at
+    /// for each connection: the daemon may have been down, or another, when this process began.
+    pub fn first_of(sockets: impl Into<Arc<[PathBuf]>>) -> Self {
+        Self {
+            sockets: sockets.into(),
+            limits: Limits::default(),
+        }
+    }
+
     async fn connect(&self) -> Result<UnixStream, Error> {
-        let connecting = UnixStream::connect(&*self.socket);
+        let existing = self.sockets.iter().find(|path| path.exists());
+        let socket = existing
+            .or_else(|| self.sockets.first())
+            .cloned()
+            .unwrap_or_default();
+        let connecting = UnixStream::connect(&socket);
         let connected = within(self.limits.connect, connecting).await;
         connected.map_err(|source| Error::Connect {
-            address: self.socket.display().to_string(),
+            address: socket.display().to_string(),
             source,
         })
     }

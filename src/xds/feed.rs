@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::subscription::{Subscription, WILDCARD};
+use super::suspects::Doubts;
 use super::{Resource, Version};
 use crate::backoff::Backoff;
 
@@ -26,7 +27,7 @@ pub(super) struct Feed {
     /// only mean it.
     pub(super) suspects: BTreeSet<String>,
     /// How often a name became a suspect.
-    epochs: BTreeMap<String, u32>,
+    pub(super) epochs: BTreeMap<String, u32>,
     /// Names that were refused when sent alone.
     pub(super) refused: BTreeMap<String, Refusal>,
     /// The response that the client has not answered yet.
@@ -36,12 +37,14 @@ pub(super) struct Feed {
 }
 
 /// What is known of the client's copy of a resource.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Held {
     /// The version; `None` after a refusal left it open what was applied.
     pub(super) version: Option<String>,
-    /// The clusters that the copy may send traffic to, as far as this session sent it.
-    pub(super) clusters: BTreeSet<String>,
+    /// Whether it is certain that there is a copy, whichever it is.
+    pub(super) serves: bool,
+    /// The clusters that the copy may send traffic to; `None` where another session sent it.
+    pub(super) clusters: Option<BTreeSet<String>>,
 }
 
 /// A resource that the client said no to.
@@ -60,6 +63,8 @@ pub(super) struct InFlight {
     pub(super) nonce: u64,
     pub(super) resources: Vec<(Arc<Resource>, Version)>,
     pub(super) removed: Vec<String>,
+    /// The names in it that the client had not asked for when it was sent.
+    pub(super) unasked: BTreeSet<String>,
 }
 
 impl Feed {
@@ -83,6 +88,11 @@ impl Feed {
         self.held.contains_key(name)
     }
 
+    /// Whether the client certainly has a copy, and serves with it.
+    pub(super) fn serves(&self, name: &str) -> bool {
+        self.held.get(name).is_some_and(|held| held.serves)
+    }
+
     /// Whether nothing is under way or waits, refusals apart.
     pub(super) fn is_settled(&self) -> bool {
         self.in_flight.is_none()
@@ -90,6 +100,18 @@ impl Feed {
                 .pending
                 .iter()
                 .all(|name| self.refused.contains_key(name))
+    }
+
+    /// Whether the client has a copy of all that it asked for by name, and nothing is under way.
+    pub(super) fn is_supplied(&self) -> bool {
+        self.is_settled() && self.subscription.names().all(|name| self.serves(name))
+    }
+
+    /// Whether the response in flight answers a subscription that arrives now: the client cannot
+    /// have asked before it got what made it ask, and this was sent right behind that.
+    pub(super) fn sent_ahead(&mut self, name: &str) -> bool {
+        let flight = self.in_flight.as_mut();
+        flight.is_some_and(|flight| flight.unasked.remove(name))
     }
 
     /// Takes what a client says it has from an earlier stream.
@@ -101,9 +123,43 @@ impl Feed {
                 name,
                 Held {
                     version,
-                    clusters: BTreeSet::new(),
+                    serves: true,
+                    clusters: None,
                 },
             );
+        }
+    }
+
+    /// What the next session of this client must know.
+    pub(super) fn doubts(&self) -> Doubts {
+        let flight = self.in_flight.iter();
+        let unanswered = flight.flat_map(|flight| {
+            let resources = flight.resources.iter();
+            let names = resources.map(|(resource, _)| &resource.name);
+            names.chain(&flight.removed)
+        });
+        let unanswered = unanswered.map(|name| (name.clone(), false));
+        // What was doubtful already, and waits for its turn.
+        let doubtful = self.held.iter().filter(|(_, held)| held.version.is_none());
+        let doubtful = doubtful.map(|(name, _)| (name.clone(), false));
+        let refused = self.suspects.iter().map(|name| (name.clone(), true));
+        Doubts {
+            names: unanswered.chain(doubtful).chain(refused).collect(),
+            epochs: self.epochs.clone(),
+        }
+    }
+
+    /// Takes what the last session of this client knew, of what the client asks for again.
+    pub(super) fn distrust(&mut self, names: BTreeMap<String, bool>) {
+        for (name, refused) in names {
+            if !self.subscription.matches(&name) {
+                continue;
+            }
+            if refused {
+                self.suspects.insert(name.clone());
+            }
+            self.pending.insert(name.clone());
+            self.held.insert(name, Held::default());
         }
     }
 
@@ -113,7 +169,6 @@ impl Feed {
             return;
         }
         if name == WILDCARD {
-            self.owes_wildcard = true;
             return;
         }
         self.pending.insert(name.to_owned());
@@ -122,10 +177,20 @@ impl Feed {
         }
     }
 
-    /// Takes a name out of the subscription and forgets what the client had of it.
+    /// Takes a name, or the wildcard, out of the subscription and forgets what the client had of
+    /// what it does not ask for any more. One that was never subscribed is ignored.
     pub(super) fn unsubscribe(&mut self, name: &str) {
-        self.subscription.unsubscribe(name);
-        if self.subscription.matches(name) {
+        if !self.subscription.unsubscribe(name) {
+            return;
+        }
+        if name == WILDCARD {
+            self.owes_wildcard = false;
+            let Self { subscription, .. } = self;
+            self.owed.retain(|name| subscription.matches(name));
+            self.held.retain(|name, _| subscription.matches(name));
+            self.refused.retain(|name, _| subscription.matches(name));
+            self.suspects.retain(|name| subscription.matches(name));
+        } else if self.subscription.matches(name) {
             // Under a wildcard the client must be told what becomes of the name.
             self.owed.insert(name.to_owned());
             self.pending.insert(name.to_owned());
@@ -133,8 +198,7 @@ impl Feed {
             self.owed.remove(name);
             self.pending.remove(name);
             self.held.remove(name);
-            self.refused.remove(name);
-            self.suspects.remove(name);
+            self.cleared(name);
         }
     }
 
@@ -143,9 +207,13 @@ impl Feed {
         for (resource, version) in &response.resources {
             let held = Held {
                 version: Some(version.to_string()),
-                clusters: resource.clusters.iter().cloned().collect(),
+                serves: true,
+                clusters: Some(resource.clusters.iter().cloned().collect()),
             };
-            self.held.insert(resource.name.clone(), held);
+            // A client drops what it got of a name that it does not ask for any more.
+            if self.subscription.matches(&resource.name) {
+                self.held.insert(resource.name.clone(), held);
+            }
             self.cleared(&resource.name);
         }
         for name in &response.removed {
@@ -154,7 +222,8 @@ impl Feed {
         }
     }
 
-    fn cleared(&mut self, name: &str) {
+    /// The client has what it should of this name.
+    pub(super) fn cleared(&mut self, name: &str) {
         self.suspects.remove(name);
         self.refused.remove(name);
     }
@@ -172,13 +241,16 @@ impl Feed {
             let clusters = resource.map(|resource| resource.clusters.iter().cloned());
             if let Some(held) = held {
                 held.version = None;
-                held.clusters.extend(clusters.into_iter().flatten());
-            } else if !alone {
-                let clusters = clusters.into_iter().flatten().collect();
+                if let Some(named) = &mut held.clusters {
+                    named.extend(clusters.into_iter().flatten());
+                }
+            } else if !alone && self.subscription.matches(name) {
+                let clusters = Some(clusters.into_iter().flatten().collect());
                 self.held.insert(
                     name.clone(),
                     Held {
                         version: None,
+                        serves: false,
                         clusters,
                     },
                 );
@@ -187,6 +259,10 @@ impl Feed {
             *epoch = epoch.saturating_add(1);
             self.suspects.insert(name.clone());
             self.pending.insert(name.clone());
+            if !alone && !self.serves(name) && self.subscription.matches(name) {
+                // It may be an answer that the client waits for.
+                self.owed.insert(name.clone());
+            }
             if alone {
                 let content = resource.map(|resource| resource.version);
                 self.retry_later(now, name, content, seed);

@@ -11,12 +11,14 @@ pub mod endpoint;
 mod feed;
 pub mod json;
 pub mod listener;
+mod order;
 pub mod preflight;
 pub mod route;
 mod rules;
 pub mod secret;
 pub mod session;
 pub mod subscription;
+pub mod suspects;
 mod take;
 mod v2;
 

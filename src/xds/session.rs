@@ -15,17 +15,21 @@ use std::time::Duration;
 
 use super::encode::absent_route;
 use super::feed::{Feed, InFlight};
+use super::order::{WARMING_MAX, Warming};
 use super::subscription::WILDCARD;
+use super::suspects::Suspects;
 use super::{Resource, ResourceType, Snapshot, Version};
 use crate::gateway::Origin;
 
 /// The state of one client's stream.
 #[derive(Debug)]
 pub struct Session {
-    snapshot: Arc<Snapshot>,
-    feeds: BTreeMap<ResourceType, Feed>,
-    /// Clusters that were sent and cannot be used yet, and since when.
-    warming: BTreeMap<String, Duration>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) feeds: BTreeMap<ResourceType, Feed>,
+    /// Clusters that were sent and cannot be used yet.
+    pub(super) warming: BTreeMap<String, Warming>,
+    /// What an earlier stream left, of the types that this one has not asked for yet.
+    inherited: Suspects,
     nonce: u64,
     seed: u64,
 }
@@ -92,25 +96,44 @@ impl Session {
             snapshot,
             feeds: BTreeMap::new(),
             warming: BTreeMap::new(),
+            inherited: Suspects::default(),
             nonce: 0,
             seed,
         }
     }
 
+    /// Takes over what the last session of the same client could not be sure of. Call it before
+    /// the client's first request.
+    pub fn inherit(&mut self, suspects: Suspects) {
+        self.inherited = suspects;
+    }
+
+    /// What the next session of this client has to know if this stream ends now.
+    pub fn suspects(&self) -> Suspects {
+        let mut suspects = self.inherited.clone();
+        for (kind, feed) in &self.feeds {
+            if feed.opened_at.is_some() {
+                suspects.types.insert(*kind, feed.doubts());
+            }
+        }
+        suspects
+    }
+
     /// Takes a request: subscriptions, and the answer to the response in flight. Returns the
     /// resources that it refuses, where that is known.
-    pub fn handle_request(&mut self, now: Duration, request: Request) -> Vec<Refused> {
+    pub fn handle_request(&mut self, now: Duration, mut request: Request) -> Vec<Refused> {
         let kind = request.kind;
-        let refused = self.answered(now, &request);
         // Envoy asks for endpoints before clusters when its last stream broke while a cluster
         // warmed. It then waits for endpoints that its versions say it has.
         let warms = kind == ResourceType::Endpoint && !self.is_open(ResourceType::Cluster);
         let feed = self.feeds.entry(kind).or_default();
         let first = feed.opened_at.is_none();
+        let doubts = self.inherited.types.remove(&kind).unwrap_or_default();
         if first {
+            feed.epochs = doubts.epochs;
             feed.opened_at = Some(now);
             if request.subscribe.is_empty() && request.unsubscribe.is_empty() {
-                feed.subscribe(WILDCARD, true);
+                request.subscribe.push(WILDCARD.to_owned());
             }
             feed.told(request.initial);
         }
@@ -118,26 +141,35 @@ impl Session {
             // A name that is subscribed again later in a stream must be answered again.
             let resource = self.snapshot.get(kind, name).filter(|_| first && !warms);
             let known = resource.is_some_and(|resource| feed.has(resource));
+            let known = known || feed.sent_ahead(name);
             feed.subscribe(name, known);
         }
         for name in &request.unsubscribe {
             feed.unsubscribe(name);
         }
-        if feed.owes_wildcard {
-            let names = self
-                .snapshot
-                .all(kind)
-                .map(|resource| resource.name.clone());
-            feed.pending.extend(names);
+        if request.subscribe.iter().any(|name| name == WILDCARD) {
+            let all = self.snapshot.all(kind);
+            feed.pending
+                .extend(all.map(|resource| resource.name.clone()));
+            // A client that has something does not wait for a first answer.
+            feed.owes_wildcard = feed.held.is_empty();
         }
-        refused
+        feed.distrust(doubts.names);
+        // After its names: an acknowledgement may subscribe to what it acknowledges.
+        self.answered(now, kind, &request.nonce, request.error)
     }
 
-    fn answered(&mut self, now: Duration, request: &Request) -> Vec<Refused> {
-        let Some(feed) = self.feeds.get_mut(&request.kind) else {
+    fn answered(
+        &mut self,
+        now: Duration,
+        kind: ResourceType,
+        nonce: &str,
+        error: Option<String>,
+    ) -> Vec<Refused> {
+        let Some(feed) = self.feeds.get_mut(&kind) else {
             return Vec::new();
         };
-        let answers = |flight: &mut InFlight| flight.nonce.to_string() == request.nonce;
+        let answers = |flight: &mut InFlight| flight.nonce.to_string() == nonce;
         let Some(response) = feed.in_flight.take_if(answers) else {
             // A stale nonce answers nothing; subscriptions beside it still count.
             return Vec::new();
@@ -146,36 +178,31 @@ impl Session {
             .resources
             .iter()
             .map(|(resource, _)| &resource.name);
-        match &request.error {
+        match error {
             None => {
                 feed.acknowledged(&response);
                 for name in names {
-                    self.warmed(request.kind, name);
+                    match kind {
+                        ResourceType::Cluster => drop(self.warming.remove(name)),
+                        ResourceType::Endpoint => self.warmed_by_endpoints(name),
+                        _ => {}
+                    }
                 }
                 Vec::new()
             }
             Some(message) => {
                 let known = feed.refused(now, &response, self.seed);
-                if request.kind == ResourceType::Cluster {
-                    self.warming
-                        .retain(|cluster, _| !names.clone().any(|name| name == cluster));
+                if kind == ResourceType::Cluster {
+                    for name in names {
+                        self.warming.remove(name);
+                    }
                 }
                 if known {
-                    refusals(&response, request.kind, message)
+                    refusals(&response, kind, &message)
                 } else {
                     Vec::new()
                 }
             }
-        }
-    }
-
-    /// A cluster can be used when Envoy has its endpoints, or has acknowledged it: it holds the
-    /// acknowledgement back while any cluster warms.
-    fn warmed(&mut self, kind: ResourceType, name: &str) {
-        let cluster = self.snapshot.get(ResourceType::Cluster, name);
-        let by_endpoints = || cluster.is_none_or(|cluster| !cluster.warms_until_acked);
-        if kind == ResourceType::Cluster || (kind == ResourceType::Endpoint && by_endpoints()) {
-            self.warming.remove(name);
         }
     }
 
@@ -206,11 +233,17 @@ impl Session {
             let pending = feed.pending.iter();
             pending.filter_map(|name| Some(feed.refused.get(name)?.retry_at))
         });
-        let warming = self.warming.values().map(|since| *since + WARMING_MAX);
+        let warming = self
+            .warming
+            .values()
+            .map(|warming| warming.since + WARMING_MAX);
         let waits = self.feeds.values().any(|feed| !feed.pending.is_empty());
         let settling = self.settling_ends().filter(|_| waits);
+        let endpoints = self.feeds.get(&ResourceType::Endpoint);
+        let endpoints = endpoints.and_then(|feed| feed.opened_at).filter(|_| waits);
         let later = retries
             .chain(warming)
+            .chain(endpoints.map(|at| at + WARMING_MAX))
             .chain(settling)
             .filter(|at| *at > now);
         later.min()
@@ -249,13 +282,15 @@ impl Session {
             // A listener that waits may take over the address of one that goes: both at once.
             batch.removed.clear();
         }
+        let waits = batch.waits;
         let batch = if batch.is_empty() { alone } else { batch };
         let feed = self.feeds.get_mut(&kind)?;
         for name in satisfied {
             feed.pending.remove(&name);
             feed.owed.remove(&name);
+            feed.cleared(&name);
         }
-        if batch.is_empty() && !feed.owes_wildcard {
+        if batch.is_empty() && (waits || !feed.owes_wildcard) {
             return None;
         }
         Some(self.send(now, kind, batch))
@@ -273,8 +308,11 @@ impl Session {
             feed.owed.remove(name);
         }
         feed.owes_wildcard = false;
+        let names = resources.iter().map(|(resource, _)| &resource.name);
+        let unasked = names.filter(|name| !feed.subscription.matches(name));
         feed.in_flight = Some(InFlight {
             nonce: self.nonce,
+            unasked: unasked.cloned().collect(),
             resources: resources.clone(),
             removed: removed.clone(),
         });
@@ -287,36 +325,6 @@ impl Session {
             nonce,
             resources,
             removed,
-        }
-    }
-
-    /// A cluster that is new or changed warms until it gets its endpoints (again), which Envoy
-    /// does not ask for.
-    fn sent_clusters(
-        &mut self,
-        now: Duration,
-        resources: &[(Arc<Resource>, Version)],
-        removed: &[String],
-    ) {
-        let feed = self.feeds.get(&ResourceType::Cluster);
-        for (resource, _) in resources {
-            // While a changed cluster warms, the one before it goes on serving.
-            if !feed.is_some_and(|feed| feed.holds(&resource.name)) {
-                self.warming.insert(resource.name.clone(), now);
-            }
-        }
-        for name in removed {
-            self.warming.remove(name);
-        }
-        let Some(feed) = self.feeds.get_mut(&ResourceType::Endpoint) else {
-            return;
-        };
-        if feed.opened_at.is_none() {
-            return;
-        }
-        for (resource, _) in resources {
-            feed.owed.insert(resource.name.clone());
-            feed.pending.insert(resource.name.clone());
         }
     }
 
@@ -353,7 +361,9 @@ impl Session {
                 if !owed && !feed.holds(name) {
                     Verdict::Nothing
                 } else if feed.must_wait(now, name, None)
-                    || (kind == ResourceType::Cluster && !self.is_removable(now, name))
+                    || (kind == ResourceType::Cluster
+                        && feed.holds(name)
+                        && !self.is_removable(now, name))
                 {
                     Verdict::Wait
                 } else {
@@ -361,10 +371,11 @@ impl Session {
                 }
             }
             // An empty answer ends the wait of a cluster that has lost its endpoints.
-            ResourceType::Endpoint if owed => Verdict::Remove,
-            ResourceType::Route if owed => {
+            ResourceType::Endpoint if owed && feed.subscription.matches(name) => Verdict::Remove,
+            // A copy from an earlier stream may be in use until its listener has changed.
+            ResourceType::Route if owed && !feed.serves(name) => {
                 let resource = Arc::new(absent_route(name));
-                let version = resource.version;
+                let version = feed.version(&resource);
                 Verdict::Send(resource, version)
             }
             // A secret that may still come is waited for: an answer would end handshakes.
@@ -372,61 +383,7 @@ impl Session {
         }
     }
 
-    /// Whether traffic can be sent to a cluster, or waiting for it has no sense.
-    fn is_ready(&self, now: Duration, cluster: &str) -> bool {
-        let Some(feed) = self.feeds.get(&ResourceType::Cluster) else {
-            return true;
-        };
-        if self.snapshot.get(ResourceType::Cluster, cluster).is_none()
-            || !feed.subscription.matches(cluster)
-            || feed.refused.contains_key(cluster)
-        {
-            return true;
-        }
-        match self.warming.get(cluster) {
-            Some(since) => now >= *since + WARMING_MAX,
-            None => feed.holds(cluster),
-        }
-    }
-
-    /// Whether nothing that the client has or is about to get names the cluster.
-    fn is_removable(&self, now: Duration, cluster: &str) -> bool {
-        let namers = [ResourceType::Listener, ResourceType::Route];
-        let settled = namers.into_iter().all(|kind| match self.feeds.get(&kind) {
-            Some(feed) if feed.opened_at.is_some() => {
-                feed.is_settled() && !self.may_name(kind, feed, cluster)
-            }
-            _ => self.settling_ends().is_none_or(|end| now >= end),
-        });
-        settled && !self.is_named(cluster)
-    }
-
-    /// Whether a copy that the client holds may name the cluster. Routes whose listener is gone
-    /// serve only what drains, which need not keep a removed service alive.
-    fn may_name(&self, kind: ResourceType, feed: &Feed, cluster: &str) -> bool {
-        let mut held = feed.held.iter();
-        held.any(|(name, held)| {
-            let drains = kind == ResourceType::Route && self.snapshot.get(kind, name).is_none();
-            !drains && held.clusters.contains(cluster)
-        })
-    }
-
-    fn is_named(&self, cluster: &str) -> bool {
-        let named = |kind| {
-            let mut all = self.snapshot.all(kind);
-            all.any(|resource: &Arc<Resource>| resource.clusters.iter().any(|c| c == cluster))
-        };
-        named(ResourceType::Listener) || named(ResourceType::Route)
-    }
-
-    /// Until when a reconnected client is given time to ask for listeners and routes before a
-    /// cluster that they may name is removed.
-    fn settling_ends(&self) -> Option<Duration> {
-        let clusters = self.feeds.get(&ResourceType::Cluster)?;
-        Some(clusters.opened_at? + SETTLING_MAX)
-    }
-
-    fn is_open(&self, kind: ResourceType) -> bool {
+    pub(super) fn is_open(&self, kind: ResourceType) -> bool {
         self.feeds
             .get(&kind)
             .is_some_and(|feed| feed.opened_at.is_some())
@@ -470,7 +427,3 @@ fn refusals(response: &InFlight, kind: ResourceType, message: &str) -> Vec<Refus
 
 /// The most resources in one response: a refusal of more costs too many responses of one.
 const RESOURCES_MAX: usize = 1_000;
-/// A cluster that is not warm by then is used anyway: Envoy itself gives up after 15 s.
-const WARMING_MAX: Duration = Duration::from_secs(5);
-/// How long a client may take to ask for listeners and routes after it asked for clusters.
-const SETTLING_MAX: Duration = Duration::from_secs(5);

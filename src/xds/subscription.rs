@@ -20,6 +20,11 @@ impl Subscription {
         self.wildcard
     }
 
+    /// The names that the client asked for one by one.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.names.iter()
+    }
+
     /// Adds a name, or everything if it is [`WILDCARD`]. A first request without any name means
     /// the wildcard too, which the caller has to see.
     ///
@@ -36,12 +41,12 @@ impl Subscription {
         true
     }
 
-    /// Takes a name, or the wildcard, away. One that was never subscribed is ignored.
-    pub fn unsubscribe(&mut self, name: &str) {
+    /// Takes a name, or the wildcard, away; returns whether it was there.
+    pub fn unsubscribe(&mut self, name: &str) -> bool {
         if name == WILDCARD {
-            self.wildcard = false;
+            std::mem::take(&mut self.wildcard)
         } else {
-            self.names.remove(name);
+            self.names.remove(name)
         }
     }
 }
@@ -69,7 +74,7 @@ mod tests {
     #[test]
     fn a_name_that_was_never_subscribed_can_be_unsubscribed() {
         let mut subscription = Subscription::default();
-        subscription.unsubscribe("a");
+        assert!(!subscription.unsubscribe("a") && !subscription.unsubscribe(WILDCARD));
         assert_eq!(subscription, Subscription::default());
     }
 }

@@ -1,13 +1,15 @@
 //! Finding the exposes: which sections of which objects this gateway serves, and the instances
 //! behind each. Knows nothing of listeners yet.
 
+mod raw;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::compile::{Policy, Want};
-use super::{Endpoint, Health, LbPolicy};
-use crate::inventory::keywords::{Keywords, Raw};
-use crate::inventory::{Config, Instance, Inventory, Kind, Object, ObjectPath, Problem};
+use crate::gateway::compile::{Policy, Want};
+use crate::gateway::{Endpoint, Health, LbPolicy};
+use crate::inventory::keywords::{Keywords, Raw, shown};
+use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem};
 
 /// An expose that this gateway should serve.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ pub struct Exposed<'a> {
     /// The definer's instance, with the sections that the expose refers to.
     pub instance: &'a Instance,
     /// The definer's raw configuration, where it can be had.
-    pub config: Option<&'a Config>,
+    pub raw: Option<Raw<'a>>,
     /// The addresses behind it.
     pub endpoints: Vec<Endpoint>,
 }
@@ -40,13 +42,8 @@ impl Exposed<'_> {
     /// that type.
     pub fn section_keywords<'s>(&'s self, kind: &str, section: &'s str) -> Option<Keywords<'s>> {
         let resource = self.instance.resources.get(section)?;
-        let raw = self.config.map(|config| Raw {
-            config,
-            object: self.definer,
-            node: self.node,
-        });
         (resource.section() == kind)
-            .then(|| Keywords::new(&self.owner, section, &resource.keywords, raw))
+            .then(|| Keywords::new(&self.owner, section, &resource.keywords, self.raw))
     }
 
     /// A problem of the expose's own `keyword`.
@@ -82,22 +79,32 @@ pub struct Expose {
 }
 
 impl Expose {
+    /// Whether both are the same but for the port, which each instance has its own of.
+    fn is_like(&self, other: &Self) -> bool {
+        let port = self.port;
+        *self
+            == Self {
+                port,
+                ..other.clone()
+            }
+    }
+
     fn read(keywords: &Keywords<'_>) -> Result<Self, Problem> {
         let port = match keywords.port("port")? {
             Some(0) => return Err(keywords.problem("port", "0 is no port to send traffic to")),
             Some(port) => port,
-            None => return Err(keywords.problem("port", "is missing or is no number")),
+            None => return Err(keywords.problem("port", "is missing, or is no number")),
         };
         match keywords.text("protocol")?.as_deref() {
             None | Some("tcp") => {}
             Some(other) => {
-                let reason = format!("{other:?} is not served, only tcp is");
+                let reason = format!("{} is not served, only tcp is", shown(other));
                 return Err(keywords.problem("protocol", reason));
             }
         }
         let listener_port = keywords.port("listener_port")?.unwrap_or(port);
         if listener_port == 0 {
-            let reason = "0 asks for an allocated port, which is not supported yet";
+            let reason = "0 asks for an allocated port, and none is allocated yet";
             return Err(keywords.problem("listener_port", reason));
         }
         Ok(Self {
@@ -120,8 +127,12 @@ fn read_address(keywords: &Keywords<'_>) -> Result<IpAddr, Problem> {
     else {
         return Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     };
-    text.parse()
-        .map_err(|_| keywords.problem("listener_addr", format!("{text:?} is no IP address")))
+    text.parse().map_err(|_| {
+        keywords.problem(
+            "listener_addr",
+            format!("{} is no IP address", shown(&text)),
+        )
+    })
 }
 
 fn read_lb_policy(keywords: &Keywords<'_>) -> Result<LbPolicy, Problem> {
@@ -135,7 +146,7 @@ fn read_lb_policy(keywords: &Keywords<'_>) -> Result<LbPolicy, Problem> {
         "random" => Ok(LbPolicy::Random),
         "original_dst_lb" => Ok(LbPolicy::OriginalDst),
         "maglev" => Ok(LbPolicy::Maglev),
-        _ => Err(keywords.problem("lb_policy", format!("{text:?} is no known policy"))),
+        _ => Err(keywords.problem("lb_policy", format!("{} is no known policy", shown(&text)))),
     }
 }
 
@@ -172,6 +183,7 @@ pub fn collect<'a>(
             found: BTreeMap::new(),
             waiting: BTreeSet::new(),
             endpoints: BTreeMap::new(),
+            refused: Vec::new(),
         };
         exposes.extend(finder.find(&objects));
     }
@@ -191,14 +203,49 @@ struct Finder<'a, 'p> {
     /// Best health by address, for each expose: the two halves of a healed split brain report
     /// the same address twice.
     endpoints: BTreeMap<&'a str, BTreeMap<(IpAddr, u16), Health>>,
+    refused: Vec<Refused<'a>>,
+}
+
+/// An expose that one instance has, and that cannot be served there as it is.
+struct Refused<'a> {
+    at: Place<'a>,
+    section: &'a str,
+    problem: Problem,
+    /// What follows where no other instance has it right.
+    consequence: &'static str,
+}
+
+/// An instance of the owner or of one of its slaves.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    path: &'a ObjectPath,
+    node: &'a str,
+    instance: &'a Instance,
 }
 
 impl<'a> Finder<'a, '_> {
     fn find(mut self, objects: &[(u32, &'a Object)]) -> Vec<Exposed<'a>> {
-        for (_, object) in objects {
-            for (node, instance) in &object.instances {
-                self.instance(&object.path, node, instance);
-            }
+        let places = objects.iter().flat_map(|(_, object)| {
+            let path = &object.path;
+            let instances = object.instances.iter();
+            instances.map(move |(node, instance)| Place {
+                path,
+                node,
+                instance,
+            })
+        });
+        for at in places {
+            self.instance(at);
+        }
+        for refused in std::mem::take(&mut self.refused) {
+            let problem = match self.found.contains_key(refused.section) {
+                true => refused.problem.hence(format_args!(
+                    "the instance {} gets no traffic",
+                    self.name(refused.at)
+                )),
+                false => refused.problem.hence(refused.consequence),
+            };
+            self.problems.insert(problem);
         }
         let mut endpoints = self.endpoints;
         let exposes = self.found.into_iter().map(|(section, mut exposed)| {
@@ -216,8 +263,17 @@ impl<'a> Finder<'a, '_> {
         exposes.collect()
     }
 
-    fn instance(&mut self, path: &'a ObjectPath, node: &'a str, instance: &'a Instance) {
-        for (ip, resource) in &instance.resources {
+    /// Which instance, for people.
+    fn name(&self, at: Place<'_>) -> String {
+        match at.path == self.owner {
+            true => format!("on {}", at.node),
+            false => format!("of {} on {}", at.path, at.node),
+        }
+    }
+
+    fn instance(&mut self, at: Place<'a>) {
+        let mut named = BTreeSet::new();
+        for (ip, resource) in &at.instance.resources {
             if resource.section() != "ip" {
                 continue;
             }
@@ -225,142 +281,163 @@ impl<'a> Finder<'a, '_> {
             let words = match keywords.words("expose") {
                 Ok(words) => words,
                 Err(problem) => {
+                    let problem = problem.hence("it serves no expose");
                     self.problems.insert(problem);
                     continue;
                 }
             };
             for word in words {
-                let Some((section, backing)) = instance.resources.get_key_value(word.as_str())
-                else {
-                    // `443/tcp:8443` is a port mapping of the ip itself, no business of ours.
-                    if word.starts_with("expose#") {
-                        let reason = format!("names {word}, which does not exist");
-                        self.problems.insert(keywords.problem("expose", reason));
-                    }
+                let Some(section) = self.section(at.instance, &keywords, &word) else {
                     continue;
                 };
-                if backing.driver != EXPOSE_DRIVER {
-                    continue;
-                }
-                let Some(port) = self.define(path, node, instance, section) else {
+                named.insert(section);
+                let Some(port) = self.define(at, section) else {
                     continue;
                 };
                 if resource.is_up() {
-                    self.endpoint(section, &keywords, port, instance);
+                    self.endpoint(at, section, &keywords, port);
                 }
+            }
+        }
+        self.unnamed(at, &named);
+    }
+
+    /// The expose section that an ip names with `word`, if it is one of ours.
+    fn section(
+        &mut self,
+        instance: &'a Instance,
+        ip: &Keywords<'_>,
+        word: &str,
+    ) -> Option<&'a str> {
+        let problem = match instance.resources.get_key_value(word) {
+            Some((section, backing)) if backing.driver == EXPOSE_DRIVER => return Some(section),
+            Some((_, backing)) if backing.section() == "expose" => return None,
+            // `443/tcp:8443` is a port mapping of the ip itself, no business of ours.
+            None if word.contains('/') => return None,
+            Some(_) => ip.problem(
+                "expose",
+                format!("names {}, which is no expose", shown(word)),
+            ),
+            // The agent drops a section from its status when a mandatory keyword is missing.
+            None => ip.problem(
+                "expose",
+                format!("names {}, which is absent or incomplete", shown(word)),
+            ),
+        };
+        self.problems
+            .insert(problem.hence("nothing is served for it"));
+        None
+    }
+
+    /// Tells of the exposes that no ip names.
+    fn unnamed(&mut self, at: Place<'a>, named: &BTreeSet<&str>) {
+        for (section, resource) in &at.instance.resources {
+            if resource.driver != EXPOSE_DRIVER || named.contains(section.as_str()) {
+                continue;
+            }
+            let keywords = Keywords::new(self.owner, section, &resource.keywords, None);
+            if self.belongs_here(&keywords).is_ok() {
+                self.refused.push(Refused {
+                    at,
+                    section,
+                    problem: keywords.problem("", "is named by no ip in its keyword expose"),
+                    consequence: "the expose is not served",
+                });
             }
         }
     }
 
     /// Reads an expose on one instance and returns the instance's port. The first instance that
     /// has it defines it.
-    fn define(
-        &mut self,
-        path: &'a ObjectPath,
-        node: &'a str,
-        instance: &'a Instance,
-        section: &'a str,
-    ) -> Option<u16> {
-        let resource = instance.resources.get(section)?;
-        if self.waiting.contains(section) || !self.is_read(path, section) {
+    fn define(&mut self, at: Place<'a>, section: &'a str) -> Option<u16> {
+        let resource = at.instance.resources.get(section)?;
+        if self.waiting.contains(section) {
             return None;
         }
-        let config = self.inventory.configs.get(path);
-        let config = config.and_then(|reading| reading.content.as_ref());
-        let raw = config.map(|config| Raw {
-            config,
-            object: path,
-            node,
-        });
+        let Some(raw) = self.raw(at, section) else {
+            self.waiting.insert(section);
+            return None;
+        };
         let keywords = Keywords::new(self.owner, section, &resource.keywords, raw);
-        let read = self
-            .belongs_here(&keywords)
-            .and_then(|()| Expose::read(&keywords));
+        let read = match self.belongs_here(&keywords) {
+            Ok(()) => {
+                Expose::read(&keywords).map_err(|problem| (problem, "the expose is not served"))
+            }
+            Err(problem) => Err((problem, "the expose is not served here")),
+        };
         let expose = match read {
             Ok(expose) => expose,
-            Err(problem) => {
-                self.problems.insert(problem);
+            Err((problem, consequence)) => {
+                self.refused.push(Refused {
+                    at,
+                    section,
+                    problem,
+                    consequence,
+                });
                 return None;
             }
         };
         let port = expose.port;
-        self.found.entry(section).or_insert_with(|| Exposed {
-            owner: self.owner.clone(),
-            section,
-            expose,
-            definer: path,
-            node,
-            instance,
-            config,
-            endpoints: Vec::new(),
-        });
-        Some(port)
-    }
-
-    /// Whether the configuration of a definer was read; notes what has to be. An object that
-    /// defines nothing needs no reading.
-    fn is_read(&mut self, path: &ObjectPath, section: &'a str) -> bool {
-        if self.found.contains_key(section) {
-            return true;
-        }
-        let object = self.inventory.objects.get(path);
-        let revision = object
-            .map(|object| object.revision.as_str())
-            .unwrap_or_default();
-        let reading = self.inventory.configs.get(path);
-        if reading.is_none_or(|reading| reading.revision != revision) {
-            self.wants
-                .insert(Want::Config(path.clone(), revision.to_owned()));
-        }
-        match reading {
-            None => drop(self.waiting.insert(section)),
-            Some(reading) if reading.content.is_none() => {
-                let reason = "its configuration cannot be read: keywords that the agent leaves \
-                              out of the status have no effect";
-                self.problems.insert(Problem {
-                    object: self.owner.clone(),
-                    section: String::new(),
-                    keyword: String::new(),
-                    reason: reason.to_owned(),
-                });
+        match self.found.get(section) {
+            Some(first) if !first.expose.is_like(&expose) => {
+                let first = Place {
+                    path: first.definer,
+                    node: first.node,
+                    instance: first.instance,
+                };
+                let reason = format!("is not the same in the instance {}", self.name(at));
+                let problem = keywords.problem("", reason);
+                let problem = problem.hence(format_args!("the one {} counts", self.name(first)));
+                self.problems.insert(problem);
             }
             Some(_) => {}
+            None => {
+                let exposed = Exposed {
+                    owner: self.owner.clone(),
+                    section,
+                    expose,
+                    definer: at.path,
+                    node: at.node,
+                    instance: at.instance,
+                    raw,
+                    endpoints: Vec::new(),
+                };
+                self.found.insert(section, exposed);
+            }
         }
-        reading.is_some()
+        Some(port)
     }
 
     fn belongs_here(&self, keywords: &Keywords<'_>) -> Result<(), Problem> {
         match keywords.text("gateway")? {
             Some(name) if name != self.policy.gateway_name => {
                 let own = &self.policy.gateway_name;
-                let reason = format!("belongs to gateway {name:?}; this one is {own:?}");
+                let name = shown(&name);
+                let reason = format!("is {name}, and this gateway is {own:?}");
                 Err(keywords.problem("gateway", reason))
             }
             _ => Ok(()),
         }
     }
 
-    fn endpoint(&mut self, section: &'a str, ip: &Keywords<'_>, port: u16, instance: &Instance) {
+    fn endpoint(&mut self, at: Place<'a>, section: &'a str, ip: &Keywords<'_>, port: u16) {
         let address = match ip.text("ipaddr") {
-            Ok(Some(text)) => match text.parse::<IpAddr>() {
-                Ok(address) => address,
-                Err(_) => {
-                    let reason = format!("{text:?} is no IP address");
-                    self.problems.insert(ip.problem("ipaddr", reason));
-                    return;
-                }
-            },
-            Ok(None) => {
-                let reason = "is up but has no address: no traffic goes there";
-                self.problems.insert(ip.problem("ipaddr", reason));
-                return;
-            }
+            Ok(Some(text)) => text
+                .parse::<IpAddr>()
+                .map_err(|_| ip.problem("ipaddr", format!("{} is no IP address", shown(&text)))),
+            Ok(None) => Err(ip.problem("ipaddr", "is unknown although the ip is up")),
+            Err(problem) => Err(problem),
+        };
+        let address = match address {
+            Ok(address) => address,
             Err(problem) => {
+                let name = self.name(at);
+                let problem = problem.hence(format_args!("the instance {name} gets no traffic"));
                 self.problems.insert(problem);
                 return;
             }
         };
-        let health = match LEAVING.contains(&instance.monitor.as_str()) {
+        let health = match LEAVING.contains(&at.instance.monitor.as_str()) {
             true => Health::Draining,
             false => Health::Healthy,
         };
@@ -372,10 +449,12 @@ impl<'a> Finder<'a, '_> {
 
 const EXPOSE_DRIVER: &str = "expose.envoy";
 /// What the daemon says of an instance that is about to go (`monitor.status`).
-const LEAVING: [&str; 6] = [
+const LEAVING: [&str; 8] = [
     "deleting",
     "purging",
+    "restarting",
     "shutdown",
+    "shutting",
     "stopping",
     "tocing",
     "unprovisioning",

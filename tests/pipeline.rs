@@ -1,0 +1,366 @@
+//! Properties of the pure pipeline that no single case shows: the order of events does not
+//! matter, damage stays where it is, and a change costs the resource that it changes.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
+use std::collections::{BTreeMap, VecDeque};
+
+use osvc_igw::gateway::{Want, compile};
+use osvc_igw::inventory::{Event, Inventory, Kind, NodeStatus, Object, ObjectPath, Reading};
+use osvc_igw::xds::{ResourceType, Snapshot, encode};
+use serde_json::{Value, json};
+
+use crate::golden::{Case, Outcome, names, rendered};
+use crate::random::Random;
+use crate::references::flaws;
+
+#[test]
+fn the_order_of_events_does_not_matter() {
+    let mut orders = 0;
+    for name in names() {
+        let case = Case::load(&name);
+        let expected = case.run();
+        let Inventory { nodes, objects, .. } = &expected.inventory;
+        // What a starting node has not told yet is held as it was: there, history matters.
+        if nodes.values().any(|status| *status == NodeStatus::Starting) || objects.len() < 2 {
+            continue;
+        }
+        // The cases with a bad service are many and alike.
+        let count = if name.starts_with("bad-") { 5 } else { 200 };
+        for seed in 0..count {
+            let mut inventory = Inventory::default();
+            for event in shuffled(&case, &expected.inventory, &mut Random(seed)) {
+                inventory.apply(event);
+            }
+            let found = case.settle(inventory);
+            assert_eq!(found.compiled, expected.compiled, "{name}, seed {seed}");
+            let changes: Vec<_> = found.snapshot.changes(&expected.snapshot).collect();
+            assert!(changes.is_empty(), "{name}, seed {seed}: {changes:?}");
+            orders += 1;
+        }
+    }
+    assert!(orders > 2_000, "{orders}");
+}
+
+/// The inventory as single events in a random order, with noise that later events undo.
+fn shuffled(case: &Case, inventory: &Inventory, random: &mut Random) -> Vec<Event> {
+    let mut queues: Vec<VecDeque<Event>> = Vec::new();
+    for (name, status) in &inventory.nodes {
+        let noise = [
+            Some(NodeStatus::Starting),
+            None,
+            Some(NodeStatus::Maintenance),
+        ];
+        let noise = noise.map(|status| Event::Node(name.clone(), status));
+        queues.push(noisy(
+            noise,
+            Event::Node(name.clone(), Some(*status)),
+            random,
+        ));
+    }
+    for (path, object) in &inventory.objects {
+        let noise = [
+            Event::Put(object.clone()),
+            Event::Remove(path.clone()),
+            Event::Put(altered(object, random)),
+        ];
+        queues.push(noisy(noise, Event::Put(object.clone()), random));
+        let want = match path.kind() {
+            Kind::Sec => Want::Secret(path.clone(), object.revision.clone()),
+            _ => Want::Config(path.clone(), object.revision.clone()),
+        };
+        if let Some(event) = case.answer(&want) {
+            let noise = [event.clone(), outdated(path), event.clone()];
+            queues.push(noisy(noise, event, random));
+        }
+    }
+    let mut events = Vec::new();
+    while !queues.is_empty() {
+        let chosen = random.below(queues.len());
+        match queues[chosen].pop_front() {
+            Some(event) => events.push(event),
+            None => drop(queues.swap_remove(chosen)),
+        }
+    }
+    events
+}
+
+/// Some of the noise, in any order, and the truth at the end.
+fn noisy(noise: [Event; 3], truth: Event, random: &mut Random) -> VecDeque<Event> {
+    let count = random.below(4);
+    let chosen = (0..count).map(|_| noise[random.below(3)].clone());
+    chosen.chain([truth]).collect()
+}
+
+fn altered(object: &Object, random: &mut Random) -> Object {
+    let mut object = object.clone();
+    object.revision.push('x');
+    for instance in object.instances.values_mut() {
+        instance.resources.retain(|_, _| random.below(3) != 0);
+        for resource in instance.resources.values_mut() {
+            "down".clone_into(&mut resource.status);
+        }
+    }
+    object
+}
+
+fn outdated(path: &ObjectPath) -> Event {
+    let revision = "outdated".to_owned();
+    match path.kind() {
+        Kind::Sec => Event::Secret(
+            path.clone(),
+            Reading {
+                revision,
+                content: None,
+            },
+        ),
+        _ => Event::Config(
+            path.clone(),
+            Reading {
+                revision,
+                content: None,
+            },
+        ),
+    }
+}
+
+#[test]
+fn damage_costs_only_what_is_damaged() {
+    let names = names();
+    let donor = Case::load("bad-secret-absent");
+    let expected = resources_of_good(&donor.run());
+    assert_eq!(expected.len(), 8, "{expected:?}");
+    let mut changed = 0;
+    for seed in 0..DAMAGES {
+        let name = &names[seed % names.len()];
+        let mut case = Case::load(name);
+        let before = beside_good(&mut case, &donor);
+        let mut random = Random(seed as u64);
+        for _ in 0..=random.below(6) {
+            damage(&mut case, &mut random);
+        }
+        let outcome = case.run();
+        changed += usize::from(outcome.compiled.gateway != before.compiled.gateway);
+        assert_eq!(resources_of_good(&outcome), expected, "{name}, seed {seed}");
+        for problem in outcome.compiled.problems {
+            let line = problem.to_string();
+            let fits = line.len() < 1_000 && !line.chars().any(char::is_control);
+            assert!(fits, "{name}, seed {seed}: {} bytes: {line:?}", line.len());
+        }
+        if seed % 4 == 0 {
+            let flaws = flaws(&rendered(&outcome.snapshot));
+            assert!(
+                flaws.is_empty(),
+                "{name}, seed {seed}:\n{}",
+                flaws.join("\n")
+            );
+        }
+    }
+    assert!(
+        changed > DAMAGES / 10,
+        "{changed} of {DAMAGES} damages did something"
+    );
+}
+
+/// What `test/svc/good` is served with. It has its listeners for itself.
+fn resources_of_good(outcome: &Outcome) -> BTreeMap<(ResourceType, String), String> {
+    let mut found = BTreeMap::new();
+    for kind in ResourceType::ALL {
+        for resource in outcome.snapshot.all(kind) {
+            let good = |path: &ObjectPath| GOOD.contains(&path.to_string().as_str());
+            if resource.origins.iter().any(|origin| good(&origin.object)) {
+                let key = (kind, resource.name.clone());
+                found.insert(key, resource.version.to_string());
+            }
+        }
+    }
+    found
+}
+
+/// Puts the good service of `donor` on the first node of the case.
+fn beside_good(case: &mut Case, donor: &Case) -> Outcome {
+    for path in GOOD {
+        let node = &donor.status["monitor"]["nodes"]["n1"]["services"];
+        let nodes = case.status["monitor"]["nodes"].as_object_mut().unwrap();
+        let services = &mut nodes.values_mut().next().unwrap()["services"];
+        for part in ["status", "config"] {
+            services[part][path] = node[part][path].clone();
+        }
+        case.status["monitor"]["services"][path] = json!({"avail": "up"});
+    }
+    case.reads["secrets"]["test/sec/good"] = donor.reads["secrets"]["test/sec/good"].clone();
+    case.run()
+}
+
+/// Damages one thing of any object but the good one, or of what is read of it.
+fn damage(case: &mut Case, random: &mut Random) {
+    let mut targets = Vec::new();
+    let monitor = case.status["monitor"].as_object_mut().unwrap();
+    for (key, value) in monitor {
+        match key.as_str() {
+            "services" => targets.extend(others(value)),
+            "nodes" => {
+                for node in value.as_object_mut().unwrap().values_mut() {
+                    let services = node.get_mut("services").and_then(Value::as_object_mut);
+                    let parts = services.into_iter().flat_map(|parts| parts.values_mut());
+                    targets.extend(parts.flat_map(others));
+                }
+            }
+            _ => {}
+        }
+    }
+    let reads = case.reads.as_object_mut().unwrap().values_mut();
+    targets.extend(reads.flat_map(others));
+    if targets.is_empty() {
+        return;
+    }
+    let chosen = random.below(targets.len());
+    let target = &mut targets[chosen];
+    match random.below(2) {
+        0 => random.mutate(target),
+        _ => *leaf(target, random) = hostile(random),
+    }
+}
+
+fn others(objects: &mut Value) -> Vec<&mut Value> {
+    let objects = objects.as_object_mut().into_iter().flatten();
+    let others = objects.filter(|(path, _)| !GOOD.contains(&path.as_str()));
+    others.map(|(_, value)| value).collect()
+}
+
+/// A value somewhere inside, that holds no other.
+fn leaf<'a>(value: &'a mut Value, random: &mut Random) -> &'a mut Value {
+    let children = match value {
+        Value::Object(members) => members.len(),
+        Value::Array(values) => values.len(),
+        _ => 0,
+    };
+    if children == 0 {
+        return value;
+    }
+    let chosen = random.below(children);
+    match value {
+        Value::Object(members) => leaf(members.values_mut().nth(chosen).unwrap(), random),
+        Value::Array(values) => leaf(&mut values[chosen], random),
+        value => value,
+    }
+}
+
+/// A value that means something to the pipeline, or is much too large for it.
+fn hostile(random: &mut Random) -> Value {
+    let domains = || (0..3_000).map(|number| format!("d{number}.acme.org"));
+    match random.below(12) {
+        0 => json!("w".repeat(100_000)),
+        1 => json!("(".repeat(500)),
+        2 => json!("((a{9}){9}){9}".repeat(500)),
+        3 => json!(vec!["expose#0"; 3_000]),
+        4 => json!(domains().collect::<Vec<_>>()),
+        5 => json!([8080, 443, 80, 65_535, 65_536][random.below(5)]),
+        6 => json!([
+            WORDS[random.below(WORDS.len())],
+            WORDS[random.below(WORDS.len())]
+        ]),
+        _ => json!(WORDS[random.below(WORDS.len())]),
+    }
+}
+
+#[test]
+fn equal_gateways_have_equal_versions() {
+    for name in names() {
+        let (one, two) = (Case::load(&name).run(), Case::load(&name).run());
+        assert_eq!(one.compiled, two.compiled, "{name}");
+        assert_eq!(one.snapshot.changes(&two.snapshot).count(), 0, "{name}");
+        // What is shared with an older snapshot is what would have been made anew.
+        let (again, refused) = encode(&one.compiled.gateway, &one.snapshot);
+        assert_eq!(again, one.snapshot, "{name}");
+        let (after_nothing, first) = encode(&one.compiled.gateway, &Snapshot::default());
+        assert_eq!(first, refused, "{name}");
+        assert_eq!(rendered(&after_nothing), rendered(&again), "{name}");
+    }
+}
+
+#[test]
+fn a_scaler_that_loses_its_first_slave_is_served_while_the_next_is_read() {
+    let case = Case::load("web1-scaled-to-4");
+    let Outcome {
+        mut inventory,
+        compiled,
+        ..
+    } = case.run();
+    inventory.apply(Event::Remove("test/svc/0.web1".parse().unwrap()));
+    let after = compile(&inventory, &case.policy);
+    let next: ObjectPath = "test/svc/1.web1".parse().unwrap();
+    let is_next = |want: &Want| matches!(want, Want::Config(path, _) if *path == next);
+    assert!(after.wants.iter().any(is_next), "{:?}", after.wants);
+    assert_eq!(after.gateway.listeners, compiled.gateway.listeners);
+    assert_eq!(after.gateway.clusters, compiled.gateway.clusters);
+    assert_eq!(after.problems, compiled.problems);
+}
+
+#[track_caller]
+fn check(name: &str, change: impl Fn(&mut Case), expected: &[(ResourceType, &str)]) {
+    let mut case = Case::load(name);
+    let before = case.run().snapshot;
+    change(&mut case);
+    let after = case.run().snapshot;
+    assert_eq!(after.changes(&before).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_changed_address_changes_one_set_of_endpoints() {
+    let change = |case: &mut Case| {
+        resource(case, "n1", "test/svc/a", "ip#1")["info"]["ipaddr"] = json!("10.0.0.77");
+    };
+    let expected = [(ResourceType::Endpoint, "test/svc/a.expose#0")];
+    check("vhosts-of-two-services", change, &expected);
+}
+
+#[test]
+fn an_instance_that_stops_changes_one_set_of_endpoints() {
+    let change = |case: &mut Case| {
+        resource(case, "n2", "test/svc/flex", "ip#1")["status"] = json!("down");
+    };
+    let expected = [(ResourceType::Endpoint, "test/svc/flex.expose#0")];
+    check("flex-on-three-nodes", change, &expected);
+}
+
+#[test]
+fn a_changed_private_key_changes_one_secret() {
+    let change = |case: &mut Case| {
+        case.reads["secrets"]["test/sec/web1-front-cert"]["private_key"] = json!("another");
+    };
+    let expected = [(
+        ResourceType::Secret,
+        "tls_certificate/test/sec/web1-front-cert",
+    )];
+    check("web1-documented", change, &expected);
+}
+
+#[test]
+fn a_changed_route_changes_one_route_configuration() {
+    let change = |case: &mut Case| {
+        resource(case, "vm", "test/svc/web1", "route#0")["info"]["match_prefix"] = json!("/new");
+    };
+    let expected = [(ResourceType::Route, "0.0.0.0:443/tcp")];
+    check("web1-documented", change, &expected);
+}
+
+fn resource<'a>(case: &'a mut Case, node: &str, path: &str, rid: &str) -> &'a mut Value {
+    let status = &mut case.status["monitor"]["nodes"][node]["services"]["status"];
+    &mut status[path]["resources"][rid]
+}
+
+/// Words that mean something somewhere, in the right place or in a wrong one.
+#[rustfmt::skip]
+const WORDS: &[&str] = &[
+    "", " ", "expose#0", "expose#1", "vhost#0", "route#0", "certificate#0", "ip#1", "*", "*.",
+    "*.*", ".acme.org", "ACME.org:1", "[::1]:80", "10.0.0.1", "::", "0.0.0.0", "{name}", "{rid}{",
+    "front", "test/sec/front", "sec/front", "a\nb", "\u{202e}", "b\u{fc}cher", "up", "stopping",
+    "expose.envoy", "vhost.envoy", "route.envoy", "certificate.tls", "ip.cni", "true", "tcp",
+];
+/// The good service and its secret.
+const GOOD: [&str; 2] = ["test/svc/good", "test/sec/good"];
+const DAMAGES: usize = 3_000;

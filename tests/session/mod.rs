@@ -1,0 +1,9 @@
+//! Scripted conversations with one `Session`. Each test is a sentence and a short script; the row
+//! of the protocol or the behaviour of Envoy 1.40 that it comes from stands above it.
+
+mod nack;
+mod order;
+mod script;
+mod subscribe;
+
+use script::{Talk, check};
