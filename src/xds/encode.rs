@@ -2,6 +2,7 @@
 //! written is in the file of its noun.
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
@@ -18,7 +19,7 @@ use super::{
     Resource, ResourceType, Snapshot, Version, cluster, endpoint, listener, preflight, route,
     secret,
 };
-use crate::gateway::{Gateway, Listener, RouteConfiguration};
+use crate::gateway::{Gateway, Listener, RouteConfiguration, VirtualHost};
 use crate::inventory::Problem;
 
 /// Encodes everything; what is unchanged since `previous` is shared with it.
@@ -71,13 +72,15 @@ pub fn encode(gateway: &Gateway, previous: &Snapshot) -> (Snapshot, Vec<Problem>
     for (name, value) in &gateway.listeners {
         let version = Version::of(value);
         encoder.put(ResourceType::Listener, name, version, |resource| {
-            listen(resource, value.clone(), &verdicts)
+            let known = previous.get(ResourceType::Listener, name);
+            listen(resource, value.clone(), &verdicts, known.map(AsRef::as_ref))
         });
     }
     for (name, value) in &gateway.routes {
         let version = Version::of(value);
         encoder.put(ResourceType::Route, name, version, |resource| {
-            route_hosts(resource, value.clone());
+            let known = previous.get(ResourceType::Route, name);
+            route_hosts(resource, value.clone(), known.map(AsRef::as_ref));
             true
         });
     }
@@ -91,33 +94,46 @@ pub fn encode(gateway: &Gateway, previous: &Snapshot) -> (Snapshot, Vec<Problem>
 }
 
 /// Encodes a listener without the chains that Envoy would refuse: one of them would cost all who
-/// share it. Returns whether a chain is left.
-fn listen(resource: &mut Resource, mut value: Listener, verdicts: &Verdicts) -> bool {
-    loop {
+/// share it. Returns whether a chain is left. What `known` has was checked already.
+fn listen(
+    resource: &mut Resource,
+    mut value: Listener,
+    verdicts: &Verdicts,
+    known: Option<&Resource>,
+) -> bool {
+    let encode = |name: &str, value: &Listener| {
         let filters = value.chains.iter().map(|chain| {
             let json = chain.data.as_ref().map(|data| &data.json);
             let http = verdicts.given(Form::Http, json);
-            listener::filter(&resource.name, chain, http, verdicts.given(Form::Tcp, json))
+            listener::filter(name, chain, http, verdicts.given(Form::Tcp, json))
         });
-        let filters = filters.collect();
-        resource.body = listener::encode(&resource.name, &value, filters).encode_to_vec();
+        listener::encode(name, value, filters.collect()).encode_to_vec()
+    };
+    let mut chains = with_known(std::mem::take(&mut value.chains), known);
+    loop {
+        value.chains = unknown(&chains);
+        resource.body = encode(&resource.name, &value);
         let found = violations(ResourceType::Listener, resource);
-        let places = found.iter().rev();
-        let bad: BTreeMap<usize, &Violation> = places
-            .filter_map(|violation| Some((violation.place("filter_chains")?, violation)))
+        let found = found.iter().rev();
+        let bad: BTreeMap<usize, Violation> = found
+            .filter_map(|violation| violation.within("filter_chains"))
             .collect();
         if bad.is_empty() {
             break;
         }
         let mut place = 0..;
-        value.chains.retain(|chain| {
-            let found = place.next().and_then(|place: usize| bad.get(&place));
-            let problems = chain.origins.iter().zip(found.into_iter().cycle());
-            let problems = problems.map(|(origin, found)| found.problem(origin));
-            resource.problems.extend(problems);
+        chains.retain(|(is_known, chain)| {
+            let place = if *is_known { None } else { place.next() };
+            let found = place.and_then(|place| bad.get(&place));
+            for (origin, found) in chain.origins.iter().zip(found.into_iter().cycle()) {
+                resource.problems.push(found.problem(origin));
+            }
             found.is_none()
         });
     }
+    value.chains = chains.into_iter().map(|(_, chain)| chain).collect();
+    resource.body = encode(&resource.name, &value);
+    resource.checked = value.chains.iter().map(Version::of).collect();
     resource.clusters = listener::clusters(&value);
     let chains = value.chains.iter();
     resource.origins = chains.flat_map(|chain| chain.origins.clone()).collect();
@@ -125,46 +141,79 @@ fn listen(resource: &mut Resource, mut value: Listener, verdicts: &Verdicts) -> 
 }
 
 /// Encodes a route configuration without the routes and virtual hosts that Envoy would refuse.
-fn route_hosts(resource: &mut Resource, mut value: RouteConfiguration) {
+/// What `known` has was checked already.
+fn route_hosts(resource: &mut Resource, mut value: RouteConfiguration, known: Option<&Resource>) {
+    let mut hosts = with_known(std::mem::take(&mut value.virtual_hosts), known);
     loop {
+        value.virtual_hosts = unknown(&hosts);
         resource.body = route::encode(&resource.name, &value).encode_to_vec();
-        let found = violations(ResourceType::Route, resource);
-        let mut bad: BTreeMap<(usize, Option<usize>), &Violation> = BTreeMap::new();
-        for violation in &found {
-            if let Some(host) = violation.place("virtual_hosts") {
-                let route = violation.place(&format!("virtual_hosts[{host}].routes"));
-                bad.entry((host, route)).or_insert(violation);
-            }
+        let mut bad: BTreeMap<(usize, Option<usize>), Violation> = BTreeMap::new();
+        for violation in violations(ResourceType::Route, resource) {
+            let Some((host, violation)) = violation.within("virtual_hosts") else {
+                continue;
+            };
+            let (route, violation) = match violation.within("routes") {
+                Some((route, violation)) => (Some(route), violation),
+                None => (None, violation),
+            };
+            bad.entry((host, route)).or_insert(violation);
         }
         if bad.is_empty() {
             break;
         }
         let mut place = 0..;
-        value.virtual_hosts.retain_mut(|host| {
+        hosts.retain_mut(|(is_known, host)| {
+            if *is_known {
+                return true;
+            }
             let at = place.next().unwrap_or_default();
-            let mut say = |found: &Violation, section: &str| {
-                let mut origin = host.origin.clone();
-                if !section.is_empty() {
-                    section.clone_into(&mut origin.section);
-                }
-                resource.problems.push(found.problem(&origin));
-            };
             if let Some(found) = bad.get(&(at, None)) {
-                say(found, "");
+                resource.problems.push(found.problem(&host.origin));
                 return false;
             }
-            let mut place = 0..;
-            host.routes.retain(|route| {
-                let found = bad.get(&(at, place.next()));
-                found.iter().for_each(|found| say(found, &route.section));
-                found.is_none()
-            });
+            leave_out_routes(host, |place| bad.get(&(at, Some(place))), resource);
             true
         });
     }
+    value.virtual_hosts = hosts.into_iter().map(|(_, host)| host).collect();
+    resource.body = route::encode(&resource.name, &value).encode_to_vec();
+    resource.checked = value.virtual_hosts.iter().map(Version::of).collect();
     resource.clusters = route::clusters(&value);
     let hosts = value.virtual_hosts.iter();
     resource.origins = hosts.map(|host| host.origin.clone()).collect();
+}
+
+fn leave_out_routes<'v>(
+    host: &mut VirtualHost,
+    bad: impl Fn(usize) -> Option<&'v Violation>,
+    resource: &mut Resource,
+) {
+    let mut place = 0..;
+    host.routes.retain(|route| {
+        let found = place.next().and_then(&bad);
+        if let Some(found) = found {
+            let mut origin = host.origin.clone();
+            if !route.section.is_empty() {
+                route.section.clone_into(&mut origin.section);
+            }
+            resource.problems.push(found.problem(&origin));
+        }
+        found.is_none()
+    });
+}
+
+/// The items of a resource, each with whether it is in an older copy and so was checked.
+fn with_known<T: Hash>(items: Vec<T>, known: Option<&Resource>) -> Vec<(bool, T)> {
+    let items = items.into_iter().map(|item| {
+        let is_known = known.is_some_and(|known| known.checked.contains(&Version::of(&item)));
+        (is_known, item)
+    });
+    items.collect()
+}
+
+fn unknown<T: Clone>(items: &[(bool, T)]) -> Vec<T> {
+    let unknown = items.iter().filter(|(is_known, _)| !is_known);
+    unknown.map(|(_, item)| item.clone()).collect()
 }
 
 fn violations(kind: ResourceType, resource: &Resource) -> Vec<Violation> {
@@ -251,7 +300,7 @@ pub(super) fn milliseconds(milliseconds: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::{Origin, PathMatch, Route, VirtualHost};
+    use crate::gateway::{Origin, PathMatch, Route};
 
     fn host(name: &str, domains: &[&str], regexes: &[&str]) -> VirtualHost {
         let routes = regexes.iter().enumerate().map(|(at, regex)| Route {
@@ -290,14 +339,14 @@ mod tests {
         ]);
         let (first, problems) = encode(&bad, &Snapshot::default());
         let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        let refused = "is not served, as Envoy would refuse it: virtual_hosts";
+        let refused = "is not served, as Envoy would refuse it:";
         let regex = "match.safe_regex.regex is required";
         assert_eq!(
             told,
             [
-                format!("b vhost#0: {refused}[1].domains needs at least 1 items"),
-                format!("c route#0: {refused}[2].routes[0].{regex}"),
-                format!("c route#2: {refused}[2].routes[2].{regex}"),
+                format!("b vhost#0: {refused} domains needs at least 1 items"),
+                format!("c route#0: {refused} {regex}"),
+                format!("c route#2: {refused} {regex}"),
             ]
         );
         let mut left = host("c", &["c"], &["", "/c"]);
@@ -315,5 +364,10 @@ mod tests {
         let shared =
             |snapshot: &Snapshot| Arc::clone(snapshot.get(ResourceType::Route, "l").unwrap());
         assert!(Arc::ptr_eq(&shared(&first), &shared(&second)));
+        // Beside a host that was checked before, a bad one is found all the same.
+        let known = routes(vec![host("a", &["a"], &["/a"])]);
+        let (known, _) = encode(&known, &Snapshot::default());
+        let (third, again) = encode(&bad, &known);
+        assert_eq!((body(&third), again), (body(&first), problems));
     }
 }

@@ -22,7 +22,7 @@ pub mod suspects;
 mod take;
 mod v2;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -153,6 +153,8 @@ pub struct Resource {
     pub warms_until_acked: bool,
     /// The OpenSVC sections that it was made from.
     pub origins: Vec<Origin>,
+    /// The chains or virtual hosts in it, each of which Envoy's rules allow.
+    pub checked: BTreeSet<Version>,
     /// What was left out of it, as Envoy would have refused it.
     pub problems: Vec<Problem>,
 }
@@ -167,6 +169,7 @@ impl Resource {
             clusters: Vec::new(),
             warms_until_acked: false,
             origins: Vec::new(),
+            checked: BTreeSet::new(),
             problems: Vec::new(),
         }
     }

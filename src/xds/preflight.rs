@@ -27,10 +27,15 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// The place of the item of `list`, a path too, in which it is.
-    pub(super) fn place(&self, list: &str) -> Option<usize> {
+    /// The place of the item of `list` in which it is, and itself as seen from that item.
+    pub(super) fn within(&self, list: &str) -> Option<(usize, Self)> {
         let rest = self.path.strip_prefix(list)?.strip_prefix('[')?;
-        rest.split_once(']')?.0.parse().ok()
+        let (place, rest) = rest.split_once(']')?;
+        let inner = Self {
+            path: rest.strip_prefix('.').unwrap_or(rest).to_owned(),
+            reason: self.reason.clone(),
+        };
+        Some((place.parse().ok()?, inner))
     }
 
     /// The problem of the one it was made for, who is not served so.
@@ -46,7 +51,10 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.path, self.reason)
+        match self.path.as_str() {
+            "" => f.write_str(&self.reason),
+            path => write!(f, "{path} {}", self.reason),
+        }
     }
 }
 
