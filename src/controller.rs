@@ -3,21 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::future::BoxFuture;
-use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
-use futures::{FutureExt, future};
+use futures::FutureExt;
+use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::gateway::tls::SECRET_KEYS;
-use crate::gateway::{Policy, Want, compile};
-use crate::inventory::{Event, Inventory, NodeStatus, Problem, Reading, Secret};
+use crate::gateway::{Policy, compile};
+use crate::inventory::{Event, Inventory, NodeStatus, Problem};
 use crate::opensvc::{Daemon, Error};
+use crate::reads::Reads;
 use crate::xds::{ResourceType, Snapshot, encode};
 
 /// What the controller knows, for whoever shows it.
@@ -47,6 +46,10 @@ pub struct Controller {
     /// Whether the inventory changed since it was compiled last.
     changed: bool,
     view: View,
+    /// What compiling found, and what time will add to it.
+    problems: BTreeSet<Problem>,
+    expiries: BTreeSet<(i64, Problem)>,
+    expired_shown: usize,
     /// Whether it was said that the daemon is away.
     away: bool,
     reads: Reads,
@@ -78,6 +81,9 @@ impl Controller {
             snapshot: Arc::default(),
             changed: false,
             view: View::default(),
+            problems: BTreeSet::new(),
+            expiries: BTreeSet::new(),
+            expired_shown: 0,
             away: false,
             held_back_since: None,
             synced_at: None,
@@ -177,6 +183,9 @@ impl Controller {
         };
         let due = self.reads.is_due() || self.held_back_since.is_some();
         if !std::mem::take(&mut self.changed) && self.view.ready && !due {
+            if self.expired() != self.expired_shown {
+                self.show_problems();
+            }
             self.show();
             return;
         }
@@ -193,10 +202,10 @@ impl Controller {
             return;
         }
         self.held_back_since = None;
-        let mut problems = compiled.problems;
-        problems.extend(refused);
-        self.log_problems(&problems);
-        self.view.problems = problems;
+        self.problems = compiled.problems;
+        self.problems.extend(refused);
+        self.expiries = compiled.expiries;
+        self.show_problems();
         let first = !self.view.ready;
         self.snapshot = Arc::new(snapshot);
         if first || added + changed + removed > 0 {
@@ -231,11 +240,39 @@ impl Controller {
         let first = first.map(|at| at + FIRST_WAIT_MAX);
         let held_back = self.held_back_since.map(|at| at + HOLD_BACK_MAX);
         let idle = now() + IDLE_WAKE_MAX;
-        [first, held_back, self.reads.next_retry(), Some(idle)]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(idle)
+        let next = self.expiries.iter().nth(self.expired());
+        let wait = next.map(|(last, _)| last.saturating_sub(unix_seconds()).max(0));
+        // Behind the last second in which it is good.
+        let wait = wait.map(|wait| Duration::from_secs(wait.unsigned_abs() + 1));
+        let expiry = wait.and_then(|wait| now().checked_add(wait));
+        [
+            first,
+            held_back,
+            self.reads.next_retry(),
+            expiry,
+            Some(idle),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(idle)
+    }
+
+    /// Shows what is wrong by now.
+    fn show_problems(&mut self) {
+        self.expired_shown = self.expired();
+        let expired = self.expiries.iter().take(self.expired_shown);
+        let expired = expired.map(|(_, problem)| problem.clone());
+        let problems = self.problems.iter().cloned().chain(expired).collect();
+        self.log_problems(&problems);
+        self.view.problems = problems;
+    }
+
+    /// How many of the expiries are over; they are in order.
+    fn expired(&self) -> usize {
+        let second = unix_seconds();
+        let over = self.expiries.iter().take_while(|(last, _)| *last < second);
+        over.count()
     }
 
     fn log_problems(&self, problems: &BTreeSet<Problem>) {
@@ -270,133 +307,6 @@ impl Controller {
     }
 }
 
-/// Reads of what the event stream does not carry, a few at a time.
-struct Reads {
-    daemon: Arc<dyn Daemon>,
-    running: FuturesUnordered<BoxFuture<'static, (Want, Result<Event, Error>)>>,
-    under_way: BTreeSet<Want>,
-    waiting: BTreeSet<Want>,
-    failed: BTreeMap<Want, (Backoff, Instant)>,
-}
-
-impl Reads {
-    fn new(daemon: Arc<dyn Daemon>) -> Self {
-        Self {
-            daemon,
-            running: FuturesUnordered::new(),
-            under_way: BTreeSet::new(),
-            waiting: BTreeSet::new(),
-            failed: BTreeMap::new(),
-        }
-    }
-
-    /// Replaces what is wanted; starts what can be started.
-    fn want(&mut self, wants: BTreeSet<Want>) {
-        self.failed.retain(|want, _| wants.contains(want));
-        self.waiting = wants;
-        self.start();
-    }
-
-    fn start(&mut self) {
-        let due = now();
-        let waiting = std::mem::take(&mut self.waiting);
-        for want in waiting {
-            let delayed = self.failed.get(&want).is_some_and(|(_, at)| *at > due);
-            if self.under_way.contains(&want) {
-                continue;
-            }
-            if delayed || self.under_way.len() >= READS_MAX {
-                self.waiting.insert(want);
-                continue;
-            }
-            self.under_way.insert(want.clone());
-            self.running.push(read(&self.daemon, want));
-        }
-    }
-
-    /// The next thing that was read. Never resolves while nothing is under way.
-    async fn next(&mut self) -> Event {
-        loop {
-            let Some((want, result)) = self.running.next().await else {
-                return future::pending().await;
-            };
-            self.under_way.remove(&want);
-            match result {
-                Ok(event) => {
-                    self.failed.remove(&want);
-                    self.start();
-                    return event;
-                }
-                Err(error) => self.fail(want, &error),
-            }
-            self.start();
-        }
-    }
-
-    fn fail(&mut self, want: Want, error: &Error) {
-        let (Want::Secret(path, _) | Want::Config(path, _)) = &want;
-        warn!(object = %path, %error, "cannot read from the OpenSVC daemon; will try again");
-        let (backoff, retry_at) = self.failed.entry(want.clone()).or_insert_with(|| {
-            (
-                Backoff::new(RETRY_FIRST, RETRY_LONGEST, RECONNECT_SEED),
-                now(),
-            )
-        });
-        *retry_at = now() + backoff.next_delay();
-        self.waiting.insert(want);
-    }
-
-    fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && self.waiting.is_empty()
-    }
-
-    /// Whether the time of a retry has come.
-    fn is_due(&self) -> bool {
-        self.next_retry().is_some_and(|at| at <= now())
-    }
-
-    fn next_retry(&self) -> Option<Instant> {
-        let waiting = self.waiting.iter();
-        let retries = waiting.filter_map(|want| self.failed.get(want));
-        retries.map(|(_, at)| *at).min()
-    }
-}
-
-fn read(daemon: &Arc<dyn Daemon>, want: Want) -> BoxFuture<'static, (Want, Result<Event, Error>)> {
-    let daemon = Arc::clone(daemon);
-    let task = async move {
-        debug!(?want, "reading");
-        let result = match &want {
-            Want::Secret(path, revision) => {
-                let secret = read_secret(daemon.as_ref(), path).await;
-                secret.map(|secret| {
-                    let (revision, content) = (revision.clone(), Some(secret));
-                    Event::Secret(path.clone(), Reading { revision, content })
-                })
-            }
-            Want::Config(path, revision) => daemon.read_config(path).await.map(|content| {
-                let revision = revision.clone();
-                Event::Config(path.clone(), Reading { revision, content })
-            }),
-        };
-        (want, result)
-    };
-    task.boxed()
-}
-
-async fn read_secret(
-    daemon: &dyn Daemon,
-    path: &crate::inventory::ObjectPath,
-) -> Result<Secret, Error> {
-    let mut secret = Secret::new();
-    for key in SECRET_KEYS {
-        if let Some(value) = daemon.read_key(path, key).await? {
-            secret.insert(key.to_owned(), value);
-        }
-    }
-    Ok(secret)
-}
-
 fn count_changes(new: &Snapshot, old: &Snapshot) -> (usize, usize, usize) {
     let (mut added, mut changed, mut removed) = (0, 0, 0);
     for (kind, name) in new.changes(old) {
@@ -422,6 +332,17 @@ fn now() -> Instant {
     Instant::now()
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the controller is where time passes"
+)]
+fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
 /// Events that are taken in before the next compilation, at most.
 const BURST_MAX: usize = 10_000;
 /// How long the first snapshot waits for reads and for starting nodes.
@@ -432,9 +353,5 @@ const HOLD_BACK_MAX: Duration = Duration::from_secs(1);
 const RECONNECT_FIRST: Duration = Duration::from_millis(200);
 const RECONNECT_LONGEST: Duration = Duration::from_secs(10);
 const RECONNECT_SEED: u64 = 1;
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_LONGEST: Duration = Duration::from_secs(30);
-/// Reads of the daemon at once.
-const READS_MAX: usize = 4;
 /// The loop wakes at least this often.
 const IDLE_WAKE_MAX: Duration = Duration::from_secs(3_600);

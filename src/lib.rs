@@ -42,6 +42,7 @@
 //! * Make before break: what is named comes first and goes last.
 //! * Of a refused response each resource is sent again alone, and the one that is refused alone
 //!   is tried again with backoff. The others are not held up.
+//! * A certificate goes out with its own key or not at all; what was good last stays meanwhile.
 //! * A secret is in two places: the body of an SDS resource and [`inventory::Sensitive`].
 //! * If a part ends, the process ends, saying why.
 //!
@@ -70,6 +71,7 @@ pub mod demo;
 pub mod gateway;
 pub mod inventory;
 pub mod opensvc;
+mod reads;
 pub mod run;
 pub mod sim;
 pub mod start;

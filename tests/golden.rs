@@ -21,7 +21,7 @@ use osvc_igw::inventory::{
 };
 use osvc_igw::opensvc::mirror::Mirror;
 use osvc_igw::xds::{ResourceType, Snapshot, encode, json::to_json};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// What goes into a case.
 #[derive(Clone)]
@@ -88,16 +88,14 @@ impl Case {
     /// What the daemon answers to a read; `None` where the read never ends.
     pub(crate) fn answer(&self, want: &Want) -> Option<Event> {
         match want {
-            Want::Secret(path, revision) => {
+            Want::Secret(path, revision) | Want::Trust(path, revision) => {
                 let keys = self.reads.get("secrets")?.get(path.to_string())?;
-                let revision = revision.clone();
-                Some(Event::Secret(
-                    path.clone(),
-                    Reading {
-                        revision,
-                        content: secret(keys),
-                    },
-                ))
+                let (revision, content) = (revision.clone(), secret(keys));
+                let reading = Reading { revision, content };
+                Some(match want {
+                    Want::Trust(..) => Event::Trust(path.clone(), reading),
+                    _ => Event::Secret(path.clone(), reading),
+                })
             }
             Want::Config(path, revision) => {
                 let configs = self.reads.get("configs");
@@ -165,12 +163,14 @@ fn files(outcome: &Outcome) -> BTreeMap<&'static str, String> {
         gateway,
         problems,
         wants,
+        expiries: _,
     } = &outcome.compiled;
     let problems = problems
         .iter()
         .map(|problem: &Problem| format!("{problem}\n"));
     let wants = wants.iter().map(|want| match want {
         Want::Secret(path, _) => format!("the keys of {path}\n"),
+        Want::Trust(path, _) => format!("the authorities of {path}\n"),
         Want::Config(path, _) => format!("the configuration of {path}\n"),
     });
     BTreeMap::from([
@@ -242,20 +242,35 @@ fn no_private_key_is_in_any_golden_file() {
     let mut keys = 0;
     for name in names() {
         let case = Case::load(&name);
-        let secrets = case.reads.get("secrets").and_then(Value::as_object);
-        let secrets = secrets.into_iter().flat_map(Map::values);
-        let private = secrets.filter_map(|secret| secret.get("private_key")?.as_str());
-        let private: Vec<_> = private
-            .flat_map(str::lines)
-            .filter(|l| l.len() >= 16)
-            .collect();
+        let mut private = Vec::new();
+        private_lines(&case.status, &mut private);
+        private_lines(&case.reads, &mut private);
         keys += private.len();
         for (file, text) in files(&case.run()) {
-            let shown = private.iter().find(|line| text.contains(**line));
+            let shown = private.iter().find(|line| text.contains(line.as_str()));
             assert!(shown.is_none(), "{name}/{file} shows a private key");
         }
     }
     assert!(keys > 0, "a test that sees no key shows nothing");
+}
+
+/// The lines of every private key in a document, whatever they stand under.
+fn private_lines(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => {
+            let mut inside = false;
+            for line in text.lines() {
+                if line.starts_with("-----") {
+                    inside = line.contains("BEGIN") && line.contains("PRIVATE KEY");
+                } else if inside && line.len() >= 16 {
+                    found.push(line.to_owned());
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|v| private_lines(v, found)),
+        Value::Object(members) => members.values().for_each(|v| private_lines(v, found)),
+        _ => {}
+    }
 }
 
 /// One bad service costs only itself: what `test/svc/good` gets is what it gets alone.

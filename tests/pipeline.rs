@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use osvc_igw::gateway::{Want, compile};
 use osvc_igw::inventory::{Event, Inventory, Kind, NodeStatus, Object, ObjectPath, Reading};
+use osvc_igw::sim::certificate::Authority;
 use osvc_igw::xds::{ResourceType, Snapshot, encode};
 use serde_json::{Value, json};
 
@@ -68,12 +69,15 @@ fn shuffled(case: &Case, inventory: &Inventory, random: &mut Random) -> Vec<Even
             Event::Put(altered(object, random)),
         ];
         queues.push(noisy(noise, Event::Put(object.clone()), random));
-        let want = match path.kind() {
-            Kind::Sec => Want::Secret(path.clone(), object.revision.clone()),
-            _ => Want::Config(path.clone(), object.revision.clone()),
+        let wants: &[fn(ObjectPath, String) -> Want] = match path.kind() {
+            Kind::Sec => &[Want::Secret, Want::Trust],
+            _ => &[Want::Config],
         };
-        if let Some(event) = case.answer(&want) {
-            let noise = [event.clone(), outdated(path), event.clone()];
+        for want in wants {
+            let Some(event) = case.answer(&want(path.clone(), object.revision.clone())) else {
+                continue;
+            };
+            let noise = [event.clone(), outdated(&event), event.clone()];
             queues.push(noisy(noise, event, random));
         }
     }
@@ -107,23 +111,20 @@ fn altered(object: &Object, random: &mut Random) -> Object {
     object
 }
 
-fn outdated(path: &ObjectPath) -> Event {
+fn outdated(event: &Event) -> Event {
     let revision = "outdated".to_owned();
-    match path.kind() {
-        Kind::Sec => Event::Secret(
-            path.clone(),
-            Reading {
-                revision,
-                content: None,
-            },
-        ),
-        _ => Event::Config(
-            path.clone(),
-            Reading {
-                revision,
-                content: None,
-            },
-        ),
+    match event.clone() {
+        Event::Secret(path, _) => Event::Secret(path, absent(revision)),
+        Event::Trust(path, _) => Event::Trust(path, absent(revision)),
+        Event::Config(path, _) => Event::Config(path, absent(revision)),
+        other => other,
+    }
+}
+
+fn absent<T>(revision: String) -> Reading<T> {
+    Reading {
+        revision,
+        content: None,
     }
 }
 
@@ -328,9 +329,16 @@ fn an_instance_that_stops_changes_one_set_of_endpoints() {
 }
 
 #[test]
-fn a_changed_private_key_changes_one_secret() {
+fn a_changed_pair_changes_one_secret() {
     let change = |case: &mut Case| {
-        case.reads["secrets"]["test/sec/web1-front-cert"]["private_key"] = json!("another");
+        let pair = Authority::new("ca")
+            .unwrap()
+            .issue("web1", &["svcweb.acme.org"])
+            .unwrap();
+        case.reads["secrets"]["test/sec/web1-front-cert"] = json!({
+            "certificate_chain": pair.chain_pem,
+            "private_key": pair.key_pem,
+        });
     };
     let expected = [(
         ResourceType::Secret,

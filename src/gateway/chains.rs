@@ -67,6 +67,7 @@ pub fn chain(
         origins: vec![origin],
         matches,
         certificates,
+        validation: None,
         action: match http {
             true => ChainAction::Http,
             false => ChainAction::Tcp {

@@ -8,11 +8,11 @@ use super::chains::{HTTP_CHAIN, chain};
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
 use super::routes::{domain, virtual_hosts};
-use super::tls::{Resolved, Resolver};
+use super::tls::{Resolved, Resolver, Side, Tls};
 use super::user_json::{UserJson, consequence};
 use super::{
-    ChainData, ChainMatch, Cluster, FilterChain, Gateway, Listener, Origin, TlsSecret, UpstreamTls,
-    VirtualHost,
+    ChainData, ChainMatch, ClientValidation, Cluster, FilterChain, Gateway, Listener, Origin,
+    UpstreamTls, VirtualHost,
 };
 use crate::inventory::{Inventory, ObjectPath, Problem};
 
@@ -32,13 +32,17 @@ pub struct Compiled {
     pub problems: BTreeSet<Problem>,
     /// What must be read from the daemon before more can be exposed.
     pub wants: BTreeSet<Want>,
+    /// The problems that time will bring: each begins after a second, counted from 1970.
+    pub expiries: BTreeSet<(i64, Problem)>,
 }
 
 /// Something that the event stream does not carry, at the revision that the daemon announced.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Want {
-    /// The keys of a `sec` object.
+    /// The keys of a `sec` object that a pair is in.
     Secret(ObjectPath, String),
+    /// The keys of a `sec` object that tell whom to trust.
+    Trust(ObjectPath, String),
     /// The raw configuration of an object.
     Config(ObjectPath, String),
 }
@@ -80,10 +84,8 @@ impl Compiler<'_> {
         let (Ok(cluster_data), Ok(filter_data)) = (cluster_data, filter_data) else {
             return;
         };
-        let upstream = &exposed.expose.cluster_certificates;
-        let upstream = self.resolve(exposed, "cluster_certificates", upstream);
-        let downstream = &exposed.expose.listener_certificates;
-        let downstream = self.resolve(exposed, "listener_certificates", downstream);
+        let upstream = self.resolve(exposed, Side::Cluster);
+        let downstream = self.resolve(exposed, Side::Listener);
         if upstream == Resolved::Broken || downstream == Resolved::Broken {
             return;
         }
@@ -96,13 +98,16 @@ impl Compiler<'_> {
         }
         // What waits keeps its claims: a name must not change hands because a read takes time.
         let certificates = match &downstream {
-            Resolved::Ready(secrets) => secrets.iter().map(|(name, _)| name.clone()).collect(),
+            Resolved::Ready(tls) => {
+                let names = tls.certificates.iter().map(|(name, _)| name.clone());
+                names.collect()
+            }
             _ => exposed.expose.listener_certificates.clone(),
         };
         let claims = &mut self.claims;
         let chain = chain(exposed, &listener, certificates, &hosts, claims, problems);
         let chain = chain.and_then(|chain| self.join(exposed, &listener, chain, filter_data));
-        let Some(chain) = chain else {
+        let Some(mut chain) = chain else {
             let claims = &mut self.claims;
             for domain in hosts.into_iter().flat_map(|host| host.domains) {
                 claims.release(&listener, Claim::Domain(domain));
@@ -114,17 +119,26 @@ impl Compiler<'_> {
             return;
         };
         self.cluster(exposed, &hosts, upstream, cluster_data);
-        self.compiled.gateway.secrets.extend(downstream);
+        let secrets = &mut self.compiled.gateway.secrets;
+        secrets.extend(downstream.certificates);
+        chain.validation = downstream.validation.map(|validation| {
+            secrets.insert(validation.name.clone(), validation.secret);
+            ClientValidation {
+                secret: validation.name,
+                required: validation.strict,
+            }
+        });
         self.listen(exposed, listener, chain, hosts);
     }
 
-    fn resolve(&mut self, exposed: &Exposed<'_>, keyword: &str, sections: &[String]) -> Resolved {
+    fn resolve(&mut self, exposed: &Exposed<'_>, side: Side) -> Resolved {
         let mut resolver = Resolver {
             inventory: self.inventory,
             problems: &mut self.compiled.problems,
             wants: &mut self.compiled.wants,
+            expiries: &mut self.compiled.expiries,
         };
-        resolver.resolve(exposed, keyword, sections)
+        resolver.resolve(exposed, side)
     }
 
     /// The expose's own Envoy JSON in `keyword`.
@@ -183,24 +197,11 @@ impl Compiler<'_> {
         &mut self,
         exposed: &Exposed<'_>,
         hosts: &[VirtualHost],
-        certificates: Vec<(String, TlsSecret)>,
+        upstream: Tls,
         data: Option<UserJson>,
     ) {
-        if certificates.len() > 1 {
-            let reason = "names several certificates";
-            let problem = exposed.problem("cluster_certificates", reason.to_owned());
-            let problem = problem.hence("only the first is presented to the backends");
-            self.compiled.problems.insert(problem);
-        }
-        let sni = exposed.expose.sni.iter();
-        let sni = sni.filter_map(|word| domain(word).ok());
-        let domains = hosts.iter().flat_map(|host| host.domains.iter().cloned());
-        let sni = sni.chain(domains).find(|name| is_dns_name(name));
+        let tls = self.upstream_tls(exposed, hosts, upstream);
         let gateway = &mut self.compiled.gateway;
-        let tls = certificates.into_iter().next().map(|(secret, value)| {
-            gateway.secrets.insert(secret.clone(), value);
-            UpstreamTls { secret, sni }
-        });
         let name = exposed.cluster();
         gateway
             .endpoints
@@ -218,6 +219,46 @@ impl Compiler<'_> {
         gateway.clusters.insert(name, cluster);
     }
 
+    fn upstream_tls(
+        &mut self,
+        exposed: &Exposed<'_>,
+        hosts: &[VirtualHost],
+        upstream: Tls,
+    ) -> Option<UpstreamTls> {
+        let Tls {
+            certificates,
+            validation,
+        } = upstream;
+        let problems = &mut self.compiled.problems;
+        if certificates.len() > 1 {
+            let reason = "names several certificates".to_owned();
+            let problem = exposed.problem("cluster_certificates", reason);
+            problems.insert(problem.hence("only the first is presented to the backends"));
+        }
+        if certificates.is_empty() && validation.is_none() {
+            return None;
+        }
+        let sni = exposed.expose.sni.iter();
+        let sni = sni.filter_map(|word| domain(word).ok());
+        let domains = hosts.iter().flat_map(|host| host.domains.iter().cloned());
+        let sni = sni.chain(domains).find(|name| is_dns_name(name));
+        let sends_name = sni.is_some() || !exposed.expose.vhosts.is_empty();
+        let secrets = &mut self.compiled.gateway.secrets;
+        let certificate = certificates.into_iter().next();
+        let verify_server_name = validation.as_ref().is_some_and(|v| v.strict) && sends_name;
+        let validation = validation.map(|validation| (validation.name, validation.secret));
+        let mut keep = |(name, secret): (String, _)| {
+            secrets.insert(name.clone(), secret);
+            name
+        };
+        Some(UpstreamTls {
+            certificate: certificate.map(&mut keep),
+            validation: validation.map(&mut keep),
+            verify_server_name,
+            sni,
+        })
+    }
+
     fn listen(
         &mut self,
         exposed: &Exposed<'_>,
@@ -227,7 +268,8 @@ impl Compiler<'_> {
     ) {
         let gateway = &mut self.compiled.gateway;
         if !hosts.is_empty() {
-            let routes = gateway.routes.entry(name.clone()).or_default();
+            let routes = chain.route_configuration(&name);
+            let routes = gateway.routes.entry(routes).or_default();
             routes.virtual_hosts.extend(hosts);
         }
         let listener = gateway.listeners.entry(name).or_insert_with(|| Listener {

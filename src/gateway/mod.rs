@@ -10,6 +10,7 @@ pub mod compile;
 pub mod exposes;
 pub mod regex;
 pub mod routes;
+mod sections;
 pub mod tls;
 pub mod user_json;
 
@@ -18,6 +19,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::inventory::certificate::Trust;
 use crate::inventory::{ObjectPath, Sensitive};
 
 pub use compile::{Compiled, Policy, Want, compile};
@@ -34,7 +36,7 @@ pub struct Gateway {
     pub secrets: BTreeMap<String, TlsSecret>,
     /// The listeners, by name (`<address>:<port>/<protocol>`).
     pub listeners: BTreeMap<String, Listener>,
-    /// The route configurations; each has the name of its listener.
+    /// The route configurations ([`FilterChain::route_configuration`]).
     pub routes: BTreeMap<String, RouteConfiguration>,
 }
 
@@ -85,8 +87,12 @@ pub enum LbPolicy {
 /// TLS to the backends.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
 pub struct UpstreamTls {
-    /// The secret with the client certificate.
-    pub secret: String,
+    /// The secret with the client certificate, where one is presented.
+    pub certificate: Option<String>,
+    /// The secret that the backends' certificates are judged by; none: they are not judged.
+    pub validation: Option<String>,
+    /// Whether a backend's certificate must be for the server name that is sent.
+    pub verify_server_name: bool,
     /// The server name to send; for HTTP clusters the host of each request wins.
     pub sni: Option<String>,
 }
@@ -112,15 +118,40 @@ pub enum Health {
     Draining,
 }
 
-/// A certificate chain with its private key.
+/// What goes to Envoy by secret discovery, so that it changes without touching a listener.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
 pub struct TlsSecret {
-    /// The `sec` object.
+    /// The `sec` object, or the section that holds it itself.
     pub origin: Origin,
-    /// The chain in PEM, leaf first (key `certificate_chain`).
-    pub certificate_chain: Sensitive,
-    /// The key in PEM (key `private_key`).
-    pub private_key: Sensitive,
+    /// What it is.
+    pub content: SecretContent,
+}
+
+/// The kinds of secrets.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretContent {
+    /// A certificate to present.
+    Certificate {
+        /// The chain, leaf first.
+        certificate_chain: Source,
+        /// The private key of the leaf.
+        private_key: Source,
+        /// When the leaf expires, in seconds since 1970, where it is known.
+        not_after: Option<i64>,
+    },
+    /// What a peer's certificate is judged by.
+    Validation(Trust),
+}
+
+/// Where Envoy finds a text in PEM.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// In a file of Envoy's host.
+    Filename(String),
+    /// Here.
+    Inline(Sensitive),
 }
 
 /// A public address.
@@ -145,6 +176,8 @@ pub struct FilterChain {
     pub matches: ChainMatch,
     /// The certificates to terminate TLS with; none: bytes are passed on as they come.
     pub certificates: Vec<String>,
+    /// What clients' certificates are judged by; none: clients are not asked for one.
+    pub validation: Option<ClientValidation>,
     /// What is done with the bytes.
     pub action: ChainAction,
     /// The services' own Envoy JSON for how it is done.
@@ -160,6 +193,27 @@ pub struct ChainData {
     pub json: UserJson,
     /// The exposes that brought it; on a shared chain several may bring the same.
     pub origins: Vec<Origin>,
+}
+
+impl FilterChain {
+    /// The name of the route configuration of a chain of `listener`: that of the listener, which
+    /// its chains share. A chain that judges its clients has one of its own: what it protects
+    /// must not be reached over a connection to another name.
+    pub fn route_configuration(&self, listener: &str) -> String {
+        match self.validation {
+            Some(_) => format!("{listener}/{}", self.name),
+            None => listener.to_owned(),
+        }
+    }
+}
+
+/// How the certificates of clients are judged.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct ClientValidation {
+    /// The secret that they are judged by.
+    pub secret: String,
+    /// Whether a client without a certificate is sent away.
+    pub required: bool,
 }
 
 /// The connections that a filter chain takes.

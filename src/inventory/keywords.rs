@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::{Config, ObjectPath, Problem};
+use super::{Config, ObjectPath, Problem, Sensitive};
 
 /// The keywords of one section of one instance, and where they come from.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +84,17 @@ impl<'a> Keywords<'a> {
             Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(value.to_string())),
             Some(value) => Err(self.problem(keyword, expected("a text", value))),
         }
+    }
+
+    /// A text that may be a secret. No problem of it quotes the value; an empty one is none.
+    ///
+    /// # Errors
+    /// A [`Problem`] for a list or an object.
+    pub fn sensitive(&self, keyword: &str) -> Result<Option<Sensitive>, Problem> {
+        let text = self.text(keyword);
+        let text =
+            text.map_err(|_| self.problem(keyword, "expected a text, found another type"))?;
+        Ok(text.filter(|text| !text.is_empty()).map(Sensitive::new))
     }
 
     /// A list of words; a text is split on white space.

@@ -3,6 +3,7 @@
 //! An [`Inventory`] is built from [`Event`]s alone and holds observations, never intentions.
 //! No Envoy noun appears here, and nothing here reads a clock or a socket.
 
+pub mod certificate;
 pub mod config;
 pub mod keywords;
 pub mod path;
@@ -13,9 +14,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use certificate::{Pair, Trust};
 pub use config::Config;
 pub use path::{Kind, ObjectPath};
-pub use secret::Sensitive;
+pub use secret::{Judged, Sensitive};
 
 /// Everything the daemon has told, as of the last [`Event`].
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -24,8 +26,10 @@ pub struct Inventory {
     pub nodes: BTreeMap<String, NodeStatus>,
     /// The objects, by path; an object of which no instance is known has no entry.
     pub objects: BTreeMap<ObjectPath, Object>,
-    /// What was read of `sec` objects.
-    pub secrets: BTreeMap<ObjectPath, Reading<Secret>>,
+    /// What was read of `sec` objects for the pair that they hold.
+    pub secrets: BTreeMap<ObjectPath, Judged<Pair>>,
+    /// What was read of `sec` objects for whom they trust.
+    pub trusts: BTreeMap<ObjectPath, Judged<Trust>>,
     /// What was read of raw object configurations.
     pub configs: BTreeMap<ObjectPath, Reading<Config>>,
     /// Instances of nodes that are starting: what they were when the node was last settled.
@@ -46,8 +50,10 @@ pub enum Event {
     Put(Object),
     /// An object is gone from every node.
     Remove(ObjectPath),
-    /// The keys of a `sec` object were read.
+    /// The keys of a `sec` object that a pair is in were read.
     Secret(ObjectPath, Reading<Secret>),
+    /// The keys of a `sec` object that tell whom to trust were read.
+    Trust(ObjectPath, Reading<Secret>),
     /// The raw configuration of an object was read.
     Config(ObjectPath, Reading<Config>),
 }
@@ -135,7 +141,7 @@ impl Inventory {
     /// object is kept as long as the object, and not a moment longer.
     pub fn apply(&mut self, event: Event) -> bool {
         match event {
-            Event::Secret(path, _) | Event::Config(path, _)
+            Event::Secret(path, _) | Event::Trust(path, _) | Event::Config(path, _)
                 if !self.objects.contains_key(&path) =>
             {
                 false
@@ -144,7 +150,12 @@ impl Inventory {
             Event::Node(name, status) => self.put_node(name, status),
             Event::Put(object) => self.put(object),
             Event::Remove(path) => self.remove(&path),
-            Event::Secret(path, reading) => insert_changed(&mut self.secrets, path, reading),
+            Event::Secret(path, reading) => {
+                judge(&mut self.secrets, path, &reading, Pair::of_secret)
+            }
+            Event::Trust(path, reading) => {
+                judge(&mut self.trusts, path, &reading, Trust::of_secret)
+            }
             Event::Config(path, reading) => insert_changed(&mut self.configs, path, reading),
         }
     }
@@ -175,6 +186,7 @@ impl Inventory {
         }
         let known = &self.objects;
         self.secrets.retain(|path, _| known.contains_key(path));
+        self.trusts.retain(|path, _| known.contains_key(path));
         self.configs.retain(|path, _| known.contains_key(path));
         nodes != self.nodes || objects != self.objects
     }
@@ -275,6 +287,7 @@ impl Inventory {
     fn forget(&mut self, path: &ObjectPath) {
         self.objects.remove(path);
         self.secrets.remove(path);
+        self.trusts.remove(path);
         self.configs.remove(path);
     }
 
@@ -316,6 +329,17 @@ impl fmt::Display for Problem {
         }
         write!(f, ": {}", self.reason)
     }
+}
+
+fn judge<T: Clone + PartialEq>(
+    map: &mut BTreeMap<ObjectPath, Judged<T>>,
+    path: ObjectPath,
+    reading: &Reading<Secret>,
+    judge: impl FnOnce(&Secret) -> Result<T, String>,
+) -> bool {
+    let mut judged = map.get(&path).cloned().unwrap_or_default();
+    judged.take(reading, judge);
+    insert_changed(map, path, judged)
 }
 
 fn insert_changed<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {

@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::config::core::v3::{
     Http1ProtocolOptions, TransportSocket, UpstreamHttpProtocolOptions,
 };
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
-    CommonTlsContext, SdsSecretConfig, UpstreamTlsContext,
+    CommonTlsContext, UpstreamTlsContext, common_tls_context::ValidationContextType,
 };
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
@@ -17,9 +17,11 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 };
 use envoy_types::pb::envoy::r#type::v3::Percent;
 
+use prost::Message;
+
 use super::data::Given;
 use super::encode::{ads, any, milliseconds};
-use super::listener::tls_parameters;
+use super::listener::{sds, tls_parameters};
 use crate::gateway::{Cluster, LbPolicy, UpstreamTls};
 
 /// Fills the message up. What the service has given wins, but for the name and the discovery.
@@ -54,9 +56,11 @@ pub fn encode(name: &str, cluster: &Cluster, given: Given<PbCluster>) -> PbClust
     }
     if cluster.http {
         let options = &mut message.typed_extension_protocol_options;
-        options
-            .entry(HTTP_PROTOCOL_OPTIONS.to_owned())
-            .or_insert_with(|| any(HTTP_PROTOCOL_OPTIONS, &http_options(cluster.tls.is_some())));
+        let given = options.remove(HTTP_PROTOCOL_OPTIONS);
+        let given = given.and_then(|given| HttpProtocolOptions::decode(&*given.value).ok());
+        let filled = http_options(cluster.tls.is_some(), given.unwrap_or_default());
+        let filled = any(HTTP_PROTOCOL_OPTIONS, &filled);
+        options.insert(HTTP_PROTOCOL_OPTIONS.to_owned(), filled);
     }
     message
 }
@@ -72,33 +76,41 @@ fn lb_policy(policy: LbPolicy) -> PbLbPolicy {
     }
 }
 
-/// HTTP/1.1 to the backends; over TLS the host of each request is the server name.
-fn http_options(tls: bool) -> HttpProtocolOptions {
-    HttpProtocolOptions {
-        upstream_http_protocol_options: tls.then(|| UpstreamHttpProtocolOptions {
+/// HTTP/1.1 to the backends; over TLS the host of each request is the server name, which their
+/// certificates are then held to.
+fn http_options(tls: bool, given: HttpProtocolOptions) -> HttpProtocolOptions {
+    let mut options = given;
+    if tls && options.upstream_http_protocol_options.is_none() {
+        options.upstream_http_protocol_options = Some(UpstreamHttpProtocolOptions {
             auto_sni: true,
             ..UpstreamHttpProtocolOptions::default()
-        }),
-        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
-            ExplicitHttpConfig {
-                protocol_config: Some(ProtocolConfig::HttpProtocolOptions(
-                    Http1ProtocolOptions::default(),
-                )),
-            },
-        )),
-        ..HttpProtocolOptions::default()
+        });
     }
+    options.upstream_protocol_options.get_or_insert_with(|| {
+        UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+            protocol_config: Some(ProtocolConfig::HttpProtocolOptions(
+                Http1ProtocolOptions::default(),
+            )),
+        })
+    });
+    options
 }
 
 fn transport_socket(tls: &UpstreamTls) -> TransportSocket {
     let context = UpstreamTlsContext {
         sni: tls.sni.clone().unwrap_or_default(),
+        auto_sni_san_validation: tls.verify_server_name,
         common_tls_context: Some(CommonTlsContext {
             tls_params: Some(tls_parameters()),
-            tls_certificate_sds_secret_configs: vec![SdsSecretConfig {
-                name: tls.secret.clone(),
-                sds_config: Some(ads()),
-            }],
+            tls_certificate_sds_secret_configs: tls
+                .certificate
+                .iter()
+                .map(|name| sds(name))
+                .collect(),
+            validation_context_type: tls
+                .validation
+                .as_ref()
+                .map(|name| ValidationContextType::ValidationContextSdsSecretConfig(sds(name))),
             ..CommonTlsContext::default()
         }),
         ..UpstreamTlsContext::default()

@@ -243,7 +243,13 @@ fn leave_out(gateway: &mut Gateway, bad: &BTreeSet<(Form, UserJson)>, refused: &
         listener.chains.retain(|chain| !chain.origins.is_empty());
     }
     listeners.retain(|_, listener| !listener.chains.is_empty());
-    routes.retain(|name, _| listeners.contains_key(name));
+    let chains = listeners
+        .iter()
+        .flat_map(|(name, listener)| listener.chains.iter().map(move |chain| (name, chain)));
+    let named: BTreeSet<String> = chains
+        .map(|(name, chain)| chain.route_configuration(name))
+        .collect();
+    routes.retain(|name, _| named.contains(name));
     for routes in routes.values_mut() {
         routes.virtual_hosts.retain(|host| {
             let own = |origin: &Origin| {

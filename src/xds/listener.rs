@@ -19,6 +19,7 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters,
+    common_tls_context::ValidationContextType,
 };
 use envoy_types::pb::google::protobuf::{Any, BoolValue, UInt32Value};
 
@@ -59,7 +60,10 @@ pub fn filter(
     match &chain.action {
         ChainAction::Http => (
             "envoy.filters.network.http_connection_manager",
-            any(HTTP_MANAGER, &http_connection_manager(listener, http)),
+            any(
+                HTTP_MANAGER,
+                &http_connection_manager(listener, chain, http),
+            ),
         ),
         ChainAction::Tcp { cluster } => (
             "envoy.filters.network.tcp_proxy",
@@ -76,6 +80,14 @@ pub fn clusters(listener: &Listener) -> Vec<String> {
         ChainAction::Http => None,
     });
     clusters.collect()
+}
+
+/// Where a secret is to be had: on the stream that everything comes on.
+pub(super) fn sds(name: &str) -> SdsSecretConfig {
+    SdsSecretConfig {
+        name: name.to_owned(),
+        sds_config: Some(ads()),
+    }
 }
 
 /// TLS 1.2 and later, to clients and to backends.
@@ -118,16 +130,23 @@ fn transport_socket(chain: &FilterChain) -> TransportSocket {
         ChainAction::Http => &["h2", "http/1.1"],
         ChainAction::Tcp { .. } => &[],
     };
-    let secrets = chain.certificates.iter().map(|name| SdsSecretConfig {
-        name: name.clone(),
-        sds_config: Some(ads()),
-    });
+    let validation = chain.validation.as_ref();
     let context = DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_params: Some(tls_parameters()),
-            tls_certificate_sds_secret_configs: secrets.collect(),
+            tls_certificate_sds_secret_configs: chain
+                .certificates
+                .iter()
+                .map(|name| sds(name))
+                .collect(),
+            validation_context_type: validation.map(|validation| {
+                ValidationContextType::ValidationContextSdsSecretConfig(sds(&validation.secret))
+            }),
             alpn_protocols: alpn.iter().map(|&protocol| protocol.to_owned()).collect(),
             ..CommonTlsContext::default()
+        }),
+        require_client_certificate: validation.map(|validation| BoolValue {
+            value: validation.required,
         }),
         ..DownstreamTlsContext::default()
     };
@@ -151,13 +170,14 @@ fn tcp_proxy(cluster: &str, given: Given<TcpProxy>) -> TcpProxy {
 /// Fills the message up. What the service has given wins, but for the name and the routes.
 fn http_connection_manager(
     listener: &str,
+    chain: &FilterChain,
     given: Given<HttpConnectionManager>,
 ) -> HttpConnectionManager {
     let mut message = given.message.clone();
     message.stat_prefix = format!("ingress_{listener}");
     message.route_specifier = Some(RouteSpecifier::Rds(Rds {
         config_source: Some(ads()),
-        route_config_name: listener.to_owned(),
+        route_config_name: chain.route_configuration(listener),
     }));
     // Envoy wants the router to be last, once.
     let filters = &mut message.http_filters;

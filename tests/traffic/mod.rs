@@ -1,3 +1,5 @@
-//! Real requests through a real Envoy, one file for each area of what services write.
+//! Features shown by traffic through a real Envoy, one file for each area.
 
+mod certificates;
 mod data;
+mod tls_client;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::gateway::compile::{Policy, Want};
 use crate::gateway::{Endpoint, Health, LbPolicy};
 use crate::inventory::keywords::{Keywords, Raw, shown};
-use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem};
+use crate::inventory::{Instance, Inventory, Kind, Object, ObjectPath, Problem, Sensitive};
 
 /// An expose that this gateway should serve.
 #[derive(Debug)]
@@ -76,6 +76,8 @@ pub struct Expose {
     pub listener_certificates: Vec<String>,
     /// The `certificate` sections to present to the backends.
     pub cluster_certificates: Vec<String>,
+    /// The file, on Envoy's host, with the private key of a cluster certificate that has none.
+    pub cluster_private_key_filename: Option<Sensitive>,
 }
 
 impl Expose {
@@ -116,6 +118,7 @@ impl Expose {
             vhosts: keywords.words("vhosts")?,
             listener_certificates: keywords.words("listener_certificates")?,
             cluster_certificates: keywords.words("cluster_certificates")?,
+            cluster_private_key_filename: keywords.sensitive("cluster_private_key_filename")?,
         })
     }
 }
