@@ -270,7 +270,7 @@ mod tests {
     use super::super::json::to_json;
     use super::super::{ResourceType, Snapshot, encode};
     use super::*;
-    use crate::gateway::{Cluster, LbPolicy};
+    use crate::gateway::{Cluster, LbPolicy, UpstreamTls};
     use crate::inventory::ObjectPath;
     use crate::inventory::keywords::Keywords;
 
@@ -407,6 +407,26 @@ mod tests {
                 .iter()
                 .any(|reason| reason.starts_with("is nested too deep"))
         );
+    }
+
+    #[test]
+    fn http2_to_the_instances_does_not_cost_the_check_of_their_certificates() {
+        let mut gateway = gateway(json!({"http2_protocol_options": {}}));
+        for cluster in gateway.clusters.values_mut() {
+            cluster.http = true;
+            cluster.tls = Some(UpstreamTls {
+                certificate: None,
+                validation: Some("ca".to_owned()),
+                verify_server_name: true,
+                sni: None,
+            });
+        }
+        let (snapshot, problems) = encode(&gateway, &Snapshot::default());
+        assert_eq!(problems, []);
+        let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        let options = &served(&snapshot)["typed_extension_protocol_options"][options];
+        assert!(options["explicit_http_config"]["http2_protocol_options"].is_object());
+        assert_eq!(options["upstream_http_protocol_options"]["auto_sni"], true);
     }
 
     #[test]
