@@ -348,7 +348,7 @@ const BURST_MAX: usize = 10_000;
 /// How long the first snapshot waits for reads and for starting nodes.
 const FIRST_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a removal waits for reads at most.
-const HOLD_BACK_MAX: Duration = Duration::from_secs(1);
+const HOLD_BACK_MAX: Duration = Duration::from_secs(5);
 /// The daemon's listener is back within two seconds of a restart.
 const RECONNECT_FIRST: Duration = Duration::from_millis(200);
 const RECONNECT_LONGEST: Duration = Duration::from_secs(10);

@@ -31,6 +31,11 @@ pub(crate) fn flaws(snapshot: &Value) -> Vec<String> {
             // An origin of the body itself, such as a cluster's own name, is no reference.
             ("cluster", Value::String(target)) => dangling("cds", target),
             ("route_config_name", Value::String(target)) => dangling("rds", target),
+            ("weighted_clusters", parts) => walk(parts, &mut |key, value| {
+                if let ("name", Value::String(target)) = (key, value) {
+                    dangling("cds", target);
+                }
+            }),
             (
                 "tls_certificate_sds_secret_configs" | "validation_context_sds_secret_config",
                 configs,
@@ -130,14 +135,15 @@ fn inconsistent_snapshots_are_found() {
         chain("b", serde_json::json!(["y"])),
         chain("b", serde_json::json!([])),
     ];
-    let host = serde_json::json!({"name": "h", "domains": ["d", "d"]});
+    let shares = serde_json::json!({"weighted_clusters": {"clusters": [{"name": "x"}]}});
+    let host = serde_json::json!({"name": "h", "domains": ["d", "d"], "routes": [shares]});
     let found = flaws(&serde_json::json!({
         "cds": {"c": {"eds_cluster_config": {}}},
         "lds": {"l": {"filter_chains": chains}},
         "rds": {"r": {"virtual_hosts": [host]}},
     }));
     let count = |word: &str| found.iter().filter(|flaw| flaw.contains(word)).count();
-    assert_eq!(count("not there"), 10, "{found:#?}");
+    assert_eq!(count("not there"), 11, "{found:#?}");
     assert_eq!(count("lds l: tls \"y\" twice"), 1, "{found:#?}");
     assert_eq!(count("lds l: the name \"b\" twice"), 1, "{found:#?}");
     assert_eq!(count("rds r: \"d\" twice"), 1, "{found:#?}");

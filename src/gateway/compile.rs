@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::chains::{HTTP_CHAIN, chain};
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
-use super::routes::{domain, virtual_hosts};
+use super::routes::{domain, spread, virtual_hosts};
 use super::tls::{Resolved, Resolver, Side, Tls};
 use super::user_json::{UserJson, consequence};
 use super::{
@@ -68,6 +68,10 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     for listener in compiled.gateway.listeners.values_mut() {
         settle_matches(listener);
     }
+    let Compiled {
+        gateway, problems, ..
+    } = &mut compiled;
+    spread::settle(&mut gateway.routes, &gateway.clusters, problems);
     compiled
 }
 

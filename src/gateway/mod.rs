@@ -23,6 +23,11 @@ use crate::inventory::certificate::Trust;
 use crate::inventory::{ObjectPath, Sensitive};
 
 pub use compile::{Compiled, Policy, Want, compile};
+pub use routes::model::{
+    Conditions, Cors, Forward, HashKey, HashPolicy, HeaderEdits, Mirror, NamedMatch, PathMatch,
+    RateLimit, Redirect, RedirectCode, RedirectPath, Retry, Route, RouteAction, Target,
+    WeightedCluster,
+};
 pub use user_json::UserJson;
 
 /// Everything that one gateway should expose.
@@ -257,33 +262,10 @@ pub struct VirtualHost {
     pub name: String,
     /// What it was made from.
     pub origin: Origin,
+    /// The cluster of the expose that names it.
+    pub cluster: String,
     /// Lower-case host patterns without ports; no two virtual hosts of a listener share one.
     pub domains: Vec<String>,
     /// The routes; the first that matches is taken.
     pub routes: Vec<Route>,
-}
-
-/// Where the requests of one match go.
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
-pub struct Route {
-    /// The section it was made from; empty for the default route.
-    pub section: String,
-    /// The requests that it takes.
-    pub path: PathMatch,
-    /// Whether letter case counts in the match.
-    pub case_sensitive: bool,
-    /// The cluster that answers.
-    pub cluster: String,
-}
-
-/// The request paths that a route takes.
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PathMatch {
-    /// The whole path, without the query.
-    Path(String),
-    /// The beginning of the path.
-    Prefix(String),
-    /// An RE2 expression for the whole path.
-    Regex(String),
 }

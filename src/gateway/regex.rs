@@ -3,7 +3,7 @@
 
 use regex_syntax::ast::{
     self, Ast, ClassSetBinaryOp, ClassSetItem, ClassUnicode, ClassUnicodeKind, Flag, Flags,
-    FlagsItemKind, GroupKind, HexLiteralKind, Literal, LiteralKind, RepetitionKind,
+    FlagsItemKind, GroupKind, HexLiteralKind, Literal, LiteralKind, Repetition, RepetitionKind,
     RepetitionRange, Visitor,
 };
 use regex_syntax::ast::{AssertionKind, parse::Parser};
@@ -54,7 +54,14 @@ impl Visitor for Re2 {
             Ast::Flags(set) => flags(&set.flags),
             Ast::Group(group) => match &group.kind {
                 GroupKind::NonCapturing(set) => flags(set),
-                _ => Ok(()),
+                GroupKind::CaptureName { name, .. } => {
+                    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                    match name.name.chars().all(is_word) {
+                        true => Ok(()),
+                        false => Err("a group whose name is no word"),
+                    }
+                }
+                GroupKind::CaptureIndex(_) => Ok(()),
             },
             Ast::Assertion(assertion) => match assertion.kind {
                 AssertionKind::StartLine
@@ -66,6 +73,10 @@ impl Visitor for Re2 {
                 _ => Err("an assertion of a half word boundary"),
             },
             Ast::Literal(one) => literal(one),
+            Ast::ClassPerl(_) => {
+                self.size = self.size.saturating_add(STEPS_PER_PERL_CLASS);
+                Ok(())
+            }
             Ast::ClassUnicode(class) => {
                 self.size = self.size.saturating_add(STEPS_PER_UNICODE_CLASS);
                 unicode(class)
@@ -74,6 +85,7 @@ impl Visitor for Re2 {
                 if matches!(*repetition.ast, Ast::Repetition(_)) {
                     return Err("a repetition of a repetition");
                 }
+                written(repetition)?;
                 let count = count(&repetition.op.kind);
                 let before = self.copies.last().copied().unwrap_or(1);
                 let copies = before.saturating_mul(count.max(1));
@@ -102,6 +114,10 @@ impl Visitor for Re2 {
         match item {
             ClassSetItem::Literal(one) => literal(one),
             ClassSetItem::Range(range) => literal(&range.start).and_then(|()| literal(&range.end)),
+            ClassSetItem::Perl(_) => {
+                self.size = self.size.saturating_add(STEPS_PER_PERL_CLASS);
+                Ok(())
+            }
             ClassSetItem::Unicode(class) => {
                 self.size = self.size.saturating_add(STEPS_PER_UNICODE_CLASS);
                 unicode(class)
@@ -128,6 +144,24 @@ fn count(kind: &RepetitionKind) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
+/// RE2 reads `{ 2 }` as the characters that stand there.
+fn written(repetition: &Repetition) -> Result<(), &'static str> {
+    let op = &repetition.op;
+    let RepetitionKind::Range(range) = &op.kind else {
+        return Ok(());
+    };
+    let usual = match range {
+        RepetitionRange::Exactly(count) => format!("{{{count}}}"),
+        RepetitionRange::AtLeast(least) => format!("{{{least},}}"),
+        RepetitionRange::Bounded(least, most) => format!("{{{least},{most}}}"),
+    };
+    let greed = usize::from(!repetition.greedy);
+    match op.span.end.offset - op.span.start.offset == usual.len() + greed {
+        true => Ok(()),
+        false => Err("a repetition in an unusual spelling"),
+    }
+}
+
 fn flags(set: &Flags) -> Result<(), &'static str> {
     let known = set.items.iter().all(|item| match &item.kind {
         FlagsItemKind::Negation => true,
@@ -141,6 +175,10 @@ fn flags(set: &Flags) -> Result<(), &'static str> {
 
 fn literal(literal: &Literal) -> Result<(), &'static str> {
     match literal.kind {
+        // It would be several bytes, and Envoy's expressions are about bytes.
+        LiteralKind::Verbatim if !literal.c.is_ascii() => {
+            Err("a character beyond ASCII (paths have it percent-encoded)")
+        }
         LiteralKind::HexFixed(HexLiteralKind::UnicodeShort | HexLiteralKind::UnicodeLong)
         | LiteralKind::HexBrace(HexLiteralKind::UnicodeShort | HexLiteralKind::UnicodeLong) => {
             Err("an escape \\u or \\U")
@@ -166,6 +204,8 @@ const COPIES_MAX: usize = 1_000;
 const SIZE_MAX: usize = 5_000;
 /// No literal, class range or operator needs more.
 const STEPS_PER_NODE: usize = 2;
+/// `\W` is five ranges of bytes; the node itself counts too.
+const STEPS_PER_PERL_CLASS: usize = 3;
 /// RE2 writes out the ranges of such a class; Envoy compiles for single bytes, so they are few.
 const STEPS_PER_UNICODE_CLASS: usize = 8;
 const BYTE_MAX: u32 = 0xff;
@@ -191,6 +231,7 @@ mod tests {
             "/v[0-9]{1,3}/[a-z0-9-]{1,63}/[^/]+",
             r"/(?i)img/\d+\.(png|jpe?g)",
             r"(?P<name>\w+)\x2f[[:alpha:]]*?",
+            "a{3}?b{2,}?c{1,4}?d{5}e{6,}",
             r"\A/\p{L}\pN/(?:a|b){2,}\z",
         ] {
             verify(regex, Ok(()));
@@ -213,6 +254,11 @@ mod tests {
             (r"[\w--\d]", "operation on classes"),
             ("[a[b]]", "class within a class"),
             (r"\b{start}a", "half word boundary"),
+            (&r"\W".repeat(1_001), "too large"),
+            ("a{,3}", "no regular expression"),
+            ("a{ 3 }", "unusual spelling"),
+            ("(?P<a.b>c)", "name is no word"),
+            ("/[é]+", "beyond ASCII"),
             ("[a-z0-9][a-z0-9]{900}[a-z0-9]{900}", "too large"),
         ] {
             verify(regex, Err(why));

@@ -35,6 +35,11 @@ impl Config {
         Some(Self(sections))
     }
 
+    /// Whether there is such a section.
+    pub fn has_section(&self, section: &str) -> bool {
+        self.0.contains_key(section)
+    }
+
     /// The value of `section.keyword` on `node`, references resolved as seen from `object`.
     ///
     /// The most specific scope wins: `keyword@node`, `keyword@nodes`, `keyword`. A reference

@@ -48,6 +48,12 @@ impl<'a> Keywords<'a> {
         }
     }
 
+    /// The keywords of a section that the status has nothing of.
+    pub fn untold(object: &'a ObjectPath, section: &'a str, raw: Raw<'a>) -> Self {
+        static NOTHING: BTreeMap<String, Value> = BTreeMap::new();
+        Self::new(object, section, &NOTHING, Some(raw))
+    }
+
     /// A [`Problem`] of this section's `keyword`.
     pub fn problem(&self, keyword: &str, reason: impl fmt::Display) -> Problem {
         Problem {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
+use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -39,6 +39,10 @@ pub use super::certificate::Identity;
 /// ` tls sni=<name or -> client=<CN of the client certificate or ->`; the header `x-instance` is
 /// the name. A request to upgrade to `websocket` is answered 101, and from then on every byte
 /// comes back. A client certificate is asked for, not required, and never judged.
+///
+/// What a request asks for: `x-wait-ms: N`, to be answered after that time; `x-fail-at: NAME`, to
+/// be answered 503 by the instance of that name; `x-test-…: V`, the answer header
+/// `saw-x-test-…: V`.
 pub struct Backend {
     address: SocketAddr,
     stop: watch::Sender<bool>,
@@ -159,8 +163,12 @@ where
     // An echo belongs to its connection: it must not outlive it unseen.
     let (echoes, mut upgraded) = tokio::sync::mpsc::channel(1);
     let service = service_fn(move |request| {
+        let wait = wait(&request);
         let answer = answer(request, &name, &tls, &echoes);
-        async move { Ok::<_, Infallible>(answer) }
+        async move {
+            sleep(wait).await;
+            Ok::<_, Infallible>(answer)
+        }
     });
     let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving.with_upgrades());
@@ -178,6 +186,24 @@ where
             () = told(&mut stopped) => {}
         }
     }
+}
+
+/// How long the request wants to wait for its answer.
+fn wait(request: &Request<Incoming>) -> Duration {
+    let header = request.headers().get("x-wait-ms");
+    let text = header.and_then(|value| value.to_str().ok());
+    Duration::from_millis(text.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// What the request had for the backend alone, for the one who asked to see.
+fn seen(request: &Request<Incoming>) -> Vec<(HeaderName, HeaderValue)> {
+    let headers = request.headers().iter();
+    let asked = headers.filter(|(name, _)| name.as_str().starts_with("x-test-"));
+    let seen = asked.filter_map(|(name, value)| {
+        let name = HeaderName::try_from(format!("saw-{name}")).ok()?;
+        Some((name, value.clone()))
+    });
+    seen.collect()
 }
 
 fn answer(
@@ -199,6 +225,8 @@ fn answer(
         .path_and_query()
         .map_or("/", |path| path.as_str());
     let body = format!("{name} {} {host}{path}{tls}\n", request.method());
+    let (seen, fails) = (seen(&request), request.headers().get("x-fail-at"));
+    let fails = fails.is_some_and(|at| at.as_bytes() == name.as_bytes());
     let asked = request.headers().get(UPGRADE);
     let upgrade = asked.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let mut response = Response::new(if upgrade {
@@ -220,6 +248,10 @@ fn answer(
     if let Ok(value) = HeaderValue::from_str(name) {
         response.headers_mut().insert("x-instance", value);
     }
+    if fails {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response.headers_mut().extend(seen);
     response
 }
 

@@ -306,8 +306,7 @@ mod tests {
         let routes = regexes.iter().enumerate().map(|(at, regex)| Route {
             section: format!("route#{at}"),
             path: PathMatch::Regex((*regex).to_owned()),
-            case_sensitive: true,
-            cluster: "x".to_owned(),
+            ..Route::default_to("x".to_owned())
         });
         VirtualHost {
             name: name.to_owned(),
@@ -315,6 +314,7 @@ mod tests {
                 object: name.parse().unwrap(),
                 section: "vhost#0".to_owned(),
             },
+            cluster: "x".to_owned(),
             domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
             routes: routes.collect(),
         }

@@ -25,6 +25,7 @@ use envoy_types::pb::google::protobuf::{Any, BoolValue, UInt32Value};
 
 use super::data::Given;
 use super::encode::{ads, any, socket_address};
+use super::route_policy;
 use crate::gateway::{ChainAction, ChainMatch, FilterChain, Listener};
 
 /// Writes the message; `filters` are the filters of the chains, in their order.
@@ -179,12 +180,17 @@ fn http_connection_manager(
         config_source: Some(ads()),
         route_config_name: chain.route_configuration(listener),
     }));
-    // Envoy wants the router to be last, once.
+    // Routes count on the filters of their policies; Envoy wants the router to be last, once.
     let filters = &mut message.http_filters;
     let router = match filters.iter().position(is_router) {
         Some(place) => filters.remove(place),
         None => router(),
     };
+    for policy in route_policy::filters() {
+        if !filters.iter().any(|filter| filter.name == policy.name) {
+            filters.push(policy);
+        }
+    }
     filters.push(router);
     if message.http_protocol_options.is_none() {
         message.http_protocol_options = Some(Http1ProtocolOptions {

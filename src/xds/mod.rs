@@ -14,6 +14,7 @@ pub mod listener;
 mod order;
 pub mod preflight;
 pub mod route;
+mod route_policy;
 mod rules;
 pub mod secret;
 pub mod session;

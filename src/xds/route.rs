@@ -2,22 +2,38 @@
 
 use std::collections::BTreeSet;
 
-use envoy_types::pb::envoy::config::route::v3::retry_policy::{
-    RetryHostPredicate, retry_host_predicate,
+use envoy_types::pb::envoy::config::core::v3::RuntimeFractionalPercent;
+use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
+use envoy_types::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
+use envoy_types::pb::envoy::config::route::v3::redirect_action::{
+    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
 };
 use envoy_types::pb::envoy::config::route::v3::route::Action;
-use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
-use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
-use envoy_types::pb::envoy::config::route::v3::{
-    RetryPolicy, Route as PbRoute, RouteAction, RouteConfiguration as PbRouteConfiguration,
-    RouteMatch, VirtualHost as PbVirtualHost,
+use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy::{
+    ConnectionProperties, Cookie, Header, PolicySpecifier,
 };
-use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
+use envoy_types::pb::envoy::config::route::v3::route_action::{
+    ClusterSpecifier, HashPolicy as PbHashPolicy, HostRewriteSpecifier, RequestMirrorPolicy,
+    UpgradeConfig,
+};
+use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
+use envoy_types::pb::envoy::config::route::v3::weighted_cluster::ClusterWeight;
+use envoy_types::pb::envoy::config::route::v3::{
+    HeaderMatcher, QueryParameterMatcher, RedirectAction, Route as PbRoute,
+    RouteAction as PbRouteAction, RouteConfiguration as PbRouteConfiguration, RouteMatch,
+    VirtualHost as PbVirtualHost, WeightedCluster as PbWeightedCluster,
+};
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
-use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
+use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use envoy_types::pb::google::protobuf::{BoolValue, Duration, UInt32Value};
 
-use super::encode::any;
-use crate::gateway::{PathMatch, Route, RouteConfiguration, VirtualHost};
+use super::encode::milliseconds;
+use super::route_policy::{default_retry, filter_configs, headers, percent, retry, string_matcher};
+use crate::gateway::{
+    Conditions, Forward, HashKey, HashPolicy, Mirror, NamedMatch, PathMatch, Redirect,
+    RedirectCode, RedirectPath, Route, RouteAction, RouteConfiguration, Target, VirtualHost,
+    WeightedCluster,
+};
 
 /// Writes the message.
 pub fn encode(name: &str, routes: &RouteConfiguration) -> PbRouteConfiguration {
@@ -30,12 +46,12 @@ pub fn encode(name: &str, routes: &RouteConfiguration) -> PbRouteConfiguration {
     }
 }
 
-/// The clusters that the routes send requests to.
+/// The clusters that the routes send requests to. One that a request header names is not known.
 pub fn clusters(routes: &RouteConfiguration) -> Vec<String> {
     let hosts = routes.virtual_hosts.iter();
     let names: BTreeSet<&String> = hosts
         .flat_map(|host| &host.routes)
-        .map(|route| &route.cluster)
+        .flat_map(|route| route.clusters())
         .collect();
     names.into_iter().cloned().collect()
 }
@@ -45,7 +61,7 @@ fn virtual_host(host: &VirtualHost) -> PbVirtualHost {
         name: host.name.clone(),
         domains: host.domains.clone(),
         routes: host.routes.iter().map(route).collect(),
-        retry_policy: Some(retry_policy()),
+        retry_policy: Some(default_retry()),
         ..PbVirtualHost::default()
     }
 }
@@ -54,6 +70,8 @@ fn route(route: &Route) -> PbRoute {
     PbRoute {
         name: route.section.clone(),
         r#match: Some(RouteMatch {
+            headers: header_matchers(&route.conditions),
+            query_parameters: route.conditions.query.iter().map(query_matcher).collect(),
             case_sensitive: (!route.case_sensitive).then_some(BoolValue { value: false }),
             path_specifier: Some(match &route.path {
                 PathMatch::Path(path) => PathSpecifier::Path(path.clone()),
@@ -65,33 +83,156 @@ fn route(route: &Route) -> PbRoute {
             }),
             ..RouteMatch::default()
         }),
-        action: Some(Action::Route(RouteAction {
-            cluster_specifier: Some(ClusterSpecifier::Cluster(route.cluster.clone())),
-            ..RouteAction::default()
-        })),
+        action: Some(match &route.action {
+            RouteAction::Forward(forward) => Action::Route(forward_action(forward)),
+            RouteAction::Redirect(redirect) => Action::Redirect(redirect_action(redirect)),
+        }),
+        request_headers_to_add: headers(&route.request_headers.set),
+        request_headers_to_remove: route.request_headers.remove.clone(),
+        response_headers_to_add: headers(&route.response_headers.set),
+        response_headers_to_remove: route.response_headers.remove.clone(),
+        typed_per_filter_config: filter_configs(route).into_iter().collect(),
         ..PbRoute::default()
     }
 }
 
-/// Only what never reached an instance is tried again, so that this is safe for any request: an
-/// instance that was stopped a moment ago must not show.
-fn retry_policy() -> RetryPolicy {
-    let previous = any(PREVIOUS_HOSTS_TYPE, &PreviousHostsPredicate {});
-    RetryPolicy {
-        retry_on: "connect-failure,refused-stream,reset-before-request".to_owned(),
-        num_retries: Some(UInt32Value { value: RETRIES }),
-        retry_host_predicate: vec![RetryHostPredicate {
-            name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
-            config_type: Some(retry_host_predicate::ConfigType::TypedConfig(previous)),
-        }],
-        host_selection_retry_max_attempts: HOST_SELECTION_ATTEMPTS,
-        ..RetryPolicy::default()
+fn header_matchers(conditions: &Conditions) -> Vec<HeaderMatcher> {
+    let method = match conditions.methods.as_slice() {
+        [] => None,
+        [method] => Some(MatchPattern::Exact(method.clone())),
+        methods => Some(MatchPattern::SafeRegex(RegexMatcher {
+            regex: methods.join("|"),
+            ..RegexMatcher::default()
+        })),
+    };
+    let method = method.map(|pattern| HeaderMatcher {
+        name: ":method".to_owned(),
+        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(string_matcher(pattern))),
+        ..HeaderMatcher::default()
+    });
+    let headers = conditions.headers.iter().map(|header| HeaderMatcher {
+        name: header.name.clone(),
+        header_match_specifier: Some(match &header.value {
+            None => HeaderMatchSpecifier::PresentMatch(true),
+            Some(value) => {
+                let pattern = MatchPattern::Exact(value.clone());
+                HeaderMatchSpecifier::StringMatch(string_matcher(pattern))
+            }
+        }),
+        ..HeaderMatcher::default()
+    });
+    method.into_iter().chain(headers).collect()
+}
+
+fn query_matcher(parameter: &NamedMatch) -> QueryParameterMatcher {
+    QueryParameterMatcher {
+        name: parameter.name.clone(),
+        query_parameter_match_specifier: Some(match &parameter.value {
+            None => QueryParameterMatchSpecifier::PresentMatch(true),
+            Some(value) => {
+                let pattern = MatchPattern::Exact(value.clone());
+                QueryParameterMatchSpecifier::StringMatch(string_matcher(pattern))
+            }
+        }),
     }
 }
 
-/// Attempts after the first.
-const RETRIES: u32 = 3;
-/// How often a host that was tried already may be picked and put back.
-const HOST_SELECTION_ATTEMPTS: i64 = 5;
-const PREVIOUS_HOSTS_TYPE: &str =
-    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+fn forward_action(forward: &Forward) -> PbRouteAction {
+    PbRouteAction {
+        cluster_specifier: Some(match &forward.to {
+            Target::Cluster(cluster) => ClusterSpecifier::Cluster(cluster.clone()),
+            Target::ClusterHeader(header) => ClusterSpecifier::ClusterHeader(header.clone()),
+            Target::Weighted(parts) => ClusterSpecifier::WeightedClusters(PbWeightedCluster {
+                clusters: parts.iter().map(cluster_weight).collect(),
+                ..PbWeightedCluster::default()
+            }),
+        }),
+        prefix_rewrite: forward.prefix_rewrite.clone().unwrap_or_default(),
+        host_rewrite_specifier: forward
+            .host_rewrite
+            .clone()
+            .map(HostRewriteSpecifier::HostRewriteLiteral),
+        timeout: forward.timeout_ms.map(milliseconds),
+        upgrade_configs: forward.websocket.map(websocket).into_iter().collect(),
+        hash_policy: forward.hash_policies.iter().map(hash_policy).collect(),
+        retry_policy: forward.retry.as_ref().map(retry),
+        request_mirror_policies: forward.mirror.iter().map(mirror_policy).collect(),
+        ..PbRouteAction::default()
+    }
+}
+
+fn cluster_weight(part: &WeightedCluster) -> ClusterWeight {
+    ClusterWeight {
+        name: part.cluster.clone(),
+        weight: Some(UInt32Value { value: part.weight }),
+        ..ClusterWeight::default()
+    }
+}
+
+fn mirror_policy(mirror: &Mirror) -> RequestMirrorPolicy {
+    RequestMirrorPolicy {
+        cluster: mirror.cluster.clone(),
+        // The copy goes to the host that the client asked for.
+        disable_shadow_host_suffix_append: true,
+        runtime_fraction: Some(RuntimeFractionalPercent {
+            default_value: Some(percent(mirror.percent)),
+            ..RuntimeFractionalPercent::default()
+        }),
+        ..RequestMirrorPolicy::default()
+    }
+}
+
+fn websocket(enabled: bool) -> UpgradeConfig {
+    UpgradeConfig {
+        upgrade_type: "websocket".to_owned(),
+        enabled: Some(BoolValue { value: enabled }),
+        ..UpgradeConfig::default()
+    }
+}
+
+fn hash_policy(policy: &HashPolicy) -> PbHashPolicy {
+    PbHashPolicy {
+        terminal: policy.terminal,
+        policy_specifier: Some(match &policy.key {
+            HashKey::Cookie { name, path, ttl_s } => PolicySpecifier::Cookie(Cookie {
+                name: name.clone(),
+                path: path.clone().unwrap_or_default(),
+                ttl: ttl_s.map(|seconds| Duration {
+                    seconds: seconds.into(),
+                    nanos: 0,
+                }),
+                ..Cookie::default()
+            }),
+            HashKey::Header(name) => PolicySpecifier::Header(Header {
+                header_name: name.clone(),
+                ..Header::default()
+            }),
+            HashKey::SourceIp => {
+                PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })
+            }
+        }),
+    }
+}
+
+fn redirect_action(redirect: &Redirect) -> RedirectAction {
+    RedirectAction {
+        host_redirect: redirect.host.clone().unwrap_or_default(),
+        path_rewrite_specifier: redirect.path.clone().map(|path| match path {
+            RedirectPath::Whole(path) => PathRewriteSpecifier::PathRedirect(path),
+            RedirectPath::Prefix(prefix) => PathRewriteSpecifier::PrefixRewrite(prefix),
+        }),
+        scheme_rewrite_specifier: redirect
+            .https
+            .then_some(SchemeRewriteSpecifier::HttpsRedirect(true)),
+        response_code: match redirect.code {
+            RedirectCode::MovedPermanently => RedirectResponseCode::MovedPermanently,
+            RedirectCode::Found => RedirectResponseCode::Found,
+            RedirectCode::SeeOther => RedirectResponseCode::SeeOther,
+            RedirectCode::TemporaryRedirect => RedirectResponseCode::TemporaryRedirect,
+            RedirectCode::PermanentRedirect => RedirectResponseCode::PermanentRedirect,
+        }
+        .into(),
+        strip_query: redirect.strip_query,
+        ..RedirectAction::default()
+    }
+}

@@ -1,5 +1,8 @@
-//! Features shown by traffic through a real Envoy, one file for each area.
+//! Real requests through a real Envoy, one file for each area of what services write.
 
 mod certificates;
 mod data;
+mod policies;
+mod routes;
+mod site;
 mod tls_client;

@@ -46,6 +46,18 @@ impl Exposed<'_> {
             .then(|| Keywords::new(&self.owner, section, &resource.keywords, self.raw))
     }
 
+    /// The keywords of a section of a type that the agent has no driver for: it stands in the
+    /// raw configuration alone. `None` where there is none.
+    pub fn raw_section_keywords<'s>(
+        &'s self,
+        kind: &str,
+        section: &'s str,
+    ) -> Option<Keywords<'s>> {
+        let raw = self.raw.filter(|raw| raw.config.has_section(section))?;
+        let named = section.strip_prefix(kind)?.starts_with('#');
+        named.then(|| Keywords::untold(&self.owner, section, raw))
+    }
+
     /// A problem of the expose's own `keyword`.
     pub fn problem(&self, keyword: &str, reason: String) -> Problem {
         Problem {

@@ -1,12 +1,27 @@
-//! From `vhost` and `route` sections to virtual hosts and routes.
+//! From `vhost` and `route` sections to virtual hosts and routes. What a single route does is
+//! read by the files beside this one.
+
+mod conditions;
+mod forward;
+mod hash;
+mod headers;
+pub mod model;
+mod policies;
+mod redirect;
+pub mod spread;
+mod texts;
 
 use std::collections::BTreeSet;
 
 use super::claims::{Claim, Claims};
 use super::exposes::Exposed;
-use super::{Origin, PathMatch, Route, VirtualHost, regex};
+use super::{Origin, VirtualHost, regex};
 use crate::inventory::Problem;
 use crate::inventory::keywords::{Keywords, shown};
+use conditions::conditions;
+use forward::{FORWARD_KEYWORDS, forward};
+use model::{PathMatch, Route, RouteAction};
+use redirect::redirect;
 
 /// Builds the virtual hosts of an expose, claiming their domains on `listener`.
 ///
@@ -65,6 +80,7 @@ pub fn virtual_hosts(
         hosts.push(VirtualHost {
             name: format!("{}.{section}", exposed.cluster()),
             origin,
+            cluster: exposed.cluster(),
             domains,
             routes: routes(exposed, &keywords, problems),
         });
@@ -161,12 +177,7 @@ fn routes(
         }
     };
     if sections.is_empty() {
-        return vec![Route {
-            section: String::new(),
-            path: PathMatch::Prefix("/".to_owned()),
-            case_sensitive: true,
-            cluster: exposed.cluster(),
-        }];
+        return vec![Route::default_to(exposed.cluster())];
     }
     let mut routes = Vec::new();
     for section in sections {
@@ -176,7 +187,7 @@ fn routes(
             problems.insert(problem.hence("it is left out"));
             continue;
         };
-        match route(exposed, &section, &keywords) {
+        match route(exposed, &section, &keywords, problems) {
             Ok(route) => routes.push(route),
             Err(problem) => {
                 problems.insert(problem.hence("the route is left out"));
@@ -190,10 +201,57 @@ fn routes(
     routes
 }
 
-fn route(exposed: &Exposed<'_>, section: &str, keywords: &Keywords<'_>) -> Result<Route, Problem> {
-    let path = keywords.text("match_path")?.map(PathMatch::Path);
+/// What decides where requests go costs the route where it is bad, what tunes how they go there
+/// costs only itself.
+fn route(
+    exposed: &Exposed<'_>,
+    section: &str,
+    keywords: &Keywords<'_>,
+    problems: &mut BTreeSet<Problem>,
+) -> Result<Route, Problem> {
+    let case_sensitive = keywords.boolean("match_case_sensitive")?.unwrap_or(true);
+    let path = path(keywords, case_sensitive)?;
+    let action = match redirect(keywords)? {
+        Some(redirect) => {
+            let unused = FORWARD_KEYWORDS.iter();
+            for keyword in unused.filter(|keyword| forward::is_set(keywords, keyword)) {
+                let reason = "has no effect: the route has redirect keywords, which win";
+                problems.insert(keywords.problem(keyword, reason));
+            }
+            if redirect.host.is_none() && redirect.path.is_none() && !redirect.https {
+                let reason = "redirects clients to where they are: no host, path or scheme is set";
+                problems.insert(keywords.problem("", reason));
+            }
+            RouteAction::Redirect(redirect)
+        }
+        None => RouteAction::Forward(Box::new(forward(exposed, keywords, problems)?)),
+    };
+    Ok(Route {
+        section: section.to_owned(),
+        path,
+        case_sensitive,
+        conditions: conditions(keywords)?,
+        action,
+        request_headers: headers::edits(keywords, "request")?,
+        response_headers: headers::edits(keywords, "response")?,
+        rate_limit: policies::rate_limit(keywords)?,
+        cors: policies::cors(keywords)?,
+    })
+}
+
+fn path(keywords: &Keywords<'_>, case_sensitive: bool) -> Result<PathMatch, Problem> {
+    let text = |keyword| match keywords.text(keyword)? {
+        Some(text) if text.is_empty() => Err(keywords.problem(keyword, "is empty")),
+        text => Ok(text),
+    };
+    let path = text("match_path")?.map(PathMatch::Path);
+    // An empty prefix is one of every path.
     let prefix = keywords.text("match_prefix")?.map(PathMatch::Prefix);
-    let regex = keywords.text("match_regex")?;
+    let regex = match text("match_regex")? {
+        // Envoy's own flag for letter case is for paths and prefixes alone.
+        Some(regex) if !case_sensitive => Some(format!("(?i){regex}")),
+        regex => regex,
+    };
     if let Some(Err(reason)) = regex.as_deref().map(regex::check) {
         return Err(keywords.problem("match_regex", reason));
     }
@@ -207,12 +265,7 @@ fn route(exposed: &Exposed<'_>, section: &str, keywords: &Keywords<'_>) -> Resul
         let reason = "has more than one of match_path, match_prefix and match_regex";
         return Err(keywords.problem("", reason));
     }
-    Ok(Route {
-        section: section.to_owned(),
-        path,
-        case_sensitive: keywords.boolean("match_case_sensitive")?.unwrap_or(true),
-        cluster: exposed.cluster(),
-    })
+    Ok(path)
 }
 
 /// The longest DNS name.
