@@ -1,10 +1,8 @@
 //! A cluster of the gateway as an Envoy `Cluster` (config.cluster.v3).
 
-use std::collections::HashMap;
-
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as PbCluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy as PbLbPolicy,
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy as PbLbPolicy,
 };
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
 use envoy_types::pb::envoy::config::core::v3::{
@@ -19,47 +17,57 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 };
 use envoy_types::pb::envoy::r#type::v3::Percent;
 
+use prost::Message;
+
+use super::data::Given;
 use super::encode::{ads, any, milliseconds};
 use super::guard;
 use super::listener::{sds, tls_parameters};
 use crate::gateway::{Cluster, LbPolicy, UpstreamTls};
 
-/// Writes the message.
-pub fn encode(name: &str, cluster: &Cluster) -> PbCluster {
-    let mut options = HashMap::new();
-    if cluster.http {
-        let value = any(HTTP_PROTOCOL_OPTIONS, &http_options(cluster.tls.is_some()));
-        options.insert(HTTP_PROTOCOL_OPTIONS.to_owned(), value);
+/// Fills the message up. What the service has given wins, but for the name and the discovery.
+pub fn encode(name: &str, cluster: &Cluster, given: Given<PbCluster>) -> PbCluster {
+    let mut message = given.message.clone();
+    if !given.has("lb_policy") {
+        message.lb_policy = lb_policy(cluster.lb_policy).into();
     }
-    let discovery = match cluster.lb_policy {
+    let discovery = match message.lb_policy() {
         // Envoy takes the addresses of such a cluster from the connections themselves.
-        LbPolicy::OriginalDst => DiscoveryType::OriginalDst,
+        PbLbPolicy::ClusterProvided => DiscoveryType::OriginalDst,
         _ => DiscoveryType::Eds,
     };
-    let tls = cluster.tls.as_ref().map(transport_socket);
-    PbCluster {
-        name: name.to_owned(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
-        eds_cluster_config: (discovery == DiscoveryType::Eds).then(|| EdsClusterConfig {
-            eds_config: Some(ads()),
-            service_name: String::new(),
-        }),
-        connect_timeout: Some(milliseconds(CONNECT_TIMEOUT_MS)),
-        lb_policy: lb_policy(cluster.lb_policy).into(),
-        ignore_health_on_host_removal: true,
-        common_lb_config: Some(CommonLbConfig {
-            healthy_panic_threshold: Some(Percent {
-                value: PANIC_THRESHOLD_PERCENT,
-            }),
-            ..CommonLbConfig::default()
-        }),
-        transport_socket: match cluster.proxy_protocol {
+    name.clone_into(&mut message.name);
+    message.cluster_discovery_type = Some(ClusterDiscoveryType::Type(discovery.into()));
+    message.eds_cluster_config = (discovery == DiscoveryType::Eds).then(|| EdsClusterConfig {
+        eds_config: Some(ads()),
+        service_name: String::new(),
+    });
+    if message.connect_timeout.is_none() {
+        message.connect_timeout = Some(milliseconds(CONNECT_TIMEOUT_MS));
+    }
+    if !given.has("ignore_health_on_host_removal") {
+        message.ignore_health_on_host_removal = true;
+    }
+    let common = message.common_lb_config.get_or_insert_default();
+    common.healthy_panic_threshold.get_or_insert(Percent {
+        value: PANIC_THRESHOLD_PERCENT,
+    });
+    if message.transport_socket.is_none() && message.transport_socket_matches.is_empty() {
+        let tls = cluster.tls.as_ref().map(transport_socket);
+        message.transport_socket = match cluster.proxy_protocol {
             Some(version) => Some(guard::telling(version, tls)),
             None => tls,
-        },
-        typed_extension_protocol_options: options,
-        ..PbCluster::default()
+        };
     }
+    if cluster.http {
+        let options = &mut message.typed_extension_protocol_options;
+        let given = options.remove(HTTP_PROTOCOL_OPTIONS);
+        let given = given.and_then(|given| HttpProtocolOptions::decode(&*given.value).ok());
+        let filled = http_options(cluster.tls.is_some(), given.unwrap_or_default());
+        let filled = any(HTTP_PROTOCOL_OPTIONS, &filled);
+        options.insert(HTTP_PROTOCOL_OPTIONS.to_owned(), filled);
+    }
+    message
 }
 
 fn lb_policy(policy: LbPolicy) -> PbLbPolicy {
@@ -73,22 +81,24 @@ fn lb_policy(policy: LbPolicy) -> PbLbPolicy {
     }
 }
 
-/// HTTP/1.1 to the backends; over TLS the host of each request is the server name.
-fn http_options(tls: bool) -> HttpProtocolOptions {
-    HttpProtocolOptions {
-        upstream_http_protocol_options: tls.then(|| UpstreamHttpProtocolOptions {
+/// HTTP/1.1 to the backends; over TLS the host of each request is the server name, which their
+/// certificates are then held to.
+fn http_options(tls: bool, given: HttpProtocolOptions) -> HttpProtocolOptions {
+    let mut options = given;
+    if tls && options.upstream_http_protocol_options.is_none() {
+        options.upstream_http_protocol_options = Some(UpstreamHttpProtocolOptions {
             auto_sni: true,
             ..UpstreamHttpProtocolOptions::default()
-        }),
-        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
-            ExplicitHttpConfig {
-                protocol_config: Some(ProtocolConfig::HttpProtocolOptions(
-                    Http1ProtocolOptions::default(),
-                )),
-            },
-        )),
-        ..HttpProtocolOptions::default()
+        });
     }
+    options.upstream_protocol_options.get_or_insert_with(|| {
+        UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+            protocol_config: Some(ProtocolConfig::HttpProtocolOptions(
+                Http1ProtocolOptions::default(),
+            )),
+        })
+    });
+    options
 }
 
 fn transport_socket(tls: &UpstreamTls) -> TransportSocket {

@@ -1,6 +1,7 @@
 //! Real requests through a real Envoy, one file for each area of what services write.
 
 mod certificates;
+mod data;
 mod l4;
 mod policies;
 mod routes;
