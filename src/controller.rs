@@ -205,7 +205,7 @@ impl Controller {
             self.show();
             return;
         }
-        let snapshot = encode(&compiled.gateway, &self.snapshot);
+        let (snapshot, refused) = encode(&compiled.gateway, &self.snapshot);
         let (added, changed, removed) = count_changes(&snapshot, &self.snapshot);
         if removed > 0 && self.holds_back() {
             self.show();
@@ -213,6 +213,7 @@ impl Controller {
         }
         self.held_back_since = None;
         self.problems = compiled.problems;
+        self.problems.extend(refused);
         self.expiries = compiled.expiries;
         self.show_problems();
         let first = !self.view.ready;

@@ -38,6 +38,8 @@
 //!   are the instances of a node that is lost, for a while: not to hear of them is no proof.
 //! * Equal gateways give equal [`xds::Version`]s in any process. A restart costs Envoy nothing.
 //! * At most one response is in flight per client and type; every queue has a bound.
+//! * What Envoy would refuse by the rules of its API is found first: it would refuse the whole
+//!   response and not say why. It costs the one it was made for.
 //! * Make before break: what is named comes first and goes last.
 //! * Of a refused response each resource is sent again alone, and the one that is refused alone
 //!   is tried again with backoff. The others are not held up.

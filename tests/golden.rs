@@ -82,13 +82,14 @@ impl Case {
     /// Compiles, and answers what is wanted, until nothing new is wanted.
     pub(crate) fn settle(&self, mut inventory: Inventory) -> Outcome {
         loop {
-            let compiled = compile(&inventory, &self.policy);
+            let mut compiled = compile(&inventory, &self.policy);
             let mut changed = false;
             for event in compiled.wants.iter().filter_map(|want| self.answer(want)) {
                 changed |= inventory.apply(event);
             }
             if !changed {
-                let snapshot = encode(&compiled.gateway, &Snapshot::default());
+                let (snapshot, refused) = encode(&compiled.gateway, &Snapshot::default());
+                compiled.problems.extend(refused);
                 return Outcome {
                     inventory,
                     compiled,

@@ -13,6 +13,7 @@ mod mirror;
 mod model;
 mod pipeline;
 mod ports;
+mod preflight;
 mod process;
 mod random;
 mod raw;

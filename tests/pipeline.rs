@@ -282,9 +282,10 @@ fn equal_gateways_have_equal_versions() {
         assert_eq!(one.compiled, two.compiled, "{name}");
         assert_eq!(one.snapshot.changes(&two.snapshot).count(), 0, "{name}");
         // What is shared with an older snapshot is what would have been made anew.
-        let again = encode(&one.compiled.gateway, &one.snapshot);
+        let (again, refused) = encode(&one.compiled.gateway, &one.snapshot);
         assert_eq!(again, one.snapshot, "{name}");
-        let after_nothing = encode(&one.compiled.gateway, &Snapshot::default());
+        let (after_nothing, first) = encode(&one.compiled.gateway, &Snapshot::default());
+        assert_eq!(first, refused, "{name}");
         assert_eq!(rendered(&after_nothing), rendered(&again), "{name}");
     }
 }

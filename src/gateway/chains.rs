@@ -75,6 +75,7 @@ pub fn chain(
         certificates,
         validation: None,
         action: action(exposed),
+        data: None,
     })
 }
 

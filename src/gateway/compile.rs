@@ -10,9 +10,10 @@ use super::exposes::{Exposed, collect};
 use super::ports;
 use super::routes::{domain, spread, virtual_hosts};
 use super::tls::{Resolved, Resolver, Side, Tls};
+use super::user_json::{UserJson, consequence};
 use super::{
-    ChainMatch, ClientValidation, Cluster, FilterChain, Gateway, LbPolicy, Listener, Origin,
-    Policy, Protocol, UpstreamTls, VirtualHost,
+    ChainData, ChainMatch, ClientValidation, Cluster, FilterChain, Gateway, LbPolicy, Listener,
+    Origin, Policy, Protocol, UpstreamTls, VirtualHost,
 };
 use crate::inventory::{Inventory, ObjectPath, Problem, Write};
 
@@ -87,6 +88,16 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn expose(&mut self, exposed: &Exposed<'_>) {
+        let cluster_data = self.user_json(exposed, CLUSTER_DATA);
+        let filter_data = self.user_json(exposed, FILTER_DATA);
+        let (Ok(cluster_data), Ok(mut filter_data)) = (cluster_data, filter_data) else {
+            return;
+        };
+        if exposed.expose.protocol == Protocol::Udp && filter_data.take().is_some() {
+            let reason = "has no meaning over UDP; it has no effect".to_owned();
+            let problem = exposed.problem(FILTER_DATA, reason);
+            self.compiled.problems.insert(problem);
+        }
         let upstream = self.resolve(exposed, Side::Cluster);
         let downstream = self.resolve(exposed, Side::Listener);
         if upstream == Resolved::Broken || downstream == Resolved::Broken {
@@ -110,8 +121,10 @@ impl Compiler<'_> {
             _ => exposed.expose.listener_certificates.clone(),
         };
         let claims = &mut self.claims;
-        let Some(mut chain) = chain(exposed, &listener, certificates, &hosts, claims, problems)
-        else {
+        let chain = chain(exposed, &listener, certificates, &hosts, claims, problems);
+        let chain = chain.and_then(|chain| self.join(exposed, &listener, chain, filter_data));
+        let Some(mut chain) = chain else {
+            let claims = &mut self.claims;
             for domain in hosts.into_iter().flat_map(|host| host.domains) {
                 claims.release(&listener, Claim::Domain(domain));
             }
@@ -120,13 +133,14 @@ impl Compiler<'_> {
         let expose = &exposed.expose;
         let (protocol, address) = (expose.protocol, expose.listener_addr);
         let origin = exposed.origin();
+        let claims = &mut self.claims;
         claims.bind(protocol, address, expose.listener_port, &origin);
         claims.agree(&listener, expose.accept_proxy_protocol, &origin);
         let (Resolved::Ready(upstream), Resolved::Ready(downstream)) = (upstream, downstream)
         else {
             return;
         };
-        self.cluster(exposed, &hosts, upstream);
+        self.cluster(exposed, &hosts, upstream, cluster_data);
         let secrets = &mut self.compiled.gateway.secrets;
         secrets.extend(downstream.certificates);
         chain.validation = downstream.validation.map(|validation| {
@@ -176,7 +190,65 @@ impl Compiler<'_> {
         resolver.resolve(exposed, side)
     }
 
-    fn cluster(&mut self, exposed: &Exposed<'_>, hosts: &[VirtualHost], upstream: Tls) {
+    /// The expose's own Envoy JSON in `keyword`.
+    ///
+    /// # Errors
+    /// When it cannot be taken and the expose may not be served without it.
+    fn user_json(&mut self, exposed: &Exposed<'_>, keyword: &str) -> Result<Option<UserJson>, ()> {
+        let Some(keywords) = exposed.section_keywords("expose", exposed.section) else {
+            return Ok(None);
+        };
+        UserJson::read(&keywords, keyword).or_else(|refused| {
+            let reason = format!("{}; {}", refused.reason, consequence(refused.protects));
+            self.compiled
+                .problems
+                .insert(keywords.problem(keyword, reason));
+            if refused.protects { Err(()) } else { Ok(None) }
+        })
+    }
+
+    /// Gives a chain its data. The plain HTTP exposes of a listener share one chain, and the
+    /// first of them decides; `None` where the data of a later one protects it.
+    fn join(
+        &mut self,
+        exposed: &Exposed<'_>,
+        listener: &str,
+        mut chain: FilterChain,
+        data: Option<UserJson>,
+    ) -> Option<FilterChain> {
+        let Some(json) = data else {
+            return Some(chain);
+        };
+        let known = self.compiled.gateway.listeners.get(listener);
+        let mut shared = known.into_iter().flat_map(|known| &known.chains);
+        let shared = shared.find(|known| known.name == HTTP_CHAIN && chain.name == HTTP_CHAIN);
+        let own = shared
+            .and_then(|shared| shared.data.as_ref())
+            .map(|data| &data.json);
+        if let Some(shared) = shared.filter(|_| own != Some(&json)) {
+            let first = shared.origins.first()?;
+            let reason = format!(
+                "plain HTTP on {listener} is as {} {} has it, which came first; {}",
+                first.object,
+                first.section,
+                consequence(json.protects())
+            );
+            let problem = exposed.problem(FILTER_DATA, reason);
+            self.compiled.problems.insert(problem);
+            return (!json.protects()).then_some(chain);
+        }
+        let origins = chain.origins.clone();
+        chain.data = Some(ChainData { json, origins });
+        Some(chain)
+    }
+
+    fn cluster(
+        &mut self,
+        exposed: &Exposed<'_>,
+        hosts: &[VirtualHost],
+        upstream: Tls,
+        data: Option<UserJson>,
+    ) {
         let tls = self.upstream_tls(exposed, hosts, upstream);
         let host = server_name(exposed, hosts);
         let host = host.unwrap_or_else(|| exposed.owner.name().to_owned());
@@ -204,6 +276,7 @@ impl Compiler<'_> {
             connect_timeout_ms: exposed.expose.connect_timeout_ms,
             health_check,
             tls,
+            data,
         };
         gateway.clusters.insert(name, cluster);
     }
@@ -273,7 +346,13 @@ impl Compiler<'_> {
         listener.original_dst |= exposed.expose.lb_policy == LbPolicy::OriginalDst;
         let mut chains = listener.chains.iter_mut();
         match chains.find(|known| known.name == HTTP_CHAIN && chain.name == HTTP_CHAIN) {
-            Some(shared) => shared.origins.extend(chain.origins),
+            Some(shared) => {
+                shared.origins.extend(chain.origins);
+                // Only equal data joins: the exposes that brought it stand together.
+                if let (Some(data), Some(more)) = (&mut shared.data, chain.data) {
+                    data.origins.extend(more.origins);
+                }
+            }
             None => listener.chains.push(chain),
         }
     }
@@ -301,3 +380,6 @@ fn settle_matches(listener: &mut Listener) {
         only.matches = ChainMatch::Any;
     }
 }
+
+const CLUSTER_DATA: &str = "cluster_data";
+const FILTER_DATA: &str = "filter_config_data";

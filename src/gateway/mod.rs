@@ -16,6 +16,7 @@ pub mod regex;
 pub mod routes;
 mod sections;
 pub mod tls;
+pub mod user_json;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,6 +35,7 @@ pub use routes::model::{
     RateLimit, Redirect, RedirectCode, RedirectPath, Retry, Route, RouteAction, Target,
     WeightedCluster,
 };
+pub use user_json::UserJson;
 
 /// Everything that one gateway should expose.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize)]
@@ -106,6 +108,9 @@ pub struct Cluster {
     /// Whether the hosts are told who the client is, and how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyVersion>,
+    /// The service's own Envoy JSON for it (`expose.cluster_data`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<UserJson>,
 }
 
 /// What requests are sent to a cluster in (`expose.backend_protocol`).
@@ -298,6 +303,19 @@ pub struct FilterChain {
     pub validation: Option<ClientValidation>,
     /// What is done with the bytes.
     pub action: ChainAction,
+    /// The services' own Envoy JSON for how it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<ChainData>,
+}
+
+/// Envoy JSON for the one filter of a chain (`expose.filter_config_data`): a connection manager
+/// or a TCP proxy.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct ChainData {
+    /// The JSON.
+    pub json: UserJson,
+    /// The exposes that brought it; on a shared chain several may bring the same.
+    pub origins: Vec<Origin>,
 }
 
 impl FilterChain {

@@ -1,7 +1,5 @@
 //! A cluster of the gateway as an Envoy `Cluster` (config.cluster.v3).
 
-use std::collections::HashMap;
-
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as PbCluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy as PbLbPolicy,
@@ -18,49 +16,57 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
     ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
 };
 
+use prost::Message;
+
+use super::data::Given;
 use super::defaults::fill_cluster;
-use super::encode::{ads, any, milliseconds};
+use super::encode::{ads, any};
 use super::guard;
 use super::listener::{sds, tls_parameters};
 use crate::gateway::{BackendProtocol, Cluster, LbPolicy, UpstreamTls};
 
-/// Writes the message.
-pub fn encode(name: &str, cluster: &Cluster) -> PbCluster {
-    let mut options = HashMap::new();
-    if cluster.http {
-        let value = any(HTTP_PROTOCOL_OPTIONS, &http_options(cluster));
-        options.insert(HTTP_PROTOCOL_OPTIONS.to_owned(), value);
+/// Fills the message up. What the service has given wins, but for the name and the discovery.
+pub fn encode(name: &str, cluster: &Cluster, given: Given<PbCluster>) -> PbCluster {
+    let mut message = given.message.clone();
+    if !given.has("lb_policy") {
+        message.lb_policy = lb_policy(cluster.lb_policy).into();
     }
-    let discovery = match cluster.lb_policy {
+    let discovery = match message.lb_policy() {
         // Envoy takes the addresses of such a cluster from the connections themselves.
-        LbPolicy::OriginalDst => DiscoveryType::OriginalDst,
+        PbLbPolicy::ClusterProvided => DiscoveryType::OriginalDst,
         _ => DiscoveryType::Eds,
     };
-    let tls = cluster.tls.as_ref().map(transport_socket);
-    let mut message = PbCluster {
-        name: name.to_owned(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
-        eds_cluster_config: (discovery == DiscoveryType::Eds).then(|| EdsClusterConfig {
-            eds_config: Some(ads()),
-            service_name: String::new(),
-        }),
-        connect_timeout: Some(milliseconds(cluster.connect_timeout_ms)),
-        lb_policy: lb_policy(cluster.lb_policy).into(),
-        transport_socket: match cluster.proxy_protocol {
+    name.clone_into(&mut message.name);
+    message.cluster_discovery_type = Some(ClusterDiscoveryType::Type(discovery.into()));
+    message.eds_cluster_config = (discovery == DiscoveryType::Eds).then(|| EdsClusterConfig {
+        eds_config: Some(ads()),
+        service_name: String::new(),
+    });
+    if message.transport_socket.is_none() && message.transport_socket_matches.is_empty() {
+        let tls = cluster.tls.as_ref().map(transport_socket);
+        message.transport_socket = match cluster.proxy_protocol {
             Some(version) => Some(guard::telling(version, tls)),
             None => tls,
-        },
-        typed_extension_protocol_options: options,
-        ..PbCluster::default()
-    };
-    fill_cluster(&mut message, cluster);
+        };
+    }
+    if cluster.http {
+        let options = &mut message.typed_extension_protocol_options;
+        let given = options.remove(HTTP_PROTOCOL_OPTIONS);
+        let given = given.and_then(|given| HttpProtocolOptions::decode(&*given.value).ok());
+        let filled = any(
+            HTTP_PROTOCOL_OPTIONS,
+            &http_options(cluster, given.unwrap_or_default()),
+        );
+        options.insert(HTTP_PROTOCOL_OPTIONS.to_owned(), filled);
+    }
+    fill_cluster(&mut message, &given, cluster);
     message
 }
 
 /// Whether the cluster is used only when Envoy has acknowledged it: until its secret is there, or
 /// its hosts were checked for the first time, it warms although it has its endpoints.
-pub fn warms_until_acked(cluster: &Cluster) -> bool {
-    cluster.tls.is_some() || cluster.health_check.is_some()
+pub fn warms_until_acked(cluster: &Cluster, message: &PbCluster) -> bool {
+    cluster.tls.is_some() || !message.health_checks.is_empty()
 }
 
 fn lb_policy(policy: LbPolicy) -> PbLbPolicy {
@@ -74,9 +80,16 @@ fn lb_policy(policy: LbPolicy) -> PbLbPolicy {
     }
 }
 
-/// Over TLS the host of each request is the server name.
-fn http_options(cluster: &Cluster) -> HttpProtocolOptions {
-    let tls = cluster.tls.is_some();
+/// The protocol that the expose wants to the backends; over TLS the host of each request is the
+/// server name, which their certificates are then held to.
+fn http_options(cluster: &Cluster, given: HttpProtocolOptions) -> HttpProtocolOptions {
+    let mut options = given;
+    if cluster.tls.is_some() && options.upstream_http_protocol_options.is_none() {
+        options.upstream_http_protocol_options = Some(UpstreamHttpProtocolOptions {
+            auto_sni: true,
+            ..UpstreamHttpProtocolOptions::default()
+        });
+    }
     let protocol = match cluster.backend_protocol {
         BackendProtocol::Http1 => {
             ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default())
@@ -85,18 +98,13 @@ fn http_options(cluster: &Cluster) -> HttpProtocolOptions {
             ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default())
         }
     };
-    HttpProtocolOptions {
-        upstream_http_protocol_options: tls.then(|| UpstreamHttpProtocolOptions {
-            auto_sni: true,
-            ..UpstreamHttpProtocolOptions::default()
-        }),
-        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
-            ExplicitHttpConfig {
-                protocol_config: Some(protocol),
-            },
-        )),
-        ..HttpProtocolOptions::default()
-    }
+    let explicit = ExplicitHttpConfig {
+        protocol_config: Some(protocol),
+    };
+    options
+        .upstream_protocol_options
+        .get_or_insert(UpstreamProtocolOptions::ExplicitHttpConfig(explicit));
+    options
 }
 
 fn transport_socket(tls: &UpstreamTls) -> TransportSocket {

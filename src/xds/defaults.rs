@@ -1,11 +1,12 @@
 //! The defaults that a careful operator would choose. Each function takes a message and fills in
-//! what is not set in it; what is set stays. A plain boolean that is false counts as not set.
+//! what the service has not set in it; what it has set stays, also where that is what Envoy takes
+//! a plain field for that nobody has set.
 
 use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use envoy_types::pb::envoy::config::cluster::v3::{
     CircuitBreakers, Cluster as PbCluster, OutlierDetection,
 };
-use envoy_types::pb::envoy::config::cluster::v3::cluster::CommonLbConfig;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{CommonLbConfig, LbPolicy};
 use envoy_types::pb::envoy::config::core::v3::health_check::{
     HealthChecker, HttpHealthCheck, TcpHealthCheck,
 };
@@ -23,29 +24,38 @@ use envoy_types::pb::envoy::r#type::v3::{CodecClientType, Percent};
 use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 
 use super::access_log;
+use super::data::Given;
 use super::encode::milliseconds;
 use crate::gateway::{BackendProtocol, Cluster, Downstream, HealthCheck, Limits};
 
 /// Fills in how requests are taken from clients. Envoy's guide for edge proxies is followed where
 /// nothing else is said.
-pub(super) fn fill_manager(manager: &mut HttpConnectionManager, downstream: Downstream) {
+pub(super) fn fill_manager(
+    manager: &mut HttpConnectionManager,
+    given: &Given<HttpConnectionManager>,
+    downstream: Downstream,
+) {
     let trusts = downstream.xff_trusted_hops > 0;
     // The client's address is the connection's, or what the trusted proxies say it is; what else
     // a client claims of itself in x-forwarded-for and x-envoy-* is not passed on as true.
     set(&mut manager.use_remote_address, BoolValue { value: true });
-    if manager.xff_num_trusted_hops == 0 {
+    if !given.has("xff_num_trusted_hops") {
         manager.xff_num_trusted_hops = downstream.xff_trusted_hops.into();
     }
     // A request keeps the id that a trusted proxy gave it; a client cannot choose one.
-    manager.preserve_external_request_id |= trusts;
-    manager.always_set_request_id_in_response = true;
-    fill_paths(manager);
-    fill_protocols(manager);
+    if !given.has("preserve_external_request_id") {
+        manager.preserve_external_request_id = trusts;
+    }
+    if !given.has("always_set_request_id_in_response") {
+        manager.always_set_request_id_in_response = true;
+    }
+    fill_paths(manager, given);
+    fill_protocols(manager, given);
     // The application's own, as if there were no proxy.
-    if manager.server_header_transformation == 0 {
+    if !given.has("server_header_transformation") {
         manager.server_header_transformation = ServerHeaderTransformation::PassThrough.into();
     }
-    if manager.upgrade_configs.is_empty() {
+    if !given.has("upgrade_configs") {
         manager.upgrade_configs = vec![UpgradeConfig {
             upgrade_type: "websocket".to_owned(),
             ..UpgradeConfig::default()
@@ -57,23 +67,25 @@ pub(super) fn fill_manager(manager: &mut HttpConnectionManager, downstream: Down
     // Also for websockets: one that says nothing for so long, not even a ping, is cut.
     let idle_timeout = milliseconds(STREAM_IDLE_TIMEOUT_MS);
     set(&mut manager.stream_idle_timeout, idle_timeout);
-    if downstream.access_log && manager.access_log.is_empty() {
+    if downstream.access_log && !given.has("access_log") {
         manager.access_log = vec![access_log::requests()];
     }
 }
 
 /// One path, one spelling, so that what a route matches is what the application sees. An escaped
 /// slash stays: applications have it in names (`@scope%2Fpackage`, `group%2Fproject`).
-fn fill_paths(manager: &mut HttpConnectionManager) {
+fn fill_paths(manager: &mut HttpConnectionManager, given: &Given<HttpConnectionManager>) {
     set(&mut manager.normalize_path, BoolValue { value: true });
-    manager.merge_slashes = true;
-    if manager.path_with_escaped_slashes_action == 0 {
+    if !given.has("merge_slashes") {
+        manager.merge_slashes = true;
+    }
+    if !given.has("path_with_escaped_slashes_action") {
         let keep = PathWithEscapedSlashesAction::KeepUnchanged;
         manager.path_with_escaped_slashes_action = keep.into();
     }
 }
 
-fn fill_protocols(manager: &mut HttpConnectionManager) {
+fn fill_protocols(manager: &mut HttpConnectionManager, given: &Given<HttpConnectionManager>) {
     let common = manager
         .common_http_protocol_options
         .get_or_insert_with(HttpProtocolOptions::default);
@@ -81,7 +93,7 @@ fn fill_protocols(manager: &mut HttpConnectionManager) {
     set(&mut common.idle_timeout, idle_timeout);
     // CGI, WSGI and PHP cannot tell X_Forwarded_For from X-Forwarded-For: such names are dropped
     // as other servers drop them, so that a client cannot pass for a proxy.
-    if common.headers_with_underscores_action == 0 {
+    if !given.has("common_http_protocol_options.headers_with_underscores_action") {
         let drop = HeadersWithUnderscoresAction::DropHeader;
         common.headers_with_underscores_action = drop.into();
     }
@@ -112,14 +124,18 @@ pub(super) fn fill_http2(options: &mut Http2ProtocolOptions) {
 }
 
 /// Fills in how connections are passed on.
-pub(super) fn fill_tcp_proxy(proxy: &mut TcpProxy, downstream: Downstream) {
+pub(super) fn fill_tcp_proxy(
+    proxy: &mut TcpProxy,
+    given: &Given<TcpProxy>,
+    downstream: Downstream,
+) {
     let attempts = UInt32Value {
         value: CONNECT_ATTEMPTS,
     };
     set(&mut proxy.max_connect_attempts, attempts);
     let idle_timeout = milliseconds(CONNECTION_IDLE_TIMEOUT_MS);
     set(&mut proxy.idle_timeout, idle_timeout);
-    if downstream.access_log && proxy.access_log.is_empty() {
+    if downstream.access_log && !given.has("access_log") {
         proxy.access_log = vec![access_log::connections()];
     }
 }
@@ -132,11 +148,15 @@ pub(super) fn fill_listener(listener: &mut PbListener) {
     set(&mut listener.per_connection_buffer_limit_bytes, limit);
 }
 
-/// Fills in how a cluster finds out which of its hosts work.
-pub(super) fn fill_cluster(cluster: &mut PbCluster, wanted: &Cluster) {
+/// Fills in how a cluster reaches its hosts, and finds out which of them work.
+pub(super) fn fill_cluster(cluster: &mut PbCluster, given: &Given<PbCluster>, wanted: &Cluster) {
+    let connect_timeout = milliseconds(wanted.connect_timeout_ms);
+    set(&mut cluster.connect_timeout, connect_timeout);
     // An address that is taken away is gone: without this a host that passes its checks would
     // stay although the service has left it.
-    cluster.ignore_health_on_host_removal = true;
+    if !given.has("ignore_health_on_host_removal") {
+        cluster.ignore_health_on_host_removal = true;
+    }
     let panic_threshold = Percent {
         value: PANIC_THRESHOLD_PERCENT,
     };
@@ -148,7 +168,9 @@ pub(super) fn fill_cluster(cluster: &mut PbCluster, wanted: &Cluster) {
         value: BUFFER_BYTES_MAX,
     };
     set(&mut cluster.per_connection_buffer_limit_bytes, limit);
-    if cluster.health_checks.is_empty() {
+    // Data of the service, too, can make a cluster take its hosts from the connections.
+    let has_hosts = cluster.lb_policy() != LbPolicy::ClusterProvided;
+    if has_hosts && !given.has("health_checks") {
         let check = wanted.health_check.iter();
         let check = check.map(|check| health_check(check, wanted.backend_protocol));
         cluster.health_checks = check.collect();

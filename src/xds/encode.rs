@@ -1,6 +1,8 @@
 //! From the [`Gateway`] to a [`Snapshot`]: which value becomes which resource. How each is
 //! written is in the file of its noun.
 
+use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
@@ -11,23 +13,41 @@ use envoy_types::pb::envoy::config::core::v3::{
 use envoy_types::pb::google::protobuf::{Any, Duration};
 use prost::Message;
 
+use super::data::{Form, Settled, Verdicts, settle};
+use super::preflight::Violation;
 use super::{
-    Resource, ResourceType, Snapshot, Version, cluster, endpoint, listener, route, secret,
+    Resource, ResourceType, Snapshot, Version, cluster, endpoint, listener, preflight, route,
+    secret,
 };
-use crate::gateway::{Gateway, RouteConfiguration};
+use crate::gateway::{Gateway, Listener, RouteConfiguration, VirtualHost};
+use crate::inventory::Problem;
 
 /// Encodes everything; what is unchanged since `previous` is shared with it.
-pub fn encode(gateway: &Gateway, previous: &Snapshot) -> Snapshot {
+///
+/// What Envoy would refuse is left out, and each such thing is a problem.
+pub fn encode(gateway: &Gateway, previous: &Snapshot) -> (Snapshot, Vec<Problem>) {
+    let Settled {
+        gateway,
+        verdicts,
+        problems,
+    } = settle(gateway, &previous.verdicts);
     let mut encoder = Encoder {
         previous,
         snapshot: Snapshot::default(),
+        problems,
     };
     for (name, value) in &gateway.clusters {
         let version = Version::of(value);
         encoder.put(ResourceType::Cluster, name, version, |resource| {
-            resource.body = cluster::encode(name, value).encode_to_vec();
-            resource.warms_until_acked = cluster::warms_until_acked(value);
+            let given = verdicts.given(Form::Cluster, value.data.as_ref());
+            let message = cluster::encode(name, value, given);
+            resource.warms_until_acked = cluster::warms_until_acked(value, &message);
+            resource.body = message.encode_to_vec();
             resource.origins = vec![value.origin.clone()];
+            let found = violations(ResourceType::Cluster, resource);
+            let first = found.first().map(|found| found.problem(&value.origin));
+            resource.problems.extend(first);
+            resource.problems.is_empty()
         });
     }
     for (name, value) in &gateway.endpoints {
@@ -39,6 +59,7 @@ pub fn encode(gateway: &Gateway, previous: &Snapshot) -> Snapshot {
                 .map(|cluster| cluster.origin.clone())
                 .into_iter()
                 .collect();
+            true
         });
     }
     for (name, value) in &gateway.secrets {
@@ -46,27 +67,158 @@ pub fn encode(gateway: &Gateway, previous: &Snapshot) -> Snapshot {
         encoder.put(ResourceType::Secret, name, version, |resource| {
             resource.body = secret::encode(name, value).encode_to_vec();
             resource.origins = vec![value.origin.clone()];
+            true
         });
     }
     for (name, value) in &gateway.listeners {
         let version = Version::of(value);
         encoder.put(ResourceType::Listener, name, version, |resource| {
-            resource.body = listener::encode(name, value).encode_to_vec();
-            resource.clusters = listener::clusters(value);
-            let chains = value.chains.iter();
-            resource.origins = chains.flat_map(|chain| chain.origins.clone()).collect();
+            let known = previous.get(ResourceType::Listener, name);
+            listen(resource, value.clone(), &verdicts, known.map(AsRef::as_ref))
         });
     }
     for (name, value) in &gateway.routes {
         let version = Version::of(value);
         encoder.put(ResourceType::Route, name, version, |resource| {
-            resource.body = route::encode(name, value).encode_to_vec();
-            resource.clusters = route::clusters(value);
-            let hosts = value.virtual_hosts.iter();
-            resource.origins = hosts.map(|host| host.origin.clone()).collect();
+            let known = previous.get(ResourceType::Route, name);
+            route_hosts(resource, value.clone(), known.map(AsRef::as_ref));
+            true
         });
     }
-    encoder.snapshot
+    let Encoder {
+        mut snapshot,
+        problems,
+        ..
+    } = encoder;
+    snapshot.verdicts = verdicts;
+    (snapshot, problems)
+}
+
+/// Encodes a listener without the chains that Envoy would refuse: one of them would cost all who
+/// share it. Returns whether a chain is left. What `known` has was checked already.
+fn listen(
+    resource: &mut Resource,
+    mut value: Listener,
+    verdicts: &Verdicts,
+    known: Option<&Resource>,
+) -> bool {
+    let encode = |name: &str, value: &Listener| {
+        let filters = value.chains.iter().map(|chain| {
+            let json = chain.data.as_ref().map(|data| &data.json);
+            let http = verdicts.given(Form::Http, json);
+            listener::filter(name, value, chain, http, verdicts.given(Form::Tcp, json))
+        });
+        listener::encode(name, value, filters.collect()).encode_to_vec()
+    };
+    let mut chains = with_known(std::mem::take(&mut value.chains), known);
+    loop {
+        value.chains = unknown(&chains);
+        resource.body = encode(&resource.name, &value);
+        let found = violations(ResourceType::Listener, resource);
+        let found = found.iter().rev();
+        let bad: BTreeMap<usize, Violation> = found
+            .filter_map(|violation| violation.within("filter_chains"))
+            .collect();
+        if bad.is_empty() {
+            break;
+        }
+        let mut place = 0..;
+        chains.retain(|(is_known, chain)| {
+            let place = if *is_known { None } else { place.next() };
+            let found = place.and_then(|place| bad.get(&place));
+            for (origin, found) in chain.origins.iter().zip(found.into_iter().cycle()) {
+                resource.problems.push(found.problem(origin));
+            }
+            found.is_none()
+        });
+    }
+    value.chains = chains.into_iter().map(|(_, chain)| chain).collect();
+    resource.body = encode(&resource.name, &value);
+    resource.checked = value.chains.iter().map(Version::of).collect();
+    resource.clusters = listener::clusters(&value);
+    let chains = value.chains.iter();
+    resource.origins = chains.flat_map(|chain| chain.origins.clone()).collect();
+    !value.chains.is_empty()
+}
+
+/// Encodes a route configuration without the routes and virtual hosts that Envoy would refuse.
+/// What `known` has was checked already.
+fn route_hosts(resource: &mut Resource, mut value: RouteConfiguration, known: Option<&Resource>) {
+    let mut hosts = with_known(std::mem::take(&mut value.virtual_hosts), known);
+    loop {
+        value.virtual_hosts = unknown(&hosts);
+        resource.body = route::encode(&resource.name, &value).encode_to_vec();
+        let mut bad: BTreeMap<(usize, Option<usize>), Violation> = BTreeMap::new();
+        for violation in violations(ResourceType::Route, resource) {
+            let Some((host, violation)) = violation.within("virtual_hosts") else {
+                continue;
+            };
+            let (route, violation) = match violation.within("routes") {
+                Some((route, violation)) => (Some(route), violation),
+                None => (None, violation),
+            };
+            bad.entry((host, route)).or_insert(violation);
+        }
+        if bad.is_empty() {
+            break;
+        }
+        let mut place = 0..;
+        hosts.retain_mut(|(is_known, host)| {
+            if *is_known {
+                return true;
+            }
+            let at = place.next().unwrap_or_default();
+            if let Some(found) = bad.get(&(at, None)) {
+                resource.problems.push(found.problem(&host.origin));
+                return false;
+            }
+            leave_out_routes(host, |place| bad.get(&(at, Some(place))), resource);
+            true
+        });
+    }
+    value.virtual_hosts = hosts.into_iter().map(|(_, host)| host).collect();
+    resource.body = route::encode(&resource.name, &value).encode_to_vec();
+    resource.checked = value.virtual_hosts.iter().map(Version::of).collect();
+    resource.clusters = route::clusters(&value);
+    let hosts = value.virtual_hosts.iter();
+    resource.origins = hosts.map(|host| host.origin.clone()).collect();
+}
+
+fn leave_out_routes<'v>(
+    host: &mut VirtualHost,
+    bad: impl Fn(usize) -> Option<&'v Violation>,
+    resource: &mut Resource,
+) {
+    let mut place = 0..;
+    host.routes.retain(|route| {
+        let found = place.next().and_then(&bad);
+        if let Some(found) = found {
+            let mut origin = host.origin.clone();
+            if !route.section.is_empty() {
+                route.section.clone_into(&mut origin.section);
+            }
+            resource.problems.push(found.problem(&origin));
+        }
+        found.is_none()
+    });
+}
+
+/// The items of a resource, each with whether it is in an older copy and so was checked.
+fn with_known<T: Hash>(items: Vec<T>, known: Option<&Resource>) -> Vec<(bool, T)> {
+    let items = items.into_iter().map(|item| {
+        let is_known = known.is_some_and(|known| known.checked.contains(&Version::of(&item)));
+        (is_known, item)
+    });
+    items.collect()
+}
+
+fn unknown<T: Clone>(items: &[(bool, T)]) -> Vec<T> {
+    let unknown = items.iter().filter(|(is_known, _)| !is_known);
+    unknown.map(|(_, item)| item.clone()).collect()
+}
+
+fn violations(kind: ResourceType, resource: &Resource) -> Vec<Violation> {
+    preflight::check(kind.url(), &resource.body).unwrap_or_default()
 }
 
 /// The answer to a client that asks for a route configuration which does not exist: one without
@@ -81,25 +233,31 @@ pub fn absent_route(name: &str) -> Resource {
 struct Encoder<'a> {
     previous: &'a Snapshot,
     snapshot: Snapshot,
+    problems: Vec<Problem>,
 }
 
 impl Encoder<'_> {
+    /// Puts a resource in unless `fill` says that there is none.
     fn put(
         &mut self,
         kind: ResourceType,
         name: &str,
         version: Version,
-        fill: impl FnOnce(&mut Resource),
+        fill: impl FnOnce(&mut Resource) -> bool,
     ) {
         let known = self.previous.get(kind, name);
         let resource = match known.filter(|known| known.version == version) {
             Some(known) => Arc::clone(known),
             None => {
                 let mut resource = Resource::new(name, version);
-                fill(&mut resource);
+                if !fill(&mut resource) {
+                    self.problems.append(&mut resource.problems);
+                    return;
+                }
                 Arc::new(resource)
             }
         };
+        self.problems.extend(resource.problems.iter().cloned());
         self.snapshot.insert(kind, resource);
     }
 }
@@ -137,5 +295,81 @@ pub(super) fn milliseconds(milliseconds: u32) -> Duration {
     Duration {
         seconds: i64::from(milliseconds / 1_000),
         nanos: (milliseconds % 1_000) as i32 * 1_000_000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::{Origin, PathMatch, Route};
+
+    fn host(name: &str, domains: &[&str], regexes: &[&str]) -> VirtualHost {
+        let routes = regexes.iter().enumerate().map(|(at, regex)| Route {
+            section: format!("route#{at}"),
+            path: PathMatch::Regex((*regex).to_owned()),
+            ..Route::default_to("x".to_owned())
+        });
+        VirtualHost {
+            name: name.to_owned(),
+            origin: Origin {
+                object: name.parse().unwrap(),
+                section: "vhost#0".to_owned(),
+            },
+            cluster: "x".to_owned(),
+            allow_from: Vec::new(),
+            domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
+            routes: routes.collect(),
+        }
+    }
+
+    fn routes(hosts: Vec<VirtualHost>) -> Gateway {
+        let value = RouteConfiguration {
+            virtual_hosts: hosts,
+        };
+        Gateway {
+            routes: BTreeMap::from([("l".to_owned(), value)]),
+            ..Gateway::default()
+        }
+    }
+
+    #[test]
+    fn what_envoy_would_refuse_costs_itself_and_its_problem_stays_told() {
+        let bad = routes(vec![
+            host("a", &["a"], &["/a"]),
+            host("b", &[], &[]),
+            host("c", &["c"], &["", "/c", ""]),
+        ]);
+        let (first, problems) = encode(&bad, &Snapshot::default());
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let refused = "is not served, as Envoy would refuse it:";
+        let regex = "match.safe_regex.regex is required";
+        assert_eq!(
+            told,
+            [
+                format!("b vhost#0: {refused} domains needs at least 1 items"),
+                format!("c route#0: {refused} {regex}"),
+                format!("c route#2: {refused} {regex}"),
+            ]
+        );
+        let mut left = host("c", &["c"], &["", "/c"]);
+        left.routes.remove(0);
+        let good = routes(vec![host("a", &["a"], &["/a"]), left]);
+        let (good, none) = encode(&good, &Snapshot::default());
+        let body = |snapshot: &Snapshot| {
+            let resource = snapshot.get(ResourceType::Route, "l").unwrap();
+            super::super::json::to_json(ResourceType::Route.url(), &resource.body).unwrap()
+        };
+        assert_eq!(body(&first), body(&good));
+        assert!(none.is_empty());
+        let (second, again) = encode(&bad, &first);
+        assert_eq!(again, problems);
+        let shared =
+            |snapshot: &Snapshot| Arc::clone(snapshot.get(ResourceType::Route, "l").unwrap());
+        assert!(Arc::ptr_eq(&shared(&first), &shared(&second)));
+        // Beside a host that was checked before, a bad one is found all the same.
+        let known = routes(vec![host("a", &["a"], &["/a"])]);
+        let (known, _) = encode(&known, &Snapshot::default());
+        let (third, again) = encode(&bad, &known);
+        assert_eq!((body(&third), again), (body(&first), problems));
     }
 }

@@ -4,15 +4,13 @@
 //! What Envoy marks as secret never leaves: redaction follows the descriptor, not a list of ours.
 //! Nothing here knows which resources a gateway has.
 
-use std::collections::BTreeSet;
-use std::sync::LazyLock;
-
 use prost::Message;
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor,
-    SerializeOptions,
+    DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, SerializeOptions,
 };
 use serde_json::{Map, Value};
+
+use super::api::{Api, api};
 
 /// Why a message could not be turned into JSON, or JSON into a message.
 #[derive(Debug, thiserror::Error)]
@@ -83,12 +81,17 @@ pub fn to_json(type_url: &str, body: &[u8]) -> Result<Value, JsonError> {
 /// Nothing is let through in silence: an unknown field, enum value or type is an error that says
 /// where. The bytes of equal JSON may differ from call to call, as protobuf's maps have no order.
 pub fn from_json(type_name: &str, value: &Value) -> Result<Vec<u8>, JsonError> {
+    Ok(parse(type_name, value)?.encode_to_vec())
+}
+
+/// Like [`from_json`], but as a message that can still be looked at.
+pub(super) fn parse(type_name: &str, value: &Value) -> Result<DynamicMessage, JsonError> {
     let descriptor = api()?.message(type_name)?;
     let options = DeserializeOptions::new().deny_unknown_fields(true);
     let mut track = serde_path_to_error::Track::new();
     let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
     match DynamicMessage::deserialize_with_options(descriptor.clone(), deserializer, &options) {
-        Ok(message) => Ok(message.encode_to_vec()),
+        Ok(message) => Ok(message),
         Err(error) => Err(JsonError::Parse {
             message: descriptor.full_name().to_owned(),
             path: track.path().to_string(),
@@ -97,48 +100,7 @@ pub fn from_json(type_name: &str, value: &Value) -> Result<Vec<u8>, JsonError> {
     }
 }
 
-/// Envoy's API, as descriptors.
-struct Api {
-    pool: DescriptorPool,
-    /// The full names of the fields that hold secrets.
-    sensitive: BTreeSet<String>,
-}
-
 impl Api {
-    fn load() -> Result<Self, JsonError> {
-        let broken = |reason: String| JsonError::Descriptors(reason);
-        let bytes =
-            miniz_oxide::inflate::decompress_to_vec_with_limit(DESCRIPTORS, DESCRIPTORS_MAX_BYTES)
-                .map_err(|error| broken(error.to_string()))?;
-        let pool =
-            DescriptorPool::decode(bytes.as_slice()).map_err(|error| broken(error.to_string()))?;
-        let Some(option) = pool.get_extension_by_name(SENSITIVE) else {
-            return Err(broken(format!("no option {SENSITIVE}")));
-        };
-        let marked = |field: &FieldDescriptor| {
-            field.field_descriptor_proto().options.is_some()
-                && field.options().get_extension(&option).as_bool() == Some(true)
-        };
-        let sensitive: BTreeSet<_> = pool
-            .all_messages()
-            .flat_map(|message| message.fields().collect::<Vec<_>>())
-            .filter(marked)
-            .map(|field| field.full_name().to_owned())
-            .collect();
-        // An empty set would mean that the build lost the options, and would show every key.
-        if sensitive.is_empty() {
-            return Err(broken(format!("no field has the option {SENSITIVE}")));
-        }
-        Ok(Self { pool, sensitive })
-    }
-
-    fn message(&self, type_url: &str) -> Result<MessageDescriptor, JsonError> {
-        let name = type_url.rsplit('/').next().unwrap_or(type_url);
-        self.pool
-            .get_message_by_name(name)
-            .ok_or_else(|| JsonError::UnknownType(type_url.to_owned()))
-    }
-
     /// Replaces the secrets in the JSON form of a message of the given type.
     fn redact(&self, message: &MessageDescriptor, value: &mut Value) {
         let Value::Object(members) = value else {
@@ -207,29 +169,14 @@ impl Api {
     }
 }
 
-/// Decoding costs some milliseconds and megabytes, so it waits until somebody asks.
-fn api() -> Result<&'static Api, JsonError> {
-    static API: LazyLock<Result<Api, JsonError>> = LazyLock::new(Api::load);
-    API.as_ref()
-        .map_err(|error| JsonError::Descriptors(error.to_string()))
-}
-
-static DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/envoy-descriptors.deflate"));
-
-/// Many times what Envoy's API needs (0.7 MB).
-const DESCRIPTORS_MAX_BYTES: usize = 16 << 20;
-
-/// The field option by which Envoy says that a value is secret.
-const SENSITIVE: &str = "udpa.annotations.sensitive";
-
-const ANY: &str = "google.protobuf.Any";
+pub(super) const ANY: &str = "google.protobuf.Any";
 
 /// The word that Envoy's own `/config_dump` uses.
 const REDACTED: &str = "[redacted]";
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{BTreeSet, HashMap};
 
     use envoy_types::pb::envoy::config::cluster::v3::Cluster;
     use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType as SocketConfig;

@@ -22,6 +22,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 };
 use envoy_types::pb::google::protobuf::{Any, BoolValue};
 
+use super::data::Given;
 use super::defaults::{fill_listener, fill_manager, fill_tcp_proxy};
 use super::encode::{ads, any, socket_address};
 use super::{guard, route_policy, udp};
@@ -29,23 +30,23 @@ use crate::gateway::{
     ChainAction, ChainMatch, Downstream, FilterChain, Listener, Prefix, Protocol,
 };
 
-/// Writes the message.
-pub fn encode(name: &str, listener: &Listener) -> PbListener {
+/// Writes the message; `filters` are the filters of the chains, in their order.
+pub fn encode(name: &str, listener: &Listener, filters: Vec<(&str, Any)>) -> PbListener {
     match listener.protocol {
-        Protocol::Tcp => tcp_listener(name, listener),
+        Protocol::Tcp => tcp_listener(name, listener, filters),
         Protocol::Udp => udp::encode(name, listener),
     }
 }
 
-fn tcp_listener(name: &str, listener: &Listener) -> PbListener {
-    let mut filters = Vec::new();
+fn tcp_listener(name: &str, listener: &Listener, filters: Vec<(&str, Any)>) -> PbListener {
+    let mut listener_filters = Vec::new();
     // What comes first on the wire is read first.
     if listener.proxy_protocol {
-        filters.push(guard::proxy_protocol());
+        listener_filters.push(guard::proxy_protocol());
     }
     if listener.original_dst {
         let config = any(ORIGINAL_DST, &OriginalDst {});
-        filters.push(listener_filter(
+        listener_filters.push(listener_filter(
             "envoy.filters.listener.original_dst",
             config,
         ));
@@ -56,24 +57,48 @@ fn tcp_listener(name: &str, listener: &Listener) -> PbListener {
         .any(|chain| chain.matches != ChainMatch::Any || !chain.certificates.is_empty());
     if inspects {
         let config = any(TLS_INSPECTOR, &TlsInspector::default());
-        filters.push(listener_filter(
+        listener_filters.push(listener_filter(
             "envoy.filters.listener.tls_inspector",
             config,
         ));
     }
+    let chains = listener.chains.iter().zip(filters);
     let mut message = PbListener {
         name: name.to_owned(),
         address: Some(socket_address(listener.address, listener.port)),
-        listener_filters: filters,
-        filter_chains: listener
-            .chains
-            .iter()
-            .map(|chain| filter_chain(name, listener, chain))
+        listener_filters,
+        filter_chains: chains
+            .map(|(chain, (filter, config))| filter_chain(chain, filter, config))
             .collect(),
         ..PbListener::default()
     };
     fill_listener(&mut message);
     message
+}
+
+/// The name of the one filter of a chain, and its configuration. Of the two messages that a
+/// service can give, the one that is not for this kind of chain is left alone.
+pub fn filter(
+    name: &str,
+    listener: &Listener,
+    chain: &FilterChain,
+    http: Given<HttpConnectionManager>,
+    tcp: Given<TcpProxy>,
+) -> (&'static str, Any) {
+    match &chain.action {
+        ChainAction::Http => (
+            "envoy.filters.network.http_connection_manager",
+            any(
+                HTTP_MANAGER,
+                &http_connection_manager(name, listener, chain, &http),
+            ),
+        ),
+        // No UDP chain stands on a TCP listener; the cluster is what both say.
+        ChainAction::Tcp { cluster } | ChainAction::Udp { cluster, .. } => (
+            "envoy.filters.network.tcp_proxy",
+            any(TCP_PROXY, &tcp_proxy(cluster, &tcp, listener.downstream)),
+        ),
+    }
 }
 
 /// The clusters that the listener sends connections to, its routes apart.
@@ -111,21 +136,7 @@ pub(super) fn listener_filter(name: &str, config: Any) -> ListenerFilter {
     }
 }
 
-fn filter_chain(name: &str, listener: &Listener, chain: &FilterChain) -> PbFilterChain {
-    let (filter, config) = match &chain.action {
-        ChainAction::Http => {
-            let manager = http_connection_manager(name, listener, chain);
-            (
-                "envoy.filters.network.http_connection_manager",
-                any(HTTP_MANAGER, &manager),
-            )
-        }
-        // No UDP chain stands on a TCP listener; the cluster is what both say.
-        ChainAction::Tcp { cluster } | ChainAction::Udp { cluster, .. } => (
-            "envoy.filters.network.tcp_proxy",
-            any(TCP_PROXY, &tcp_proxy(cluster, listener.downstream)),
-        ),
-    };
+fn filter_chain(chain: &FilterChain, filter: &str, config: Any) -> PbFilterChain {
     PbFilterChain {
         name: chain.name.clone(),
         filter_chain_match: chain_match(&chain.matches, &chain.allow_from),
@@ -185,47 +196,69 @@ fn transport_socket(chain: &FilterChain) -> TransportSocket {
     }
 }
 
-fn tcp_proxy(cluster: &str, downstream: Downstream) -> TcpProxy {
-    let mut proxy = TcpProxy {
-        stat_prefix: format!("ingress_{cluster}"),
-        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
-        ..TcpProxy::default()
-    };
-    fill_tcp_proxy(&mut proxy, downstream);
-    proxy
+/// Fills the message up. What the service has given wins, but for the name and the cluster.
+fn tcp_proxy(cluster: &str, given: &Given<TcpProxy>, downstream: Downstream) -> TcpProxy {
+    let mut message = given.message.clone();
+    message.stat_prefix = format!("ingress_{cluster}");
+    message.cluster_specifier = Some(ClusterSpecifier::Cluster(cluster.to_owned()));
+    fill_tcp_proxy(&mut message, given, downstream);
+    message
 }
 
+/// Fills the message up. What the service has given wins, but for the name and the routes.
 fn http_connection_manager(
     name: &str,
     listener: &Listener,
     chain: &FilterChain,
+    given: &Given<HttpConnectionManager>,
 ) -> HttpConnectionManager {
-    let router = any(ROUTER, &Router::default());
-    // Who may not come in is not counted, and gets no other answer.
-    let guard = listener.guards_hosts.then(guard::http_filter);
-    let mut filters: Vec<HttpFilter> = guard.into_iter().chain(route_policy::filters()).collect();
-    filters.push(HttpFilter {
-        name: "envoy.filters.http.router".to_owned(),
-        config_type: Some(http_filter::ConfigType::TypedConfig(router)),
-        ..HttpFilter::default()
-    });
-    let mut manager = HttpConnectionManager {
-        stat_prefix: format!("ingress_{name}"),
-        route_specifier: Some(RouteSpecifier::Rds(Rds {
-            config_source: Some(ads()),
-            route_config_name: chain.route_configuration(name),
-        })),
-        http_filters: filters,
-        ..HttpConnectionManager::default()
+    let mut message = given.message.clone();
+    message.stat_prefix = format!("ingress_{name}");
+    message.route_specifier = Some(RouteSpecifier::Rds(Rds {
+        config_source: Some(ads()),
+        route_config_name: chain.route_configuration(name),
+    }));
+    // Routes count on the filters of their policies; Envoy wants the router to be last, once.
+    let filters = &mut message.http_filters;
+    let router = match filters.iter().position(is_router) {
+        Some(place) => filters.remove(place),
+        None => router(),
     };
-    fill_manager(&mut manager, listener.downstream);
-    manager
+    // Who may not come in is not counted, and gets no other answer.
+    if listener.guards_hosts {
+        filters.insert(0, guard::http_filter());
+    }
+    for policy in route_policy::filters() {
+        if !filters.iter().any(|filter| filter.name == policy.name) {
+            filters.push(policy);
+        }
+    }
+    filters.push(router);
+    fill_manager(&mut message, given, listener.downstream);
+    message
+}
+
+fn is_router(filter: &HttpFilter) -> bool {
+    match &filter.config_type {
+        Some(http_filter::ConfigType::TypedConfig(config)) => config.type_url.ends_with(ROUTER),
+        _ => filter.name == ROUTER_NAME,
+    }
+}
+
+fn router() -> HttpFilter {
+    let config = any(ROUTER, &Router::default());
+    HttpFilter {
+        name: ROUTER_NAME.to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(config)),
+        ..HttpFilter::default()
+    }
 }
 
 const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
-const HTTP_MANAGER: &str =
+pub(super) const HTTP_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
+const ROUTER_NAME: &str = "envoy.filters.http.router";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
-const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+pub(super) const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+const ORIGINAL_DST: &str = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";

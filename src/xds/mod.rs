@@ -4,7 +4,9 @@
 //! No socket and no clock here: the edge is `ads`.
 
 mod access_log;
+mod api;
 pub mod cluster;
+pub mod data;
 mod defaults;
 pub mod encode;
 pub mod endpoint;
@@ -13,20 +15,25 @@ mod guard;
 pub mod json;
 pub mod listener;
 mod order;
+pub mod preflight;
 pub mod route;
 mod route_policy;
+mod rules;
 pub mod secret;
 pub mod session;
 pub mod subscription;
 pub mod suspects;
+mod take;
 mod udp;
+mod v2;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::gateway::Origin;
+use crate::inventory::Problem;
 
 pub use encode::encode;
 
@@ -151,6 +158,10 @@ pub struct Resource {
     pub warms_until_acked: bool,
     /// The OpenSVC sections that it was made from.
     pub origins: Vec<Origin>,
+    /// The chains or virtual hosts in it, each of which Envoy's rules allow.
+    pub checked: BTreeSet<Version>,
+    /// What was left out of it, as Envoy would have refused it.
+    pub problems: Vec<Problem>,
 }
 
 impl Resource {
@@ -163,6 +174,8 @@ impl Resource {
             clusters: Vec::new(),
             warms_until_acked: false,
             origins: Vec::new(),
+            checked: BTreeSet::new(),
+            problems: Vec::new(),
         }
     }
 }
@@ -177,6 +190,8 @@ impl fmt::Debug for Resource {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Snapshot {
     resources: BTreeMap<ResourceType, BTreeMap<String, Arc<Resource>>>,
+    /// What became of the services' own JSON: it is not read again while it is the same.
+    verdicts: data::Verdicts,
 }
 
 impl Snapshot {

@@ -22,8 +22,8 @@ const LAYERS: &[Layer] = &[
     pure("src/backoff.rs", &[], &[]),
     pure("src/bootstrap.rs", &[], &[]),
     pure("src/config/", &["bootstrap"], &["clap", "humantime"]),
-    pure("src/gateway/", &["inventory"], &["regex_syntax", "serde"]),
-    pure("src/xds/", &["gateway", "backoff", "inventory::Sensitive"], XDS_CRATES),
+    pure("src/gateway/", &["inventory"], &["regex_syntax", "serde", "serde_json"]),
+    pure("src/xds/", XDS_INSIDE, XDS_CRATES),
     pure("src/cert/mod.rs", &["inventory", "gateway", "xds::status", "backoff"], &[]),
     edge("src/metrics.rs", &[]),
     pure("src/opensvc/json_delta.rs", &[], &["serde_json"]),
@@ -47,6 +47,13 @@ const LAYERS: &[Layer] = &[
     edge("src/lib.rs", &[]),
     edge("src/start.rs", ANYTHING),
     edge("src/main.rs", &["config", "start"]),
+];
+
+const XDS_INSIDE: &[&str] = &[
+    "gateway",
+    "backoff",
+    "inventory::Problem",
+    "inventory::Sensitive",
 ];
 
 const XDS_CRATES: &[&str] = &[

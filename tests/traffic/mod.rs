@@ -1,6 +1,7 @@
 //! Real requests through a real Envoy, one file for each area of what services write.
 
 mod certificates;
+mod data;
 mod defaults;
 mod health;
 mod l4;
