@@ -46,7 +46,8 @@ impl Reply {
 type Answer = dyn Fn(&str, &Value) -> Reply + Send + Sync;
 
 impl Fake {
-    /// Answers by the request's action; event streams carry what is sent to `events`.
+    /// Answers by the request's action, followed by ` elsewhere` where the daemon is to pass it
+    /// on; event streams carry what is sent to `events`.
     pub(crate) fn start(answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
         Self::with(
             Value::Null,
@@ -96,7 +97,10 @@ impl Fake {
                 let Some(request) = request(&mut stream) else {
                     continue;
                 };
-                let action = request["action"].as_str().unwrap().to_owned();
+                let mut action = request["action"].as_str().unwrap().to_owned();
+                if request.get("node").is_some() {
+                    action.push_str(" elsewhere");
+                }
                 requests.lock().unwrap().push(request);
                 let receiver = receiver.clone();
                 let (served, answer) = (served.clone(), answer.clone());

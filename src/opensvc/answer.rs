@@ -78,6 +78,22 @@ pub(super) fn config(
     }
 }
 
+/// Whether the node that was asked has no such object: another one may.
+pub(super) fn is_unknown_here(path: &str, answer: &Value) -> bool {
+    let refusal = answer.as_object().and_then(refusal);
+    refusal.is_some_and(|refusal| refusal.is_unknown_object(path))
+}
+
+/// The answer of the node that the request was passed on to: `{"nodes": {name: answer}}`; what
+/// is not of that form stays as it is.
+pub(super) fn of_a_node(mut answer: Value) -> Value {
+    let nodes = answer.get_mut("nodes").and_then(Value::as_object_mut);
+    match nodes.and_then(|nodes| nodes.values_mut().next()) {
+        Some(inner) => inner.take(),
+        None => answer,
+    }
+}
+
 /// Whether a daemon has no instance of the object: another node may.
 pub(super) fn is_elsewhere(answer: &Value) -> bool {
     let refusal = answer.as_object().and_then(refusal);
@@ -152,10 +168,14 @@ fn is_code(text: &str) -> bool {
     (1..=CODE_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// What the daemon says where it was asked to find a node that has the object.
+const UNKNOWN_ANYWHERE: &str = "unknown service";
+
 impl Refusal {
     /// The daemon's word for it is what Python says of a missing key of a dict.
     fn is_unknown_object(&self, path: &str) -> bool {
-        self.status == "1" && self.reason.trim_matches(['\'', '"']) == path
+        let reason = self.reason.trim_matches(['\'', '"']);
+        self.status == "1" && (reason == path || reason == UNKNOWN_ANYWHERE)
     }
 
     fn is_missing_key(&self) -> bool {

@@ -207,16 +207,21 @@ impl Daemon for Raw {
         Box::pin(async move {
             let action = "get_secret_key";
             let options = json!({"path": path, "key": key});
-            let answer = raw.ask(Request::new(action, options)).await;
             // The parser never quotes what it reads; that stays so if there is nothing to quote.
-            let answer = answer.map_err(|error| match error {
+            let hidden = |error| match error {
                 Error::Parse { action, .. } => Error::Answer {
                     action,
                     reason: "no JSON",
                 },
                 error => error,
-            })?;
-            answer::key(action, &path, answer)
+            };
+            let here = raw.ask(Request::new(action, options.clone())).await;
+            let here = here.map_err(hidden)?;
+            if !answer::is_unknown_here(&path, &here) {
+                return answer::key(action, &path, here);
+            }
+            let there = raw.ask(Request::anywhere(action, options)).await;
+            answer::key(action, &path, answer::of_a_node(there.map_err(hidden)?))
         })
     }
 
@@ -226,8 +231,13 @@ impl Daemon for Raw {
         Box::pin(async move {
             let action = "get_service_config";
             let options = json!({"path": path, "format": "json", "evaluate": false});
-            let answer = raw.ask(Request::new(action, options)).await?;
-            answer::config(action, &path, &answer)
+            let here = raw.ask(Request::new(action, options.clone())).await?;
+            if !answer::is_unknown_here(&path, &here) {
+                return answer::config(action, &path, &here);
+            }
+            // What protects an expose may stand there: another node has the object.
+            let there = raw.ask(Request::anywhere(action, options)).await?;
+            answer::config(action, &path, &answer::of_a_node(there))
         })
     }
 
