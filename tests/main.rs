@@ -17,6 +17,7 @@ mod preflight;
 mod process;
 mod random;
 mod raw;
+mod raw_elsewhere;
 mod raw_writes;
 mod readme;
 mod references;

@@ -379,37 +379,6 @@ async fn keys_are_read_as_the_daemon_answers_them() {
 }
 
 #[tokio::test]
-async fn what_the_asked_node_does_not_have_is_read_of_one_that_has_it() {
-    let daemon = Fake::start(|action| match action {
-        "get_secret_key elsewhere" => {
-            Reply::json(&json!({"nodes": {"n2": {"status": 0, "data": "x"}}, "status": 0}))
-        }
-        "get_service_config elsewhere" => {
-            let config = json!({"expose#0": {"allow_from": "10.0.0.0/8"}});
-            Reply::json(&json!({"nodes": {"n2": config}, "status": 0}))
-        }
-        _ => Reply::json(&json!({"status": 1, "error": "'test/svc/web1'", "traceback": ""})),
-    });
-    let object = path("test/svc/web1");
-    let config = daemon.raw().read_config(&object).await.unwrap().unwrap();
-    let networks = config.keyword(&object, "n2", "expose#0", "allow_from");
-    assert_eq!(networks.as_deref(), Some("10.0.0.0/8"));
-    let key = daemon.raw().read_key(&object, "k").await.unwrap().unwrap();
-    assert_eq!(key.expose(), "x");
-}
-
-#[tokio::test]
-async fn what_no_node_has_is_not_there() {
-    let daemon = Fake::start(|action| match action.ends_with("elsewhere") {
-        true => Reply::json(&json!({"error": "unknown service", "status": 1})),
-        false => Reply::json(&json!({"status": 1, "error": "'test/svc/web1'", "traceback": ""})),
-    });
-    let object = path("test/svc/web1");
-    assert_eq!(daemon.raw().read_config(&object).await.unwrap(), None);
-    assert_eq!(daemon.raw().read_key(&object, "k").await.unwrap(), None);
-}
-
-#[tokio::test]
 async fn an_answer_with_a_secret_is_never_repeated_by_an_error() {
     let whole = format!("{}\0", json!({"status": 0, "data": "hunter2 \u{e9}"}));
     for cut in 0..whole.len() {
