@@ -8,11 +8,12 @@ pub mod config;
 pub mod keywords;
 pub mod node;
 pub mod path;
+mod problem;
+mod scaling;
 pub mod secret;
 pub mod write;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -21,6 +22,8 @@ use certificate::{Pair, Trust};
 pub use config::Config;
 pub use node::NodeStatus;
 pub use path::{Kind, ObjectPath};
+pub use problem::Problem;
+use scaling::Scaling;
 pub use secret::{Judged, Sensitive};
 pub use write::{Asked, Write};
 
@@ -48,6 +51,8 @@ pub struct Inventory {
     held: BTreeMap<(ObjectPath, String), Instance>,
     /// The nodes that are lost, and since when.
     lost: BTreeMap<String, Duration>,
+    /// The services that are becoming scalers.
+    scaling: Scaling,
 }
 
 /// A node's labels.
@@ -119,6 +124,8 @@ pub struct Instance {
     pub monitor: String,
     /// Whether the object runs on one node at a time (`topology = failover`).
     pub failover: bool,
+    /// Whether the object is a scaler, whose slaves do its work.
+    pub scaler: bool,
     /// The resources, by resource id such as `ip#1`.
     pub resources: BTreeMap<String, Resource>,
 }
@@ -206,6 +213,9 @@ impl Inventory {
         for name in over {
             changed |= self.release(&name);
         }
+        for path in self.scaling.expire(now) {
+            changed |= self.strip(&path);
+        }
         changed
     }
 
@@ -213,7 +223,8 @@ impl Inventory {
     pub fn next_expiry(&self, hold_down: Duration) -> Option<Duration> {
         let holds = |name: &String| self.held.keys().any(|(_, node)| node == name);
         let lost = self.lost.iter().filter(|(name, _)| holds(name));
-        lost.map(|(_, since)| since.saturating_add(hold_down)).min()
+        let lost = lost.map(|(_, since)| since.saturating_add(hold_down));
+        lost.chain(self.scaling.next_expiry()).min()
     }
 
     /// The labels of a node; of one that is starting or lost, those it had.
@@ -268,6 +279,17 @@ impl Inventory {
         self.held
             .retain(|(path, node), _| unsure(node) && !told(path, node));
         self.objects = reported;
+        for object in self.objects.values_mut() {
+            self.scaling.overlay(objects.get(&object.path), object);
+        }
+        let scaling = &mut self.scaling;
+        let relieved = self.objects.values();
+        let relieved: Vec<_> = relieved
+            .filter_map(|slave| scaling.relieved(slave))
+            .collect();
+        for path in relieved {
+            self.strip(&path);
+        }
         let paths: Vec<ObjectPath> = self.held.keys().map(|(path, _)| path.clone()).collect();
         for path in paths {
             let previous = objects.get(&path);
@@ -334,8 +356,23 @@ impl Inventory {
         }
     }
 
-    fn put(&mut self, object: Object) -> bool {
+    /// Takes the sections of a scaler away that it had as a service.
+    fn strip(&mut self, path: &ObjectPath) -> bool {
+        let Some(object) = self.objects.get_mut(path) else {
+            return false;
+        };
+        let mut any = false;
+        for instance in object.instances.values_mut() {
+            any |= !std::mem::take(&mut instance.resources).is_empty();
+        }
+        any
+    }
+
+    fn put(&mut self, mut object: Object) -> bool {
         let path = object.path.clone();
+        self.scaling.overlay(self.objects.get(&path), &mut object);
+        let relieved = self.scaling.relieved(&object);
+        let relieved = relieved.is_some_and(|path| self.strip(&path));
         // An instance that its starting node reports again needs no holding any more.
         for node in object.instances.keys() {
             self.held.remove(&(path.clone(), node.clone()));
@@ -345,7 +382,7 @@ impl Inventory {
             self.hold(before);
         }
         self.overlay_held(&path, before.as_ref());
-        before.as_ref() != self.objects.get(&path)
+        relieved || before.as_ref() != self.objects.get(&path)
     }
 
     fn remove(&mut self, path: &ObjectPath) -> bool {
@@ -419,6 +456,7 @@ impl Inventory {
     }
 
     fn forget(&mut self, path: &ObjectPath) {
+        self.scaling.forget(path);
         self.objects.remove(path);
         self.secrets.remove(path);
         self.trusts.remove(path);
@@ -429,41 +467,6 @@ impl Inventory {
     fn is_unsure(&self, node: &str) -> bool {
         let status = self.nodes.get(node);
         status.is_some_and(|status| status.is_unsure())
-    }
-}
-
-/// Why something that an operator wrote is not exposed, or not as written.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct Problem {
-    /// The object whose configuration is meant.
-    pub object: ObjectPath,
-    /// The section, such as `expose#0`; empty for the object as a whole.
-    pub section: String,
-    /// The keyword; empty for the section as a whole.
-    pub keyword: String,
-    /// What is wrong and what follows from it. Never holds a secret.
-    pub reason: String,
-}
-
-impl Problem {
-    /// The same problem, and what follows from it.
-    #[must_use]
-    pub fn hence(mut self, consequence: impl fmt::Display) -> Self {
-        self.reason = format!("{}; {consequence}", self.reason);
-        self
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.object)?;
-        if !self.section.is_empty() {
-            write!(f, " {}", self.section.escape_debug())?;
-        }
-        if !self.keyword.is_empty() {
-            write!(f, ".{}", self.keyword.escape_debug())?;
-        }
-        write!(f, ": {}", self.reason)
     }
 }
 

@@ -221,3 +221,79 @@ fn a_lost_node_keeps_its_labels() {
 
 const NOW: Duration = Duration::from_secs(1_000);
 const HOLD_DOWN: Duration = Duration::from_secs(60);
+
+fn web1(scaler: bool, resources: &[&str]) -> Object {
+    let mut web1 = object("web1", &["n1"]);
+    for instance in web1.instances.values_mut() {
+        instance.scaler = scaler;
+        instance.resources = resources
+            .iter()
+            .map(|section| ((*section).to_owned(), Resource::default()))
+            .collect();
+    }
+    web1
+}
+
+fn slave(status: &str) -> Object {
+    let mut slave = object("0.web1", &["n1"]);
+    slave.slave = true;
+    for instance in slave.instances.values_mut() {
+        let ip = Resource {
+            driver: "ip".to_owned(),
+            status: status.to_owned(),
+            ..Resource::default()
+        };
+        instance.resources.insert("ip#1".to_owned(), ip);
+    }
+    slave
+}
+
+fn sections(inventory: &Inventory) -> usize {
+    let web1 = &inventory.objects[&object("web1", &[]).path];
+    web1.instances["n1"].resources.len()
+}
+
+#[test]
+fn a_service_that_becomes_a_scaler_keeps_its_sections_until_a_slave_works() {
+    let mut inventory = settled();
+    inventory.apply(Event::Put(web1(false, &["ip#1", "expose#0"])));
+    inventory.apply(Event::Put(web1(true, &[])));
+    assert_eq!(sections(&inventory), 2);
+    inventory.apply(Event::Put(slave("down")));
+    assert!(!inventory.apply(Event::Put(web1(true, &[]))));
+    assert_eq!(sections(&inventory), 2);
+    assert!(inventory.apply(Event::Put(slave("up"))));
+    assert_eq!(sections(&inventory), 0);
+}
+
+#[test]
+fn a_scaler_whose_slaves_never_work_loses_its_sections_after_a_while() {
+    let mut inventory = settled();
+    inventory.apply(Event::Put(web1(false, &["ip#1"])));
+    inventory.apply(Event::Put(web1(true, &[])));
+    let hold_down = Duration::from_secs(60);
+    assert!(!inventory.expire(Duration::from_secs(10), hold_down));
+    let at = inventory.next_expiry(hold_down).unwrap();
+    assert_eq!(at, Duration::from_secs(70));
+    assert!(inventory.expire(at, hold_down));
+    assert_eq!(sections(&inventory), 0);
+}
+
+#[test]
+fn a_scaler_that_was_never_a_service_has_no_sections() {
+    let mut inventory = settled();
+    inventory.apply(Event::Put(web1(true, &[])));
+    assert_eq!(sections(&inventory), 0);
+}
+
+#[test]
+fn a_full_status_does_not_end_the_wait_for_a_slave() {
+    let mut inventory = settled();
+    inventory.apply(Event::Put(web1(false, &["ip#1"])));
+    let nodes = [("n1", NodeStatus::Settled), ("n2", NodeStatus::Settled)];
+    let status = |slave| report(&nodes, &[web1(true, &[]), slave]);
+    inventory.apply(Event::Reset(status(slave("down"))));
+    assert_eq!(sections(&inventory), 1);
+    inventory.apply(Event::Reset(status(slave("up"))));
+    assert_eq!(sections(&inventory), 0);
+}

@@ -160,6 +160,7 @@ fn instance(kind: Kind, entry: &Value) -> Option<Instance> {
     }
     Some(Instance {
         monitor: monitor_status(entry).unwrap_or_default().to_owned(),
+        scaler: entry.get("scale").is_some_and(Value::is_number),
         failover: entry.get("topology").and_then(Value::as_str) == Some("failover"),
         resources,
     })
