@@ -46,6 +46,61 @@ fn the_order_of_events_does_not_matter() {
     assert!(orders > 2_000, "{orders}");
 }
 
+/// What protects an expose may stand where only a read tells it.
+#[test]
+fn a_section_that_is_newer_than_what_was_read_is_waited_for() {
+    let status = |revision: &str, exposes: &[&str]| {
+        let mut resources = json!({
+            "ip#1": {
+                "type": "ip", "status": "up",
+                "info": {"ipaddr": "10.0.0.1", "expose": exposes},
+            },
+        });
+        for (number, section) in exposes.iter().enumerate() {
+            let info = json!({"port": 80, "listener_port": 8000 + number});
+            resources[*section] = json!({"type": "expose.envoy", "status": "n/a", "info": info});
+        }
+        let web1 = json!({"kind": "svc", "avail": "up", "resources": resources});
+        let services = json!({
+            "status": {"test/svc/web1": web1},
+            "config": {"test/svc/web1": {"csum": revision}},
+        });
+        json!({
+            "cluster": {"nodes": ["n1"]},
+            "monitor": {
+                "nodes": {"n1": {"monitor": {"status": "idle"}, "services": services}},
+                "services": {"test/svc/web1": {"avail": "up"}},
+            },
+        })
+    };
+    let case = |revision: &str, exposes: &[&str], config: Value| Case {
+        status: status(revision, exposes),
+        reads: json!({"configs": {"test/svc/web1": config}}),
+        ..Case::load("l4-up")
+    };
+    let first = case("1", &["expose#0"], json!({"expose#0": {}}));
+    let mut inventory = first.run().inventory;
+    let both = ["expose#0", "expose#1"];
+    let config = json!({"expose#0": {}, "expose#1": {"allow_from": "10.0.0.0/8"}});
+    let second = case("2", &both, config);
+    let objects = second.run().inventory.objects;
+    for object in objects.into_values() {
+        inventory.apply(Event::Put(object));
+    }
+    let waiting = compile(&inventory, &second.policy);
+    assert_eq!(
+        waiting.gateway.clusters.len(),
+        1,
+        "{:?}",
+        waiting.gateway.clusters
+    );
+    assert!(
+        waiting.problems.is_empty() && !waiting.wants.is_empty(),
+        "{waiting:?}"
+    );
+    assert_eq!(second.settle(inventory).compiled, second.run().compiled);
+}
+
 /// The inventory as single events in a random order, with noise that later events undo.
 fn shuffled(case: &Case, inventory: &Inventory, random: &mut Random) -> Vec<Event> {
     let mut queues: Vec<VecDeque<Event>> = Vec::new();

@@ -130,6 +130,14 @@ impl<'a> Resolver<'a, '_> {
         }
     }
 
+    /// Whether the expose's configuration is about to be read anew.
+    fn is_behind(&self, exposed: &Exposed<'_>) -> bool {
+        self.wants.iter().any(|want| match want {
+            Want::Config(path, _) => path == exposed.definer || *path == exposed.owner,
+            _ => false,
+        })
+    }
+
     fn section(
         &mut self,
         exposed: &Exposed<'_>,
@@ -145,6 +153,10 @@ impl<'a> Resolver<'a, '_> {
         let certificate = self.certificate(exposed, side, &keywords, section);
         let (validation, certificate) = (validation?, certificate?);
         if validation.is_none() && certificate.is_none() {
+            // What was read of the object may be older than the section.
+            if self.is_behind(exposed) {
+                return Err(Missing::Waiting);
+            }
             return Err(keywords.problem(SECRET, NOT_SET).into());
         }
         let known = |name: &str| tls.certificates.iter().any(|(known, _)| known == name);

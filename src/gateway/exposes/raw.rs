@@ -14,10 +14,10 @@ impl<'a> Finder<'a, '_> {
     /// defined must not go with it.
     pub(super) fn raw(&mut self, at: Place<'a>, section: &str) -> Option<Option<Raw<'a>>> {
         let defines = !self.found.contains_key(section);
-        let own = self.config(at.path, defines);
+        let own = self.config(at.path, section, defines);
         let owner = self.owner.clone();
         let scaler = match defines && *at.path != owner {
-            true => self.config(&owner, true),
+            true => self.config(&owner, section, true),
             false => None,
         };
         let Some((object, config)) = own.or(scaler) else {
@@ -43,18 +43,23 @@ impl<'a> Finder<'a, '_> {
     }
 
     /// What was read last of the configuration of an object that exists; notes, if it is
-    /// `wanted`, where that is not what the object has now.
+    /// `wanted`, where that is not what the object has now. A section that is newer than what
+    /// was read is waited for: what protects it may stand there.
     fn config(
         &mut self,
         path: &ObjectPath,
+        section: &str,
         wanted: bool,
     ) -> Option<(&'a ObjectPath, Option<&'a Config>)> {
         let (path, object) = self.inventory.objects.get_key_value(path)?;
         let reading = self.inventory.configs.get(path);
-        if wanted && reading.is_none_or(|reading| reading.revision != object.revision) {
+        let stale = reading.is_none_or(|reading| reading.revision != object.revision);
+        if wanted && stale {
             self.wants
                 .insert(Want::Config(path.clone(), object.revision.clone()));
         }
-        Some((path, reading?.content.as_ref()))
+        let content = reading?.content.as_ref();
+        let newer = content.is_some_and(|config| !config.has_section(section));
+        (!(wanted && stale && newer)).then_some((path, content))
     }
 }
