@@ -433,4 +433,4 @@ const WORDS: &[&str] = &[
 ];
 /// The good service and its secret.
 const GOOD: [&str; 2] = ["test/svc/good", "test/sec/good"];
-const DAMAGES: usize = 3_000;
+const DAMAGES: usize = 10_000;

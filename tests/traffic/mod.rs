@@ -5,6 +5,7 @@ mod data;
 mod defaults;
 mod health;
 mod l4;
+mod passthrough;
 mod policies;
 mod routes;
 mod site;
