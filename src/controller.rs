@@ -55,6 +55,8 @@ pub struct Controller {
     away: bool,
     reads: Reads,
     writes: Writes,
+    /// Since when what was read waits for more reads.
+    gathering_since: Option<Instant>,
     /// Since when a snapshot that removes something waits.
     held_back_since: Option<Instant>,
     /// When the first full status came, until the first publication.
@@ -89,6 +91,7 @@ impl Controller {
             expiries: BTreeSet::new(),
             expired_shown: 0,
             away: false,
+            gathering_since: None,
             held_back_since: None,
             synced_at: None,
             started_at: now(),
@@ -131,7 +134,12 @@ impl Controller {
                         return false;
                     }
                 }
-                event = self.reads.next() => self.take(event),
+                event = self.reads.next() => {
+                    self.take(event);
+                    if self.gathers() {
+                        continue;
+                    }
+                }
                 () = self.writes.next() => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
@@ -144,20 +152,24 @@ impl Controller {
     /// Returns whether the stream goes on.
     fn take_ready(&mut self, first: Option<Result<Event, Error>>, events: &mut Events) -> bool {
         let mut next = Some(first);
-        for _ in 0..BURST_MAX {
-            match next {
-                Some(Some(Ok(event))) => self.take(event),
-                Some(Some(Err(error))) => {
+        let mut taken = 0;
+        while let Some(event) = next {
+            match event {
+                Some(Ok(event)) => self.take(event),
+                Some(Err(error)) => {
                     self.log_lost(&error);
                     return false;
                 }
-                Some(None) => {
+                None => {
                     self.log_lost(&Error::Closed);
                     return false;
                 }
-                None => break,
             }
-            next = events.next().now_or_never();
+            taken += 1;
+            next = match taken < BURST_MAX {
+                true => events.next().now_or_never(),
+                false => None,
+            };
         }
         true
     }
@@ -174,6 +186,20 @@ impl Controller {
         self.changed |= self.inventory.apply(event);
     }
 
+    /// Whether more reads are worth waiting for before the next compilation. One change is read
+    /// and compiled at once; of the thousands at the start each would be compiled alone.
+    fn gathers(&mut self) -> bool {
+        let since = *self.gathering_since.get_or_insert_with(now);
+        !self.reads.is_done() && now() < since + self.gather_max()
+    }
+
+    fn gather_max(&self) -> Duration {
+        match self.view.ready {
+            true => GATHER_MAX,
+            false => FIRST_WAIT_MAX,
+        }
+    }
+
     /// Says once that the daemon is away; that it is back is said when its status comes.
     fn log_lost(&mut self, error: &Error) {
         let cause = std::error::Error::source(error).map(ToString::to_string);
@@ -185,6 +211,7 @@ impl Controller {
     }
 
     fn publish(&mut self) {
+        self.gathering_since = None;
         let elapsed = now() - self.started_at;
         self.changed |= self.inventory.expire(elapsed, self.policy.hold_down);
         let Some(synced_at) = self.synced_at else {
@@ -259,6 +286,7 @@ impl Controller {
         let first = self.synced_at.filter(|_| !self.view.ready);
         let first = first.map(|at| at + FIRST_WAIT_MAX);
         let held_back = self.held_back_since.map(|at| at + HOLD_BACK_MAX);
+        let gathered = self.gathering_since.map(|at| at + self.gather_max());
         let idle = now() + IDLE_WAKE_MAX;
         let lost = self.inventory.next_expiry(self.policy.hold_down);
         // A hold-down of ages is no time that can be waited for.
@@ -271,11 +299,20 @@ impl Controller {
         // Behind the last second in which it is good.
         let wait = wait.map(|wait| Duration::from_secs(wait.unsigned_abs() + 1));
         let expiry = wait.and_then(|wait| now().checked_add(wait));
-        [first, held_back, retry, lost, write, expiry, Some(idle)]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(idle)
+        [
+            first,
+            held_back,
+            gathered,
+            retry,
+            lost,
+            write,
+            expiry,
+            Some(idle),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(idle)
     }
 
     /// Shows what is wrong by now.
@@ -367,6 +404,8 @@ fn unix_seconds() -> i64 {
 const BURST_MAX: usize = 10_000;
 /// How long the first snapshot waits for reads and for starting nodes.
 const FIRST_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long what was read waits for more reads at most, once something is served.
+const GATHER_MAX: Duration = Duration::from_millis(20);
 /// How long a removal waits for reads at most.
 const HOLD_BACK_MAX: Duration = Duration::from_secs(5);
 /// The daemon's listener is back within two seconds of a restart.

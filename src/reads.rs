@@ -91,6 +91,12 @@ impl Reads {
         self.waiting.insert(want);
     }
 
+    /// Whether nothing is under way; what failed may still wait for its retry.
+    pub(crate) fn is_done(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// Whether everything that is wanted was read.
     pub(crate) fn is_idle(&self) -> bool {
         self.under_way.is_empty() && self.waiting.is_empty()
     }

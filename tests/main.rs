@@ -6,6 +6,7 @@ mod acked;
 mod bad_input;
 mod bootstrap;
 mod captures;
+mod controller;
 mod convergence;
 mod fake;
 mod golden;
