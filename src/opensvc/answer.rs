@@ -127,17 +127,6 @@ pub(super) fn done(action: &'static str, answer: &Value) -> Result<(), Error> {
     }
 }
 
-/// The same for the answer of another node: `{"nodes": {name: answer}, "status": 0}`.
-pub(super) fn done_somewhere(action: &'static str, answer: &Value) -> Result<(), Error> {
-    let nodes = answer.get("nodes").and_then(Value::as_object);
-    let Some(answer) = nodes.and_then(|nodes| nodes.values().next()) else {
-        refusal_of(action, answer)?;
-        let reason = "no node's answer";
-        return Err(Error::Answer { action, reason });
-    };
-    done(action, answer)
-}
-
 /// What an error document says.
 struct Refusal {
     status: String,
@@ -289,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_change_elsewhere_is_what_the_one_node_says() {
-        let done_of = |answer: &Value| done_somewhere("service_action", answer);
+        let done_of = |answer: &Value| done("service_action", &of_a_node(answer.clone()));
         let node = |answer: Value| json!({"nodes": {"n2": answer}, "status": 0});
         done_of(&node(json!({"status": 0, "data": {"ret": 0}}))).unwrap();
         for answer in [

@@ -254,7 +254,7 @@ impl Daemon for Raw {
                 return answer::done(SERVICE_ACTION, &answer);
             }
             let answer = raw.ask(Request::anywhere(SERVICE_ACTION, options)).await?;
-            answer::done_somewhere(SERVICE_ACTION, &answer)
+            answer::done(SERVICE_ACTION, &answer::of_a_node(answer))
         })
     }
 }
