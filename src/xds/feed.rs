@@ -1,7 +1,7 @@
 //! What one client asked for, has, may have and refused, of one resource type. What depends on
 //! other types (order, readiness) is the session's business.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(super) struct Feed {
     pub(super) epochs: BTreeMap<String, u32>,
     /// Names that were refused when sent alone.
     pub(super) refused: BTreeMap<String, Refusal>,
-    /// The response that the client has not answered yet.
-    pub(super) in_flight: Option<InFlight>,
+    /// The responses that the client has not answered yet, oldest first.
+    pub(super) in_flight: VecDeque<InFlight>,
     /// The first answer to a wildcard must be sent, even if there is nothing to say.
     pub(super) owes_wildcard: bool,
 }
@@ -61,10 +61,24 @@ pub(super) struct Refusal {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) nonce: u64,
+    pub(super) sent_at: Duration,
     pub(super) resources: Vec<(Arc<Resource>, Version)>,
     pub(super) removed: Vec<String>,
     /// The names in it that the client had not asked for when it was sent.
     pub(super) unasked: BTreeSet<String>,
+}
+
+impl InFlight {
+    /// What the client has of the name when it has taken this, where this tells of it: `Some(None)`
+    /// is nothing.
+    fn tells(&self, name: &str) -> Option<Option<Version>> {
+        if self.removed.iter().any(|removed| removed == name) {
+            return Some(None);
+        }
+        let mut resources = self.resources.iter();
+        let told = resources.find(|(resource, _)| resource.name == name);
+        told.map(|(_, version)| Some(*version))
+    }
 }
 
 impl Feed {
@@ -74,18 +88,51 @@ impl Feed {
         resource.version.in_epoch(epoch)
     }
 
-    /// Whether the client acknowledged exactly this.
+    /// Whether the client acknowledged exactly this, or will if it takes what is under way.
     pub(super) fn has(&self, resource: &Resource) -> bool {
+        let version = self.version(resource);
+        if let Some(told) = self.told_last(&resource.name) {
+            return told == Some(version);
+        }
         let held = self
             .held
             .get(&resource.name)
             .and_then(|held| held.version.as_ref());
-        held.is_some_and(|held| *held == self.version(resource).to_string())
+        held.is_some_and(|held| *held == version.to_string())
     }
 
-    /// Whether the client has a copy, or may have.
+    /// Whether the client has a copy, or may have, when it has taken what is under way.
     pub(super) fn holds(&self, name: &str) -> bool {
-        self.held.contains_key(name)
+        let told = self.told_last(name);
+        told.map_or_else(|| self.held.contains_key(name), |told| told.is_some())
+    }
+
+    /// What the newest response under way tells of the name.
+    fn told_last(&self, name: &str) -> Option<Option<Version>> {
+        let mut newest_first = self.in_flight.iter().rev();
+        newest_first.find_map(|flight| flight.tells(name))
+    }
+
+    /// Whether a response under way takes the name away, whatever comes behind.
+    pub(super) fn takes_away(&self, name: &str) -> bool {
+        let mut flights = self.in_flight.iter();
+        flights.any(|flight| flight.tells(name) == Some(None))
+    }
+
+    /// When another response may be sent; `None` while there are too many under way.
+    ///
+    /// Envoy answers at once, except for clusters: it holds the answer back while any of them
+    /// warms, and applies what comes meanwhile. So another change goes out behind an unanswered
+    /// one, and every next one waits twice as long.
+    pub(super) fn opens_at(&self, flights_max: usize) -> Option<Duration> {
+        let count = self.in_flight.len();
+        if count >= flights_max {
+            return None;
+        }
+        let Some(last) = self.in_flight.back() else {
+            return Some(Duration::ZERO);
+        };
+        Some(last.sent_at + PACE_FIRST * (1 << (count - 1).min(16)))
     }
 
     /// Whether the client certainly has a copy, and serves with it.
@@ -95,7 +142,7 @@ impl Feed {
 
     /// Whether nothing is under way or waits, refusals apart.
     pub(super) fn is_settled(&self) -> bool {
-        self.in_flight.is_none()
+        self.in_flight.is_empty()
             && self
                 .pending
                 .iter()
@@ -110,8 +157,8 @@ impl Feed {
     /// Whether the response in flight answers a subscription that arrives now: the client cannot
     /// have asked before it got what made it ask, and this was sent right behind that.
     pub(super) fn sent_ahead(&mut self, name: &str) -> bool {
-        let flight = self.in_flight.as_mut();
-        flight.is_some_and(|flight| flight.unasked.remove(name))
+        let mut flights = self.in_flight.iter_mut();
+        flights.any(|flight| flight.unasked.remove(name))
     }
 
     /// Takes what a client says it has from an earlier stream.
@@ -207,7 +254,7 @@ impl Feed {
         for (resource, version) in &response.resources {
             let held = Held {
                 version: Some(version.to_string()),
-                serves: true,
+                serves: !self.takes_away(&resource.name),
                 clusters: Some(resource.clusters.iter().cloned().collect()),
             };
             // A client drops what it got of a name that it does not ask for any more.
@@ -294,6 +341,8 @@ impl Feed {
     }
 }
 
+/// How long the second response under way waits for the answer to the first.
+const PACE_FIRST: Duration = Duration::from_millis(50);
 /// The first retry of a refused resource.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest time between two retries.

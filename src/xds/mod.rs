@@ -79,6 +79,14 @@ impl ResourceType {
         Self::ALL.into_iter().find(|kind| kind.url() == url)
     }
 
+    /// The most responses of the type that one client may leave unanswered.
+    pub(super) fn flights_max(self) -> usize {
+        match self {
+            Self::Cluster => CLUSTER_FLIGHTS_MAX,
+            _ => 1,
+        }
+    }
+
     /// The short word for it: `cds`, `eds`, `sds`, `lds`, `rds`.
     pub fn word(self) -> &'static str {
         match self {
@@ -236,6 +244,9 @@ impl Snapshot {
     }
 }
 
+/// With each waiting twice as long as the one before it, they last for longer than the 15 s that
+/// Envoy lets a cluster warm.
+const CLUSTER_FLIGHTS_MAX: usize = 10;
 /// Tells one build's encoder from another's; part of every version.
 const ENCODER: &str = env!("OSVC_IGW_ENCODER");
 /// 64 bits at 5 a character.

@@ -13,8 +13,20 @@ use super::{Resource, ResourceType, Version};
 pub(super) struct Warming {
     /// When it was sent.
     pub(super) since: Duration,
+    /// In which response: endpoints of an earlier one do not count.
+    nonce: u64,
     /// Whether it waits for more than its endpoints.
     until_acked: bool,
+    /// When it had its endpoints, if it waits for more.
+    endpoints_at: Option<Duration>,
+}
+
+impl Warming {
+    /// When waiting for it ends, at the latest or as far as it is known.
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Duration> {
+        let held_back = self.endpoints_at.map(|at| at + HELD_BACK_MAX);
+        held_back.into_iter().chain([self.since + WARMING_MAX])
+    }
 }
 
 impl Session {
@@ -32,7 +44,9 @@ impl Session {
             if !feed.serves(&resource.name) {
                 let warming = Warming {
                     since: now,
+                    nonce: self.nonce,
                     until_acked: resource.warms_until_acked,
+                    endpoints_at: None,
                 };
                 self.warming.insert(resource.name.clone(), warming);
             }
@@ -52,18 +66,30 @@ impl Session {
         }
     }
 
+    /// The client answered for the cluster; what is under way behind that may take it away again.
+    pub(super) fn warmed(&mut self, name: &str) {
+        let feed = self.feeds.get(&ResourceType::Cluster);
+        if !feed.is_some_and(|feed| feed.takes_away(name)) {
+            self.warming.remove(name);
+        }
+    }
+
     /// Endpoints that a client acknowledged make a cluster ready that waits for nothing else. Its
     /// own acknowledgement comes later: Envoy holds it back while any cluster warms.
-    pub(super) fn warmed_by_endpoints(&mut self, name: &str) {
+    pub(super) fn warmed_by_endpoints(&mut self, now: Duration, nonce: u64, name: &str) {
         let asked = self.feeds.get(&ResourceType::Endpoint);
         // Envoy acknowledges, and drops, endpoints of a cluster that it did not take.
-        if !asked.is_some_and(|feed| feed.subscription.matches(name))
-            || self
-                .warming
-                .get(name)
-                .is_none_or(|warming| warming.until_acked)
-        {
+        if !asked.is_some_and(|feed| feed.subscription.matches(name)) {
             return;
+        }
+        match self.warming.get_mut(name) {
+            None => return,
+            Some(warming) if warming.nonce > nonce => return,
+            Some(warming) if warming.until_acked => {
+                warming.endpoints_at.get_or_insert(now);
+                return;
+            }
+            Some(_) => {}
         }
         self.warming.remove(name);
         let feed = self.feeds.entry(ResourceType::Cluster).or_default();
@@ -86,7 +112,12 @@ impl Session {
             return true;
         }
         match self.warming.get(cluster) {
-            Some(warming) => now >= warming.since + WARMING_MAX,
+            // While others warm too, its own acknowledgement may be held back for them.
+            Some(warming) => {
+                let held_back = warming.endpoints_at.filter(|_| self.warming.len() > 1);
+                now >= warming.since + WARMING_MAX
+                    || held_back.is_some_and(|at| now >= at + HELD_BACK_MAX)
+            }
             None => feed.serves(cluster),
         }
     }
@@ -147,5 +178,8 @@ impl Session {
 
 /// A cluster that is not warm by then is used anyway: Envoy itself gives up after 15 s.
 pub(super) const WARMING_MAX: Duration = Duration::from_secs(5);
+/// So long a cluster that has its endpoints is given for more (its first checks, a secret) while
+/// another one warms, for which Envoy would hold back its acknowledgement.
+const HELD_BACK_MAX: Duration = Duration::from_millis(500);
 /// How long a client may take to ask for listeners and routes after it asked for clusters.
 const SETTLING_MAX: Duration = Duration::from_secs(5);

@@ -5,8 +5,8 @@
 //! three, at the latest until [`Session::poll_timeout`].
 //!
 //! Make before break: a listener or a route goes out when the clusters it names can be used, and
-//! a cluster is removed when nothing that was sent names it. One response is in flight per type;
-//! what changes meanwhile is gathered behind it. Of a refused response each resource is sent
+//! a cluster is removed when nothing that was sent names it. One response is in flight per type, of
+//! clusters a few; what changes meanwhile is gathered behind them. Of a refused response each resource is sent
 //! again alone, and the one that is refused alone is tried again with backoff.
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub struct Session {
     pub(super) warming: BTreeMap<String, Warming>,
     /// What an earlier stream left, of the types that this one has not asked for yet.
     inherited: Suspects,
-    nonce: u64,
+    pub(super) nonce: u64,
     seed: u64,
 }
 
@@ -169,8 +169,9 @@ impl Session {
         let Some(feed) = self.feeds.get_mut(&kind) else {
             return Vec::new();
         };
-        let answers = |flight: &mut InFlight| flight.nonce.to_string() == nonce;
-        let Some(response) = feed.in_flight.take_if(answers) else {
+        let answers = |flight: &InFlight| flight.nonce.to_string() == nonce;
+        let place = feed.in_flight.iter().position(answers);
+        let Some(response) = place.and_then(|place| feed.in_flight.remove(place)) else {
             // A stale nonce answers nothing; subscriptions beside it still count.
             return Vec::new();
         };
@@ -183,8 +184,8 @@ impl Session {
                 feed.acknowledged(&response);
                 for name in names {
                     match kind {
-                        ResourceType::Cluster => drop(self.warming.remove(name)),
-                        ResourceType::Endpoint => self.warmed_by_endpoints(name),
+                        ResourceType::Cluster => self.warmed(name),
+                        ResourceType::Endpoint => self.warmed_by_endpoints(now, response.nonce, name),
                         _ => {}
                     }
                 }
@@ -194,7 +195,7 @@ impl Session {
                 let known = feed.refused(now, &response, self.seed);
                 if kind == ResourceType::Cluster {
                     for name in names {
-                        self.warming.remove(name);
+                        self.warmed(name);
                     }
                 }
                 if known {
@@ -233,11 +234,12 @@ impl Session {
             let pending = feed.pending.iter();
             pending.filter_map(|name| Some(feed.refused.get(name)?.retry_at))
         });
-        let warming = self
-            .warming
-            .values()
-            .map(|warming| warming.since + WARMING_MAX);
+        let warming = self.warming.values().flat_map(Warming::deadlines);
         let waits = self.feeds.values().any(|feed| !feed.pending.is_empty());
+        let opens = self.feeds.iter().filter_map(|(kind, feed)| {
+            let waits = !feed.pending.is_empty() && !feed.in_flight.is_empty();
+            waits.then(|| feed.opens_at(kind.flights_max()))?
+        });
         let settling = self.settling_ends().filter(|_| waits);
         let endpoints = self.feeds.get(&ResourceType::Endpoint);
         let endpoints = endpoints.and_then(|feed| feed.opened_at).filter(|_| waits);
@@ -245,6 +247,7 @@ impl Session {
             .chain(warming)
             .chain(endpoints.map(|at| at + WARMING_MAX))
             .chain(settling)
+            .chain(opens)
             .filter(|at| *at > now);
         later.min()
     }
@@ -263,7 +266,7 @@ impl Session {
     }
 
     fn is_synced(&self) -> bool {
-        let settled = |feed: &Feed| feed.in_flight.is_none() && feed.pending.is_empty();
+        let settled = |feed: &Feed| feed.in_flight.is_empty() && feed.pending.is_empty();
         self.feeds.values().all(settled)
             && ResourceType::ALL.into_iter().all(|kind| {
                 let feed = self.feeds.get(&kind);
@@ -274,7 +277,8 @@ impl Session {
 
     fn respond(&mut self, now: Duration, kind: ResourceType) -> Option<Response> {
         let feed = self.feeds.get(&kind)?;
-        if feed.in_flight.is_some() || feed.opened_at.is_none() {
+        let open = feed.opens_at(kind.flights_max())?;
+        if now < open || feed.opened_at.is_none() {
             return None;
         }
         let mut batch = Batch::default();
@@ -326,8 +330,9 @@ impl Session {
         feed.owes_wildcard = false;
         let names = resources.iter().map(|(resource, _)| &resource.name);
         let unasked = names.filter(|name| !feed.subscription.matches(name));
-        feed.in_flight = Some(InFlight {
+        feed.in_flight.push_back(InFlight {
             nonce: self.nonce,
+            sent_at: now,
             unasked: unasked.cloned().collect(),
             resources: resources.clone(),
             removed: removed.clone(),
