@@ -7,7 +7,7 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use run::Run;
+use run::{Mutant, Run};
 
 #[test]
 fn client_converges_on_the_snapshot_whatever_happens() {
@@ -25,7 +25,7 @@ fn client_converges_on_the_snapshot_whatever_happens() {
             if seed >= first + count {
                 return steps;
             }
-            steps += Run::new(seed).run();
+            steps += Run::new(seed, None).run();
         }
     };
     let steps: usize = std::thread::scope(|scope| {
@@ -36,6 +36,23 @@ fn client_converges_on_the_snapshot_whatever_happens() {
             .sum()
     });
     println!("{count} seeds, {steps} steps, {:.1?}", started.elapsed());
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    let all = [
+        Mutant::RefusalsAcknowledge,
+        Mutant::SuspectsForgotten,
+        Mutant::ClustersUnnamed,
+        Mutant::SecretsIgnored,
+    ];
+    for mutant in all {
+        let found = (0..SEEDS).find(|seed| {
+            let run = || Run::new(*seed, Some(mutant)).run();
+            std::panic::catch_unwind(run).is_err()
+        });
+        assert!(found.is_some(), "{mutant:?} passes {SEEDS} runs");
+    }
 }
 
 /// So many take some seconds in a debug build.

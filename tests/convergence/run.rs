@@ -8,11 +8,25 @@ use osvc_igw::xds::session::{Request, Response, Session};
 use osvc_igw::xds::{ResourceType, Snapshot};
 
 use super::world::World;
-use crate::model::Model;
+use crate::model::{Content, Model};
 use crate::random::Random;
+
+/// A bug planted between the session and the wire, to see that the runs find it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Mutant {
+    /// Every refusal is taken for an acknowledgement.
+    RefusalsAcknowledge,
+    /// A new stream is not told what the last one left in doubt.
+    SuspectsForgotten,
+    /// Nobody knows which clusters a listener or route names.
+    ClustersUnnamed,
+    /// A cluster that waits for a secret is taken for ready when it has its endpoints.
+    SecretsIgnored,
+}
 
 pub(super) struct Run {
     seed: u64,
+    mutant: Option<Mutant>,
     random: Random,
     now: Duration,
     world: World,
@@ -39,15 +53,16 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, mutant: Option<Mutant>) -> Self {
         let mut random = Random(seed);
         let world = World {
             bad_percent: [0, 5, 30][random.below(3)],
             ..World::default()
         };
-        let snapshot = world.snapshot();
+        let snapshot = seen(&world, mutant);
         Self {
             seed,
+            mutant,
             slow: random.below(4) == 0,
             random,
             now: Duration::ZERO,
@@ -110,7 +125,7 @@ impl Run {
             let now = self.now;
             note(&mut self.log, || format!("{now:?} = {key:?} gone"));
         }
-        self.snapshot = self.world.snapshot();
+        self.snapshot = seen(&self.world, self.mutant);
         if self.connected {
             self.session.handle_snapshot(Arc::clone(&self.snapshot));
             self.poll();
@@ -135,7 +150,8 @@ impl Run {
         }
         self.session = Session::new(Arc::clone(&self.snapshot), self.seed);
         // Another controller knows nothing, which is right where there is nothing to know.
-        if !suspects.is_empty() || self.random.below(2) == 0 {
+        let told = !suspects.is_empty() || self.random.below(2) == 0;
+        if told && self.mutant != Some(Mutant::SuspectsForgotten) {
             self.session.inherit(suspects);
         }
         self.connect();
@@ -196,9 +212,12 @@ impl Run {
     }
 
     fn deliver_up(&mut self) {
-        let Some((_, request)) = self.up.pop_front() else {
+        let Some((_, mut request)) = self.up.pop_front() else {
             return;
         };
+        if self.mutant == Some(Mutant::RefusalsAcknowledge) {
+            request.error = None;
+        }
         let now = self.now;
         note(&mut self.log, || format!("{now:?} > {request:?}"));
         if let Some(nonces) = self.awaited.get_mut(&request.kind) {
@@ -264,11 +283,7 @@ impl Run {
         }
         let mut used = self.model.uses();
         for (_, response) in &self.down {
-            let named = response
-                .resources
-                .iter()
-                .flat_map(|(resource, _)| &resource.clusters);
-            used.extend(named.cloned());
+            used.extend(named(response));
         }
         for name in &response.removed {
             self.sent_at.remove(name);
@@ -279,7 +294,7 @@ impl Run {
 
     fn check_named(&self, response: &Response) {
         for (resource, _) in &response.resources {
-            for cluster in &resource.clusters {
+            for cluster in &Content::decode(&resource.body).clusters {
                 let kind = ResourceType::Cluster;
                 let has = self.model.has(kind, cluster).is_some();
                 let mut going = self.down.iter().filter(|(_, one)| one.kind == kind);
@@ -414,7 +429,7 @@ impl Run {
         let log = match &self.log {
             Some(log) => log.join("\n"),
             None => {
-                let mut again = Self::new(self.seed);
+                let mut again = Self::new(self.seed, self.mutant);
                 again.log = Some(Vec::new());
                 again.run();
                 "and not when it was run again".to_owned()
@@ -422,6 +437,21 @@ impl Run {
         };
         panic!("SEED={} at {:?}: {sentence}\n{log}", self.seed, self.now);
     }
+}
+
+/// The clusters that it names, by what is on the wire.
+fn named(response: &Response) -> impl Iterator<Item = String> {
+    let bodies = response.resources.iter().map(|(resource, _)| &resource.body);
+    bodies.flat_map(|body| Content::decode(body).clusters)
+}
+
+/// What the session is told of the world.
+fn seen(world: &World, mutant: Option<Mutant>) -> Arc<Snapshot> {
+    world.snapshot(|resource| match mutant {
+        Some(Mutant::ClustersUnnamed) => resource.clusters.clear(),
+        Some(Mutant::SecretsIgnored) => resource.warms_until_acked = false,
+        _ => {}
+    })
 }
 
 fn note(log: &mut Option<Vec<String>>, line: impl FnOnce() -> String) {

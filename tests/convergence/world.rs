@@ -165,8 +165,8 @@ impl World {
         self.all.get(&(kind, name.to_owned()))
     }
 
-    /// The snapshot of it.
-    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+    /// The snapshot of it, each resource as `change` leaves it.
+    pub(super) fn snapshot(&self, change: impl Fn(&mut Resource)) -> Arc<Snapshot> {
         let mut snapshot = Snapshot::default();
         for ((kind, name), content) in &self.all {
             let body = content.encode();
@@ -174,6 +174,7 @@ impl World {
             resource.body = body;
             resource.clusters.clone_from(&content.clusters);
             resource.warms_until_acked = *kind == ResourceType::Cluster && content.secret.is_some();
+            change(&mut resource);
             snapshot.insert(*kind, Arc::new(resource));
         }
         Arc::new(snapshot)

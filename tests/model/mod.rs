@@ -65,7 +65,7 @@ impl Content {
         text.into_bytes()
     }
 
-    fn decode(body: &[u8]) -> Self {
+    pub(crate) fn decode(body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);
         let parts: Vec<&str> = text.split('|').collect();
         let [clusters, route, secret, port, bad, number] = parts.as_slice() else {
