@@ -230,6 +230,13 @@ pub fn absent_route(name: &str) -> Resource {
     resource
 }
 
+/// The endpoints of a cluster that has none, for a client that cannot be told that they are gone.
+pub(super) fn absent_endpoints(name: &str) -> Resource {
+    let mut resource = Resource::new(name, Version::of(&()));
+    resource.body = endpoint::encode(name, &[]).encode_to_vec();
+    resource
+}
+
 struct Encoder<'a> {
     previous: &'a Snapshot,
     snapshot: Snapshot,

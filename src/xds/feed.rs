@@ -32,6 +32,12 @@ pub(super) struct Feed {
     pub(super) refused: BTreeMap<String, Refusal>,
     /// The responses that the client has not answered yet, oldest first.
     pub(super) in_flight: VecDeque<InFlight>,
+    /// The refusal of a response as a whole.
+    pub(super) whole_refused: Option<WholeRefusal>,
+    /// Whether anything was sent on this stream.
+    pub(super) has_sent: bool,
+    /// Clusters that wait to be removed while nobody here knows what names them, since when.
+    pub(super) leaving: BTreeMap<String, Duration>,
     /// The first answer to a wildcard must be sent, even if there is nothing to say.
     pub(super) owes_wildcard: bool,
 }
@@ -54,6 +60,13 @@ pub(super) struct Refusal {
     pub(super) content: Option<Version>,
     /// When it is tried again.
     pub(super) retry_at: Duration,
+    backoff: Backoff,
+}
+
+/// A response of which nothing was applied, and nobody knows why.
+#[derive(Debug)]
+pub(super) struct WholeRefusal {
+    retry_at: Duration,
     backoff: Backoff,
 }
 
@@ -130,7 +143,8 @@ impl Feed {
             return None;
         }
         let Some(last) = self.in_flight.back() else {
-            return Some(Duration::ZERO);
+            let whole = self.whole_refused.as_ref();
+            return Some(whole.map_or(Duration::ZERO, |refusal| refusal.retry_at));
         };
         Some(last.sent_at + PACE_FIRST * (1 << (count - 1).min(16)))
     }
@@ -251,6 +265,7 @@ impl Feed {
 
     /// The client took the response.
     pub(super) fn acknowledged(&mut self, response: &InFlight) {
+        self.whole_refused = None;
         for (resource, version) in &response.resources {
             let held = Held {
                 version: Some(version.to_string()),
@@ -316,6 +331,26 @@ impl Feed {
             }
         }
         alone
+    }
+
+    /// The client refused the response as a whole: it goes again as a whole.
+    pub(super) fn refused_whole(&mut self, now: Duration, response: InFlight, seed: u64) {
+        let refusal = self.whole_refused.get_or_insert_with(|| WholeRefusal {
+            retry_at: now,
+            backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST, seed),
+        });
+        refusal.retry_at = now + refusal.backoff.next_delay();
+        let names = response.resources.iter();
+        let names = names.map(|(resource, _)| resource.name.clone());
+        self.pending.extend(names.chain(response.removed));
+        self.has_sent = false;
+    }
+
+    /// Something changed: what was refused as a whole may be taken now.
+    pub(super) fn try_whole_again(&mut self) {
+        if let Some(refusal) = &mut self.whole_refused {
+            refusal.retry_at = Duration::ZERO;
+        }
     }
 
     fn retry_later(&mut self, now: Duration, name: &str, content: Option<Version>, seed: u64) {

@@ -4,6 +4,7 @@
 //! No socket and no clock here: the edge is `ads`.
 
 mod access_log;
+pub mod answer;
 mod api;
 pub mod cluster;
 pub mod data;
@@ -21,11 +22,13 @@ mod route_policy;
 mod rules;
 pub mod secret;
 pub mod session;
+pub mod sources;
 pub mod subscription;
 pub mod suspects;
 mod take;
 mod udp;
 mod v2;
+pub mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -77,6 +80,11 @@ impl ResourceType {
     /// The type with that URL; `None` for one that is not served.
     pub fn from_url(url: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.url() == url)
+    }
+
+    /// Whether a state-of-the-world response has all of them: what is missing is removed.
+    pub(super) fn is_told_whole(self) -> bool {
+        matches!(self, Self::Cluster | Self::Listener)
     }
 
     /// The most responses of the type that one client may leave unanswered.

@@ -57,6 +57,9 @@ impl Session {
                 held.serves = false;
             }
         }
+        if self.only.is_some() {
+            return;
+        }
         // Also for a client that has not asked for endpoints yet: when it comes back it asks for
         // clusters first, and then with the versions of endpoints that it had before.
         let feed = self.feeds.entry(ResourceType::Endpoint).or_default();
@@ -103,6 +106,7 @@ impl Session {
         let feed = match self.feeds.get(&ResourceType::Cluster) {
             Some(feed) if feed.opened_at.is_some() => feed,
             // Who asks for endpoints has clusters, and will say which when they are warm.
+            _ if self.only.is_some() => return true,
             _ => return opened(ResourceType::Endpoint).is_none_or(|at| now >= at + WARMING_MAX),
         };
         if self.snapshot.get(ResourceType::Cluster, cluster).is_none()
@@ -124,6 +128,11 @@ impl Session {
 
     /// Whether nothing that the client has or is about to get names the cluster.
     pub(super) fn is_removable(&self, now: Duration, cluster: &str) -> bool {
+        if self.only.is_some() {
+            let feed = self.feeds.get(&ResourceType::Cluster);
+            let since = feed.and_then(|feed| feed.leaving.get(cluster));
+            return since.is_some_and(|since| now >= *since + LEAVING_MAX);
+        }
         let namers = [ResourceType::Listener, ResourceType::Route];
         let settled = namers.into_iter().all(|kind| match self.feeds.get(&kind) {
             Some(feed) if feed.opened_at.is_some() => {
@@ -178,6 +187,8 @@ impl Session {
 
 /// A cluster that is not warm by then is used anyway: Envoy itself gives up after 15 s.
 pub(super) const WARMING_MAX: Duration = Duration::from_secs(5);
+/// How long a cluster stays behind its routes, where another stream carries those.
+pub(super) const LEAVING_MAX: Duration = Duration::from_secs(2);
 /// So long a cluster that has its endpoints is given for more (its first checks, a secret) while
 /// another one warms, for which Envoy would hold back its acknowledgement.
 const HELD_BACK_MAX: Duration = Duration::from_millis(500);

@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::Blame;
 use super::encode::absent_route;
 use super::feed::{Feed, InFlight};
-use super::order::{WARMING_MAX, Warming};
+use super::order::{LEAVING_MAX, WARMING_MAX, Warming};
 use super::subscription::WILDCARD;
 use super::suspects::Suspects;
 use super::{Resource, ResourceType, Snapshot, Version};
@@ -31,7 +32,11 @@ pub struct Session {
     /// What an earlier stream left, of the types that this one has not asked for yet.
     inherited: Suspects,
     pub(super) nonce: u64,
-    seed: u64,
+    pub(super) seed: u64,
+    /// The one type that the stream carries; `None` where it carries all of them.
+    pub(super) only: Option<ResourceType>,
+    /// Whether the client is told the whole state of clusters and listeners each time.
+    pub(super) whole: bool,
 }
 
 /// A delta discovery request, without its transport.
@@ -99,13 +104,34 @@ impl Session {
             inherited: Suspects::default(),
             nonce: 0,
             seed,
+            only: None,
+            whole: false,
         }
+    }
+
+    /// The session of a stream that carries one type: nothing can wait for another type, and a
+    /// cluster that goes stays a while, until the streams of routes and listeners have moved on.
+    #[must_use]
+    pub fn of_one_type(mut self, kind: ResourceType) -> Self {
+        self.only = Some(kind);
+        self
+    }
+
+    /// The session of a state-of-the-world stream: the first response of clusters and of listeners
+    /// is complete, as what is not in it would be removed, and one at a time is in flight.
+    #[must_use]
+    pub fn of_whole_states(mut self) -> Self {
+        self.whole = true;
+        self
     }
 
     /// Takes over what the last session of the same client could not be sure of. Call it before
     /// the client's first request.
     pub fn inherit(&mut self, suspects: Suspects) {
-        self.inherited = suspects;
+        // A client that tells no versions is sent everything again anyway.
+        if !self.whole {
+            self.inherited = suspects;
+        }
     }
 
     /// What the next session of this client has to know if this stream ends now.
@@ -121,7 +147,12 @@ impl Session {
 
     /// Takes a request: subscriptions, and the answer to the response in flight. Returns the
     /// resources that it refuses, where that is known.
-    pub fn handle_request(&mut self, now: Duration, mut request: Request) -> Vec<Refused> {
+    pub fn handle_request(&mut self, now: Duration, request: Request) -> Vec<Refused> {
+        self.handle_blaming(now, request, &Blame::Any)
+    }
+
+    /// Takes the names of a request.
+    pub(super) fn subscribe(&mut self, now: Duration, mut request: Request) {
         let kind = request.kind;
         // Envoy asks for endpoints before clusters when its last stream broke while a cluster
         // warmed. It then waits for endpoints that its versions say it has.
@@ -155,56 +186,6 @@ impl Session {
             feed.owes_wildcard = feed.held.is_empty();
         }
         feed.distrust(doubts.names);
-        // After its names: an acknowledgement may subscribe to what it acknowledges.
-        self.answered(now, kind, &request.nonce, request.error)
-    }
-
-    fn answered(
-        &mut self,
-        now: Duration,
-        kind: ResourceType,
-        nonce: &str,
-        error: Option<String>,
-    ) -> Vec<Refused> {
-        let Some(feed) = self.feeds.get_mut(&kind) else {
-            return Vec::new();
-        };
-        let answers = |flight: &InFlight| flight.nonce.to_string() == nonce;
-        let place = feed.in_flight.iter().position(answers);
-        let Some(response) = place.and_then(|place| feed.in_flight.remove(place)) else {
-            // A stale nonce answers nothing; subscriptions beside it still count.
-            return Vec::new();
-        };
-        let names = response
-            .resources
-            .iter()
-            .map(|(resource, _)| &resource.name);
-        match error {
-            None => {
-                feed.acknowledged(&response);
-                for name in names {
-                    match kind {
-                        ResourceType::Cluster => self.warmed(name),
-                        ResourceType::Endpoint => self.warmed_by_endpoints(now, response.nonce, name),
-                        _ => {}
-                    }
-                }
-                Vec::new()
-            }
-            Some(message) => {
-                let known = feed.refused(now, &response, self.seed);
-                if kind == ResourceType::Cluster {
-                    for name in names {
-                        self.warmed(name);
-                    }
-                }
-                if known {
-                    refusals(&response, kind, &message)
-                } else {
-                    Vec::new()
-                }
-            }
-        }
     }
 
     /// Takes a newer snapshot; it must follow the one before.
@@ -215,6 +196,7 @@ impl Session {
             };
             if feed.subscription.matches(name) || feed.holds(name) {
                 feed.pending.insert(name.to_owned());
+                feed.try_whole_again();
             }
         }
         self.snapshot = snapshot;
@@ -237,10 +219,12 @@ impl Session {
         let warming = self.warming.values().flat_map(Warming::deadlines);
         let waits = self.feeds.values().any(|feed| !feed.pending.is_empty());
         let opens = self.feeds.iter().filter_map(|(kind, feed)| {
-            let waits = !feed.pending.is_empty() && !feed.in_flight.is_empty();
-            waits.then(|| feed.opens_at(kind.flights_max()))?
+            let waits = !feed.pending.is_empty();
+            waits.then(|| feed.opens_at(self.flights_max(*kind)))?
         });
         let settling = self.settling_ends().filter(|_| waits);
+        let leaving = self.feeds.values().flat_map(|feed| feed.leaving.values());
+        let leaving = leaving.map(|since| *since + LEAVING_MAX);
         let endpoints = self.feeds.get(&ResourceType::Endpoint);
         let endpoints = endpoints.and_then(|feed| feed.opened_at).filter(|_| waits);
         let later = retries
@@ -248,15 +232,21 @@ impl Session {
             .chain(endpoints.map(|at| at + WARMING_MAX))
             .chain(settling)
             .chain(opens)
+            .chain(leaving)
             .filter(|at| *at > now);
         later.min()
     }
 
-    /// Whether the client refuses what it should have of this name.
+    fn flights_max(&self, kind: ResourceType) -> usize {
+        if self.whole { 1 } else { kind.flights_max() }
+    }
+
+    /// Whether the client refuses what it should have of this name; of [`WILDCARD`] all together.
     pub fn refuses(&self, kind: ResourceType, name: &str) -> bool {
-        self.feeds
-            .get(&kind)
-            .is_some_and(|feed| feed.refused.contains_key(name))
+        self.feeds.get(&kind).is_some_and(|feed| match name {
+            WILDCARD => feed.whole_refused.is_some(),
+            _ => feed.refused.contains_key(name),
+        })
     }
 
     /// The snapshot, when the client has acknowledged every resource of it and nothing else is
@@ -266,24 +256,30 @@ impl Session {
     }
 
     fn is_synced(&self) -> bool {
-        let settled = |feed: &Feed| feed.in_flight.is_empty() && feed.pending.is_empty();
-        self.feeds.values().all(settled)
-            && ResourceType::ALL.into_iter().all(|kind| {
-                let feed = self.feeds.get(&kind);
-                let mut resources = self.snapshot.all(kind);
-                resources.all(|resource| feed.is_some_and(|feed| feed.has(resource)))
-            })
+        let kinds = ResourceType::ALL.into_iter();
+        let mut kinds = kinds.filter(|kind| self.only.is_none_or(|only| only == *kind));
+        kinds.all(|kind| {
+            let feed = self.feeds.get(&kind);
+            let mut wanted = self.snapshot.all(kind).filter(|resource| {
+                // A stream of one type carries what it is asked for, and others the rest.
+                let asked = feed.is_some_and(|feed| feed.subscription.matches(&resource.name));
+                asked || self.only.is_none()
+            });
+            feed.is_none_or(|feed| feed.in_flight.is_empty() && feed.pending.is_empty())
+                && wanted.all(|resource| feed.is_some_and(|feed| feed.has(resource)))
+        })
     }
 
     fn respond(&mut self, now: Duration, kind: ResourceType) -> Option<Response> {
         let feed = self.feeds.get(&kind)?;
-        let open = feed.opens_at(kind.flights_max())?;
-        if now < open || feed.opened_at.is_none() {
+        let opens_at = feed.opens_at(self.flights_max(kind))?;
+        if now < opens_at || feed.opened_at.is_none() {
             return None;
         }
         let mut batch = Batch::default();
         let mut alone = Batch::default();
         let mut satisfied = Vec::new();
+        let mut waiting = Vec::new();
         for name in &feed.pending {
             let batch = match feed.suspects.contains(name) {
                 true if alone.is_empty() => &mut alone,
@@ -293,10 +289,17 @@ impl Session {
             };
             match self.judge(now, kind, feed, name) {
                 Verdict::Nothing => satisfied.push(name.clone()),
-                Verdict::Wait => batch.waits |= kind == ResourceType::Listener,
+                Verdict::Wait => {
+                    batch.waits |= kind == ResourceType::Listener;
+                    waiting.push(name.clone());
+                }
                 Verdict::Send(resource, version) => batch.resources.push((resource, version)),
                 Verdict::Remove => batch.removed.push(name.clone()),
             }
+        }
+        let first = self.whole && kind.is_told_whole() && !feed.has_sent;
+        if first && !waiting.is_empty() {
+            return None;
         }
         if batch.waits {
             // A listener that waits may take over the address of one that goes: both at once.
@@ -305,7 +308,13 @@ impl Session {
         let waits = batch.waits;
         let batch = if batch.is_empty() { alone } else { batch };
         let feed = self.feeds.get_mut(&kind)?;
+        if self.only == Some(ResourceType::Cluster) {
+            for name in waiting {
+                feed.leaving.entry(name).or_insert(now);
+            }
+        }
         for name in satisfied {
+            feed.leaving.remove(&name);
             feed.pending.remove(&name);
             feed.owed.remove(&name);
             feed.cleared(&name);
@@ -326,8 +335,10 @@ impl Session {
         for name in names.chain(removed.iter().map(String::as_str)) {
             feed.pending.remove(name);
             feed.owed.remove(name);
+            feed.leaving.remove(name);
         }
         feed.owes_wildcard = false;
+        feed.has_sent = true;
         let names = resources.iter().map(|(resource, _)| &resource.name);
         let unasked = names.filter(|name| !feed.subscription.matches(name));
         feed.in_flight.push_back(InFlight {
@@ -426,24 +437,6 @@ impl Batch {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
-
-fn refusals(response: &InFlight, kind: ResourceType, message: &str) -> Vec<Refused> {
-    let refused = |name: &String, origins: Vec<Origin>| Refused {
-        kind,
-        name: name.clone(),
-        origins,
-        message: message.to_owned(),
-    };
-    let resources = response.resources.iter();
-    let removed = response
-        .removed
-        .iter()
-        .map(|name| refused(name, Vec::new()));
-    resources
-        .map(|(resource, _)| refused(&resource.name, resource.origins.clone()))
-        .chain(removed)
-        .collect()
 }
 
 /// The most resources in one response: a refusal of more costs too many responses of one.

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
-use prost_reflect::{DynamicMessage, ReflectMessage, Value as Pb};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::api::{api, successor};
+use super::api::successor;
 use super::data::Form;
-use super::json::{ANY, JsonError, parse};
+use super::json::{JsonError, parse};
+use super::sources::Source;
 use super::{preflight, v2};
 use crate::gateway::UserJson;
 
@@ -45,12 +45,9 @@ pub(super) fn take(
     let fields = members.flat_map(|(name, member)| set_fields(name, member));
     let fields = fields.collect();
     let mut message = parse(form.type_name(), &value).map_err(|error| refusal(&error))?;
-    let ads = parse(
-        CONFIG_SOURCE,
-        &json!({"ads": {}, "resource_api_version": "V3"}),
-    );
-    let ads = ads.map_err(|error| refusal(&error))?;
-    to_ads(&mut message, &ads, DEPTH_MAX);
+    // Envoy asks this program for everything: a second server would be a second truth.
+    let ads = Source::aggregated().map_err(|error| refusal(&error))?;
+    ads.put(&mut message);
     let taken = Taken {
         body: message.encode_to_vec(),
         fields,
@@ -105,48 +102,6 @@ fn snake(name: &str) -> String {
     snake
 }
 
-/// Envoy asks this program for everything: a second server would be a second truth.
-fn to_ads(message: &mut DynamicMessage, ads: &DynamicMessage, depth: usize) {
-    let Some(depth) = depth.checked_sub(1) else {
-        return;
-    };
-    if message.descriptor().full_name() == CONFIG_SOURCE {
-        message.clone_from(ads);
-        return;
-    }
-    if message.descriptor().full_name() == ANY {
-        packed_to_ads(message, ads, depth);
-        return;
-    }
-    for (_, value) in message.fields_mut() {
-        match value {
-            Pb::Message(inner) => to_ads(inner, ads, depth),
-            Pb::List(items) => {
-                let inner = items.iter_mut().filter_map(Pb::as_message_mut);
-                inner.for_each(|inner| to_ads(inner, ads, depth));
-            }
-            Pb::Map(entries) => {
-                let inner = entries.values_mut().filter_map(Pb::as_message_mut);
-                inner.for_each(|inner| to_ads(inner, ads, depth));
-            }
-            _ => {}
-        }
-    }
-}
-
-fn packed_to_ads(packed: &mut DynamicMessage, ads: &DynamicMessage, depth: usize) {
-    let url = packed.get_field_by_name("type_url");
-    let url = url.as_deref().and_then(Pb::as_str).unwrap_or_default();
-    let body = packed.get_field_by_name("value");
-    let body = body.as_deref().and_then(Pb::as_bytes).cloned();
-    let inner = api().and_then(|api| api.message(url)).ok();
-    let inner = inner.and_then(|inner| DynamicMessage::decode(inner, body?).ok());
-    if let Some(mut inner) = inner {
-        to_ads(&mut inner, ads, depth);
-        packed.set_field_by_name("value", Pb::Bytes(inner.encode_to_vec().into()));
-    }
-}
-
 /// What is wrong and where, without the text that is wrong: it may be a key in the wrong place.
 fn refusal(error: &JsonError) -> String {
     let JsonError::Parse { path, reason, .. } = error else {
@@ -171,7 +126,4 @@ fn refusal(error: &JsonError) -> String {
         .collect()
 }
 
-const CONFIG_SOURCE: &str = "envoy.config.core.v3.ConfigSource";
-/// More than the depth that is let in, packed messages counted twice.
-const DEPTH_MAX: usize = 200;
 const SHOWN_CHARS: usize = 300;

@@ -441,7 +441,10 @@ impl Run {
 
 /// The clusters that it names, by what is on the wire.
 fn named(response: &Response) -> impl Iterator<Item = String> {
-    let bodies = response.resources.iter().map(|(resource, _)| &resource.body);
+    let bodies = response
+        .resources
+        .iter()
+        .map(|(resource, _)| &resource.body);
     bodies.flat_map(|body| Content::decode(body).clusters)
 }
 

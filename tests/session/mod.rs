@@ -5,5 +5,6 @@ mod nack;
 mod order;
 mod script;
 mod subscribe;
+mod whole;
 
 use script::{Talk, check};

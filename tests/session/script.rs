@@ -6,6 +6,9 @@
 //! > cds ack, > cds nack "why"        the answer to the last response of that type; `ack 7` to
 //!                                    the response with that nonce
 //! tick 2s                            time passes; timers fire on their way
+//! whole                              a state-of-the-world stream, from here on: `> lds a b` names
+//!                                    all that it wants, `< lds =a@1 b@1` is all that it is to have
+//! alone cds                          a stream that carries one type only
 //! reconnect                          a new stream, to a session that knows the old one's suspects
 //! < cds +a@1 -b                      what comes back at once: `a@1.2` is content 1 in epoch 2
 //! ! cds a "why"                      a refusal that the session reports
@@ -23,6 +26,7 @@ use std::time::Duration;
 
 use osvc_igw::xds::encode::absent_route;
 use osvc_igw::xds::session::{Request, Response, Session};
+use osvc_igw::xds::whole::{self, Whole};
 use osvc_igw::xds::{Resource, ResourceType, Snapshot, Version};
 
 /// Runs the script and compares what comes back with what it says.
@@ -52,6 +56,7 @@ pub(super) struct Talk {
     pub(super) session: Session,
     snapshot: Arc<Snapshot>,
     nonces: BTreeMap<ResourceType, String>,
+    whole: Option<Whole>,
 }
 
 impl Talk {
@@ -62,6 +67,7 @@ impl Talk {
             session: Session::new(Arc::clone(&snapshot), 1),
             snapshot,
             nonces: BTreeMap::new(),
+            whole: None,
         }
     }
 
@@ -72,6 +78,16 @@ impl Talk {
             "=" => self.publish(rest),
             ">" => self.request(rest),
             "tick" => self.tick(seconds(rest)),
+            "whole" => {
+                self.whole = Some(Whole::default());
+                self.session = Session::new(Arc::clone(&self.snapshot), 1).of_whole_states();
+                String::new()
+            }
+            "alone" => {
+                let session = Session::new(Arc::clone(&self.snapshot), 1);
+                self.session = session.of_one_type(word(rest));
+                String::new()
+            }
             "reconnect" => {
                 let suspects = self.session.suspects();
                 self.session = Session::new(Arc::clone(&self.snapshot), 1);
@@ -127,6 +143,7 @@ impl Talk {
                     mode = part;
                 }
                 ("subscribe" | "unsubscribe" | "has", _) => mode = part,
+                (name, _) if self.whole.is_some() => request.subscribe.push(name.to_owned()),
                 (nonce, "ack" | "nack") => nonce.clone_into(&mut request.nonce),
                 (name, "subscribe") => request.subscribe.push(name.to_owned()),
                 (name, "unsubscribe") => request.unsubscribe.push(name.to_owned()),
@@ -142,7 +159,18 @@ impl Talk {
             request.error = Some(error.trim_end_matches('"').to_owned());
         }
         let mut out = String::new();
-        for refused in self.session.handle_request(self.now, request) {
+        let refused = match &mut self.whole {
+            None => self.session.handle_request(self.now, request),
+            Some(whole) => {
+                let request = whole::Request {
+                    nonce: request.nonce,
+                    error: request.error,
+                    names: request.subscribe,
+                };
+                whole.handle_request(&mut self.session, self.now, kind, request)
+            }
+        };
+        for refused in refused {
             let (kind, name, message) = (refused.kind, &refused.name, &refused.message);
             writeln!(out, "! {kind} {name} \"{message}\"").unwrap();
         }
@@ -166,7 +194,11 @@ impl Talk {
         let mut out = String::new();
         while let Some(response) = self.session.poll_response(self.now) {
             self.nonces.insert(response.kind, response.nonce.clone());
-            writeln!(out, "{}", show(&response)).unwrap();
+            let shown = match &mut self.whole {
+                None => show(&response),
+                Some(whole) => show_whole(&whole.respond(response)),
+            };
+            writeln!(out, "{shown}").unwrap();
         }
         out
     }
@@ -187,6 +219,18 @@ fn show(response: &Response) -> String {
         write!(out, " -{name}").unwrap();
     }
     out
+}
+
+fn show_whole(response: &whole::Response) -> String {
+    let resources = response.resources.iter().map(|resource| {
+        let version = match resource.body.is_empty() {
+            true => symbol(&resource.name, resource.version),
+            false => "none".to_owned(),
+        };
+        format!("{}@{version}", resource.name)
+    });
+    let resources: Vec<String> = resources.collect();
+    format!("< {} ={}", response.kind, resources.join(" "))
 }
 
 fn seconds(text: &str) -> Duration {

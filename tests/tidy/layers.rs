@@ -31,7 +31,7 @@ const LAYERS: &[Layer] = &[
     pure("src/opensvc/sse.rs", &[], &["bytes"]),
     edge("src/opensvc/", &["inventory", "backoff"]),
     edge("src/cert/", &["opensvc", "inventory", "gateway", "xds::status", "backoff"]),
-    edge("src/ads.rs", &["xds", "metrics"]),
+    edge("src/ads/", &["xds", "metrics"]),
     edge("src/controller.rs", CORE),
     edge("src/writes.rs", &["backoff", "inventory", "opensvc"]),
     edge("src/reads.rs", &["backoff", "gateway", "inventory", "opensvc"]),

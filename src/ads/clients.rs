@@ -1,0 +1,148 @@
+//! The clients that are connected now, by stream: what each is, has and refuses. What to send
+//! them is not decided here.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, interval};
+use tracing::warn;
+
+use super::connection::Link;
+use super::now;
+use crate::xds::session::Refused;
+use crate::xds::suspects::{NodeSuspects, Suspects};
+use crate::xds::{ResourceType, Snapshot};
+
+/// The clients that are connected now, by stream.
+#[derive(Clone, Debug, Default)]
+pub struct Clients {
+    streams: Arc<Mutex<BTreeMap<u64, Stream>>>,
+    suspects: Arc<Mutex<NodeSuspects>>,
+    next: Arc<AtomicU64>,
+}
+
+/// What one stream's client is and has.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Client {
+    /// The node id that it gave; empty before its first request.
+    pub node: String,
+    /// What it is: `envoy/1.40.0` or the like.
+    pub agent: String,
+    /// The one type that the stream carries; `None` for an aggregated stream.
+    pub only: Option<ResourceType>,
+    /// Resources sent to it so far, added or removed, by type.
+    pub sent: BTreeMap<ResourceType, u64>,
+    /// The resources that it refuses, by type and name.
+    pub refused: BTreeMap<(ResourceType, String), Refused>,
+    /// The last snapshot that it has acknowledged as a whole.
+    pub synced: Option<Arc<Snapshot>>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    client: Client,
+    link: Arc<Link>,
+    /// Since when a response waits to be read.
+    unread_since: Option<Instant>,
+}
+
+impl Clients {
+    /// A copy of what is known now.
+    pub fn list(&self) -> Vec<Client> {
+        let streams = self.lock();
+        streams
+            .values()
+            .map(|stream| stream.client.clone())
+            .collect()
+    }
+
+    pub(super) fn join(&self, link: Arc<Link>, only: Option<ResourceType>) -> Membership {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let stream = Stream {
+            client: Client {
+                only,
+                ..Client::default()
+            },
+            link,
+            unread_since: None,
+        };
+        self.lock().insert(id, stream);
+        Membership {
+            clients: self.clone(),
+            id,
+            identity: String::new(),
+        }
+    }
+
+    /// Cuts the connection of clients that do not read what they are sent. Never ends.
+    pub(super) async fn watch_readers(self) {
+        let mut tick = interval(UNREAD_MAX / 6);
+        loop {
+            tick.tick().await;
+            let now = now();
+            for stream in self.lock().values_mut() {
+                let late = |since: &mut Instant| now >= *since + UNREAD_MAX;
+                if stream.unread_since.take_if(late).is_some() {
+                    let (node, peer) = (&stream.client.node, stream.link.peer());
+                    let reason = "it has not read a response for 30 s";
+                    warn!(node, peer, reason, "dropped an xDS client");
+                    stream.link.cut();
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Stream>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream's entry in the list of clients; leaves it when dropped.
+#[derive(Debug)]
+pub(super) struct Membership {
+    clients: Clients,
+    pub(super) id: u64,
+    /// What tells this stream of the node from its others, and finds it again when it returns.
+    identity: String,
+}
+
+impl Membership {
+    pub(super) fn update(&self, change: impl FnOnce(&mut Client)) {
+        if let Some(stream) = self.clients.lock().get_mut(&self.id) {
+            change(&mut stream.client);
+        }
+    }
+
+    /// A response is handed over, or the one before it was read.
+    pub(super) fn unread(&self, since: Option<Instant>) {
+        if let Some(stream) = self.clients.lock().get_mut(&self.id) {
+            stream.unread_since = since;
+        }
+    }
+
+    /// Keeps what the client's next stream must know.
+    pub(super) fn leave(&self, suspects: Suspects) {
+        let all = &self.clients.suspects;
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.leave(self.identity.clone(), suspects);
+    }
+
+    /// Takes what the client's last stream left.
+    pub(super) fn take(&mut self, identity: String) -> Suspects {
+        self.identity = identity;
+        let all = &self.clients.suspects;
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.take(&self.identity)
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.clients.lock().remove(&self.id);
+    }
+}
+
+/// A client that reads takes milliseconds.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
