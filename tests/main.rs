@@ -27,4 +27,5 @@ mod session;
 mod support;
 mod tidy;
 mod traffic;
+mod variants;
 mod walk_through;

@@ -5,10 +5,7 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as PbCluster;
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
@@ -17,154 +14,13 @@ use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, RouteMatch};
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use envoy_types::pb::google::protobuf::Duration as PbDuration;
-use osvc_igw::ads::{Ads, Clients, bind_tcp};
-use osvc_igw::bootstrap::{Bootstrap, XdsAddress};
 use osvc_igw::demo::ports;
-use osvc_igw::gateway::{Origin, Policy};
-use osvc_igw::sim::backend::Backend;
-use osvc_igw::xds::{Resource, ResourceType, Snapshot, Version};
+use osvc_igw::xds::json::from_json;
+use osvc_igw::xds::{ResourceType, Snapshot};
 use prost::Message;
-use serde_json::{Map, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use serde_json::json;
 
-use crate::golden::Case;
-use crate::support::envoy::Envoy;
-
-/// A gateway of many good things, served to a real Envoy by the real service.
-struct Stand {
-    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
-    clients: Clients,
-    _envoy: Envoy,
-    backend: Backend,
-    stop: CancellationToken,
-}
-
-impl Stand {
-    async fn start() -> Self {
-        let (snapshots, latest) = watch::channel(None);
-        let stop = CancellationToken::new();
-        let ads = Ads::new(latest, 8, stop.clone());
-        let clients = ads.clients();
-        let incoming = bind_tcp(([127, 0, 0, 1], 0).into()).unwrap();
-        let port = incoming.local_addr().unwrap().port();
-        tokio::spawn(ads.serve_tcp(incoming));
-        let bootstrap = Bootstrap {
-            node_id: "stand".to_owned(),
-            node_cluster: "envoy".to_owned(),
-            xds: XdsAddress::Tcp {
-                host: "127.0.0.1".to_owned(),
-                port,
-            },
-            admin: ([127, 0, 0, 1], 0).into(),
-        };
-        let backend = Backend::start(([127, 0, 0, 1], 0).into(), "backend", None)
-            .await
-            .unwrap();
-        let envoy = Envoy::start(&bootstrap).await;
-        Self {
-            snapshots,
-            clients,
-            _envoy: envoy,
-            backend,
-            stop,
-        }
-    }
-
-    fn publish(&self, snapshot: Snapshot) {
-        self.snapshots.send_replace(Some(Arc::new(snapshot)));
-    }
-
-    fn refused(&self) -> BTreeSet<String> {
-        let clients = self.clients.list();
-        let refused = clients.iter().flat_map(|client| client.refused.keys());
-        refused
-            .map(|(kind, name)| format!("{kind} {name}"))
-            .collect()
-    }
-
-    async fn refuses(&self, expect: &[&str]) {
-        let expect: BTreeSet<String> = expect.iter().map(|name| (*name).to_owned()).collect();
-        let same = async {
-            while self.refused() != expect {
-                sleep(POLL).await;
-            }
-        };
-        let late = timeout(LATE, same).await.is_err();
-        assert!(!late, "refused: {:?}, not {expect:?}", self.refused());
-    }
-}
-
-impl Drop for Stand {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-/// `count` services with a listener each; every tenth is HTTP. Returns the ports, too.
-fn services(count: usize, backend: SocketAddr) -> (Snapshot, Vec<u16>) {
-    let ports: Vec<u16> = (0..count).map(|_| ports::free().unwrap()).collect();
-    let mut statuses = Map::new();
-    let mut aggregates = Map::new();
-    for (number, port) in ports.iter().enumerate() {
-        let mut expose = json!({
-            "port": backend.port(), "listener_port": port, "listener_addr": "127.0.0.1",
-        });
-        let mut resources = json!({
-            "ip#1": {
-                "type": "ip", "status": "up",
-                "info": {"ipaddr": backend.ip().to_string(), "expose": ["expose#0"]},
-            },
-        });
-        if number % 10 == 9 {
-            expose["vhosts"] = json!(["vhost#0"]);
-            resources["vhost#0"] =
-                json!({"type": "vhost.envoy", "status": "n/a", "info": {"domains": ["*"]}});
-        }
-        resources["expose#0"] = json!({"type": "expose.envoy", "status": "n/a", "info": expose});
-        let path = format!("test/svc/good{number}");
-        let status = json!({"kind": "svc", "avail": "up", "resources": resources});
-        statuses.insert(path.clone(), status);
-        aggregates.insert(path, json!({"avail": "up"}));
-    }
-    let node = json!({
-        "monitor": {"status": "idle"}, "services": {"status": statuses, "config": {}},
-    });
-    let status = json!({
-        "cluster": {"nodes": ["n1"]},
-        "monitor": {"nodes": {"n1": node}, "services": aggregates},
-    });
-    let policy = Policy {
-        gateway_name: "envoy".to_owned(),
-        ..Policy::default()
-    };
-    let case = Case {
-        status,
-        reads: json!({}),
-        policy,
-    };
-    let outcome = case.run();
-    assert_eq!(
-        outcome.compiled.problems.len(),
-        0,
-        "{:?}",
-        outcome.compiled.problems
-    );
-    (outcome.snapshot, ports)
-}
-
-fn raw(kind: ResourceType, name: &str, body: Vec<u8>, to: &mut Snapshot) {
-    let mut resource = Resource::new(name, Version::of(&body));
-    resource.body = body;
-    resource.origins = vec![Origin {
-        object: "test/svc/bad".parse().unwrap(),
-        section: "expose#0".to_owned(),
-    }];
-    to.insert(kind, Arc::new(resource));
-}
+use crate::support::stand::{Stand, all_answer, raw, services};
 
 /// A cluster that Envoy refuses at the root of its message, where it names nothing and applies
 /// nothing of the response.
@@ -219,33 +75,37 @@ fn bad_routes(port: u16, to: &mut Snapshot) -> String {
     name
 }
 
-/// Whether the service behind a listener answers.
-async fn answers(port: u16) -> bool {
-    let exchange = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-            .await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        Ok::<String, std::io::Error>(text)
-    };
-    let answer = timeout(Duration::from_secs(2), exchange).await;
-    matches!(answer, Ok(Ok(text)) if text.contains("x-instance: backend"))
-}
-
-async fn all_answer(ports: &[u16]) {
-    for port in ports {
-        let answered = async {
-            while !answers(*port).await {
-                sleep(POLL).await;
-            }
-        };
-        assert!(
-            timeout(LATE, answered).await.is_ok(),
-            "port {port} does not answer"
-        );
-    }
+/// A secret that is no certificate, and the listener that waits for it.
+fn bad_secret(to: &mut Snapshot) {
+    let secret = json!({
+        "name": "bad",
+        "tls_certificate": {
+            "certificate_chain": {"inline_string": "no"}, "private_key": {"inline_string": "no"},
+        },
+    });
+    let body = from_json(ResourceType::Secret.url(), &secret).unwrap();
+    raw(ResourceType::Secret, "bad", body, to);
+    let config = json!({"name": "bad", "sds_config": {"ads": {}, "resource_api_version": "V3"}});
+    let tls = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {"tls_certificate_sds_secret_configs": [config]},
+    });
+    let proxy = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "waits",
+        "cluster": "test/svc/good0.expose#0",
+    });
+    let port = ports::free().unwrap();
+    let listener = json!({
+        "name": "waits",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{
+            "transport_socket": {"name": "tls", "typed_config": tls},
+            "filters": [{"name": "tcp", "typed_config": proxy}],
+        }],
+    });
+    let body = from_json(ResourceType::Listener.url(), &listener).unwrap();
+    raw(ResourceType::Listener, "waits", body, to);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,19 +116,25 @@ async fn one_bad_thing_of_each_kind_is_named_and_fifty_services_are_served() {
     bad_cluster(&mut snapshot);
     bad_listener(ports[0], &mut snapshot);
     let routes = bad_routes(ports[9], &mut snapshot);
+    bad_secret(&mut snapshot);
     stand.publish(snapshot);
-    let served: Vec<u16> = ports
-        .iter()
-        .copied()
-        .filter(|port| *port != ports[9])
-        .collect();
+    let since = Instant::now();
+    let mut served = ports.clone();
+    served.remove(9);
     all_answer(&served).await;
+    println!("49 good ones answer after {:.0?}", since.elapsed());
     stand
-        .refuses(&["cds bad", "lds bad", &format!("rds {routes}")])
+        .refuses(&["cds bad", "lds bad", &format!("rds {routes}"), "sds bad"])
         .await;
+    println!("the bad are named after {:.0?}", since.elapsed());
+    for refused in stand.clients.list()[0].refused.values() {
+        assert_eq!(refused.origins[0].object.to_string(), "test/svc/bad");
+    }
     stand.publish(good);
-    stand.refuses(&[]).await;
+    let since = Instant::now();
     all_answer(&ports).await;
+    println!("all answer {:.0?} after the cure", since.elapsed());
+    stand.refuses(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,5 +153,3 @@ async fn a_refused_change_leaves_the_last_good_version_serving() {
     all_answer(&ports).await;
 }
 
-const POLL: Duration = Duration::from_millis(50);
-const LATE: Duration = Duration::from_secs(20);

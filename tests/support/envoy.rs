@@ -33,8 +33,13 @@ impl Envoy {
 
     /// Like `start`, with other arguments than its own.
     pub(crate) async fn start_with(bootstrap: &Bootstrap, arguments: &[&str]) -> Self {
+        Self::start_yaml(&bootstrap::yaml(bootstrap), arguments).await
+    }
+
+    /// Like `start_with`, with the text of a bootstrap.
+    pub(crate) async fn start_yaml(bootstrap: &str, arguments: &[&str]) -> Self {
         let folder = Folder::new("envoy");
-        let config = folder.write("envoy.yaml", &bootstrap::yaml(bootstrap));
+        let config = folder.write("envoy.yaml", bootstrap);
         let log = File::create(folder.0.join("envoy.log")).expect("a log file");
         let child = Command::new(binary())
             .args(["--concurrency", "1", "--disable-hot-restart", "-c"])
