@@ -55,7 +55,13 @@ fn bad_listener(port: u16, to: &mut Snapshot) {
 /// The routes of a listener, with an expression that is none.
 fn bad_routes(port: u16, to: &mut Snapshot) -> String {
     let name = format!("127.0.0.1:{port}/tcp");
-    let good = to.get(ResourceType::Route, &name).unwrap();
+    spoil_routes(&name, to);
+    name
+}
+
+/// Puts an expression that is none into routes.
+pub(crate) fn spoil_routes(name: &str, to: &mut Snapshot) {
+    let good = to.get(ResourceType::Route, name).unwrap();
     let mut routes = RouteConfiguration::decode(good.body.as_slice()).unwrap();
     for route in routes
         .virtual_hosts
@@ -71,8 +77,7 @@ fn bad_routes(port: u16, to: &mut Snapshot) -> String {
             ..RouteMatch::default()
         });
     }
-    raw(ResourceType::Route, &name, routes.encode_to_vec(), to);
-    name
+    raw(ResourceType::Route, name, routes.encode_to_vec(), to);
 }
 
 /// A secret that is no certificate, and the listener that waits for it.
