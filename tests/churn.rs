@@ -73,7 +73,10 @@ async fn a_thousand_changes_cost_no_request() {
     let mut guests = [false; 6];
     publish(&stand, port, &sites, &guests);
     for number in 0..SITES {
-        while instance(port, &format!("site{number}.test")).await.is_none() {
+        while instance(port, &format!("site{number}.test"))
+            .await
+            .is_none()
+        {
             sleep(Duration::from_millis(20)).await;
         }
     }

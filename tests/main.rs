@@ -9,6 +9,7 @@ mod captures;
 mod churn;
 mod controller;
 mod convergence;
+mod crowd;
 mod fake;
 mod golden;
 mod mirror;

@@ -1,15 +1,12 @@
 //! Streams that break at the wrong moment, and a controller that is another one when Envoy comes
 //! back, with a real Envoy.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests fail by panicking, as tests do"
-)]
-
 use std::time::{Duration, Instant};
 
 use osvc_igw::demo::ports;
-use osvc_igw::xds::Snapshot;
+use osvc_igw::sim::backend::Backend;
+use osvc_igw::sim::certificate::Authority;
+use osvc_igw::xds::{ResourceType, Snapshot};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
@@ -113,33 +110,56 @@ async fn clusters_that_warm_while_the_stream_breaks_are_helped() {
     }
     println!("all answered {slowest:.0?} after the cut, at the slowest");
     let bound = Duration::from_secs(10);
-    assert!(slowest < bound, "{slowest:?}: a cluster waited for Envoy to give up");
+    assert!(
+        slowest < bound,
+        "{slowest:?}: a cluster waited for Envoy to give up"
+    );
 }
 
-// The cure of fact and number: a cluster waits for a secret while the stream breaks.
+// Envoy has its endpoints already, and its versions say so; what it waits for is a secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_waits_while_the_stream_breaks_serves_when_it_is_cured() {
     let stand = Stand::start().await;
+    let authority = Authority::new("authority").unwrap();
+    let identity = authority.issue("web", &["web"]).unwrap();
+    let tls = Backend::start(([127, 0, 0, 1], 0).into(), "tls", Some(identity.clone()));
+    let tls = tls.await.unwrap();
     let port = ports::free().unwrap();
+    let mut sections = vhost("*");
+    sections["certificate#back"] = json!({
+        "type": "certificate.tls", "status": "n/a",
+        "info": {
+            "certificate_chain_inline_string": identity.chain_pem,
+            "private_key_inline_string": identity.key_pem,
+        },
+    });
+    let mut listen = listen(port);
+    listen["cluster_certificates"] = json!(["certificate#back"]);
     let mut all = Services::default();
-    all.add("web", stand.backend.address(), listen(port), vhost("*"));
+    all.add("web", tls.address(), listen, sections);
     let whole = all.snapshot();
-    // Without its endpoints the cluster warms.
     let mut without = Snapshot::default();
-    for kind in osvc_igw::xds::ResourceType::ALL {
-        if kind != osvc_igw::xds::ResourceType::Endpoint {
-            for resource in whole.all(kind) {
-                without.insert(kind, resource.clone());
-            }
+    for kind in ResourceType::ALL {
+        for resource in whole.all(kind).filter(|_| kind != ResourceType::Secret) {
+            without.insert(kind, resource.clone());
         }
     }
     stand.publish(without);
-    sleep(Duration::from_secs(1)).await;
+    let asked = async {
+        while stand.envoy.stat("cluster_manager.warming_clusters").await != Some(1) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LATE, asked).await.expect("a cluster that warms");
     stand.relay.cut();
     sleep(Duration::from_secs(1)).await;
+    assert_eq!(
+        stand.envoy.stat("cluster_manager.warming_clusters").await,
+        Some(1)
+    );
     stand.publish(whole);
     let cured = Instant::now();
-    answers(port, "x", "backend").await;
+    answers(port, "x", "tls").await;
     println!("answered {:.0?} after the cure", cured.elapsed());
 }
 

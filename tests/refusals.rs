@@ -157,4 +157,3 @@ async fn a_refused_change_leaves_the_last_good_version_serving() {
     stand.refuses(&[]).await;
     all_answer(&ports).await;
 }
-

@@ -176,7 +176,12 @@ async fn three_hundred_clusters_are_ready_over_a_stream_for_each_name() {
     let since = Instant::now();
     stand.publish(all.snapshot());
     let clusters = async {
-        while stand.envoy.stat("listener_manager.listener_create_success").await < Some(300) {
+        while stand
+            .envoy
+            .stat("listener_manager.listener_create_success")
+            .await
+            < Some(300)
+        {
             sleep(Duration::from_millis(20)).await;
         }
     };

@@ -122,6 +122,13 @@ impl Membership {
         }
     }
 
+    /// Ends the connection of the stream when there was time to say why.
+    pub(super) fn cut_soon(&self) {
+        if let Some(stream) = self.clients.lock().get(&self.id) {
+            stream.link.cut_soon();
+        }
+    }
+
     /// Keeps what the client's next stream must know.
     pub(super) fn leave(&self, suspects: Suspects) {
         let all = &self.clients.suspects;

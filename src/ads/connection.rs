@@ -5,10 +5,12 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
@@ -37,6 +39,20 @@ impl Link {
     /// Ends the connection, whatever the client does.
     pub(super) fn cut(&self) {
         self.cut.cancel();
+    }
+
+    /// Ends the connection in a moment: who reads can read why, and for who does not nothing is
+    /// kept.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it lasts for a second and owns nothing that could be lost"
+    )]
+    pub(super) fn cut_soon(&self) {
+        let cut = self.cut.clone();
+        tokio::spawn(async move {
+            sleep(LAST_WORDS).await;
+            cut.cancel();
+        });
     }
 
     /// One place for all of the connection's streams that ask for it here; `None` when there is
@@ -152,3 +168,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
         self.io.is_write_vectored()
     }
 }
+
+/// How long a client that is dropped may take to read why.
+const LAST_WORDS: Duration = Duration::from_secs(1);

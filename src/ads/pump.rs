@@ -269,7 +269,8 @@ impl Pump {
     }
 
     fn drop_silent(&mut self, kind: ResourceType) -> Status {
-        let reason = format!("it has not answered a response of {kind} for 60 s");
+        let reason = format!("it has not answered a response of {kind} for too long");
+        self.membership.cut_soon();
         self.membership
             .update(|client| warn!(node = client.node, reason, "dropped an xDS client"));
         self.requests = futures::stream::empty().boxed();

@@ -38,16 +38,16 @@ impl Session {
         self.answered(now, kind, &nonce, error, blame)
     }
 
-    /// When a client has to have answered, and of which type. Clusters may take their time: Envoy
-    /// holds their answers back while one of them warms.
+    /// When a client has to have answered, and of which type.
     pub fn answer_due(&self) -> Option<(Duration, ResourceType)> {
-        let feeds = self.feeds.iter();
-        let feeds = feeds.filter(|(kind, _)| **kind != ResourceType::Cluster);
-        let oldest =
-            feeds.filter_map(|(kind, feed)| Some((feed.in_flight.front()?.sent_at, *kind)));
-        oldest
-            .min()
-            .map(|(sent_at, kind)| (sent_at + ANSWER_MAX, kind))
+        let oldest = self.feeds.iter().filter_map(|(kind, feed)| {
+            let max = match kind {
+                ResourceType::Cluster => CLUSTERS_ANSWER_MAX,
+                _ => ANSWER_MAX,
+            };
+            Some((feed.in_flight.front()?.sent_at + max, *kind))
+        });
+        oldest.min()
     }
 
     fn answered(
@@ -169,3 +169,6 @@ fn refusals(response: &InFlight, kind: ResourceType, message: &str) -> Vec<Refus
 
 /// Envoy answers in milliseconds; with ten thousand new clusters it is busy for some seconds.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Envoy answers for clusters when none of them warms any more, which may take 15 s for a secret
+/// that never comes, and as long as somebody's own health checks do.
+const CLUSTERS_ANSWER_MAX: Duration = Duration::from_secs(300);

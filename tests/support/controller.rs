@@ -101,6 +101,11 @@ impl Controller {
         );
     }
 
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A page of the admin interface; `None` while it does not answer.
     pub(crate) async fn page(&self, path: &str) -> Option<String> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
