@@ -1,7 +1,7 @@
 //! Make before break: endpoints behind their cluster, routes and listeners behind the clusters
 //! that they name, removals last.
 
-use super::check;
+use super::{Talk, check};
 
 // EDS pushed right behind CDS, before Envoy asks, is accepted and saves a round trip.
 #[test]
@@ -386,5 +386,83 @@ fn listener_stays_until_the_one_that_takes_its_port_can_come() {
          > eds subscribe b
          > eds ack
          < lds +new@1 -old",
+    );
+}
+
+// Envoy holds back its answer while any cluster warms, and applies what comes meanwhile.
+#[test]
+fn changes_of_clusters_go_out_behind_one_that_is_not_acknowledged() {
+    check(
+        "= cds a@1
+         > cds
+         < cds +a@1
+         = cds a@1, cds b@1
+         tick 0.04s
+         tick 0.01s
+         < cds +b@1
+         = cds a@1, cds b@1, cds c@1
+         tick 0.09s
+         tick 0.01s
+         < cds +c@1
+         > cds ack 1
+         > cds ack 2
+         > cds ack 3",
+    );
+}
+
+#[test]
+fn unanswered_responses_of_clusters_are_few() {
+    let mut talk = Talk::new();
+    talk.line("> cds");
+    for number in 1..=10 {
+        let names: Vec<String> = (0..number).map(|name| format!("cds c{name}@1")).collect();
+        let sent = talk.line(&format!("= {}", names.join(", "))) + &talk.line("tick 60s");
+        let went = sent.contains("< cds +");
+        assert_eq!(went, number < 10, "{number}: {sent}");
+    }
+    let sent = talk.line("> cds ack 1");
+    assert!(sent.contains("< cds +c9@1"), "{sent}");
+}
+
+// A cluster that comes and goes while nothing is answered ends as it was wanted last.
+#[test]
+fn cluster_that_returns_behind_its_unanswered_removal_is_sent_again() {
+    check(
+        "= cds a@1, eds a@1
+         > cds
+         < cds +a@1
+         > lds
+         < lds
+         > lds ack
+         > rds subscribe q
+         < rds +q@none
+         > rds ack
+         =
+         tick 0.05s
+         < cds -a
+         = cds a@1, eds a@1, rds q@1 -> a
+         tick 0.1s
+         < cds +a@1
+         > cds ack 1
+         > cds ack 4
+         > cds ack 5
+         < rds +q@1",
+    );
+}
+
+// Its own acknowledgement may be held back for another cluster, which may never be warm.
+#[test]
+fn cluster_that_needs_more_is_waited_for_half_a_second_beside_others_that_warm() {
+    check(
+        "= cds a@1 tls, cds b@1 tls, eds a@1, eds b@1, rds r@1 -> a
+         > cds
+         < cds +a@1 +b@1
+         > rds subscribe r
+         > eds subscribe a b
+         < eds +a@1 +b@1
+         > eds ack
+         tick 0.49s
+         tick 0.01s
+         < rds +r@1",
     );
 }
