@@ -330,6 +330,24 @@ fn golden_good_service_is_served_as_if_it_were_alone() {
     );
 }
 
+/// Envoy would make a resource under the name that is in it and keep account of it under the other.
+#[test]
+fn every_golden_resource_goes_under_the_name_that_is_in_it() {
+    for name in names() {
+        let snapshot = Case::load(&name).run().snapshot;
+        for kind in ResourceType::ALL {
+            for resource in snapshot.all(kind) {
+                let message = to_json(kind.url(), &resource.body).unwrap();
+                let key = match kind {
+                    ResourceType::Endpoint => "cluster_name",
+                    _ => "name",
+                };
+                assert_eq!(message[key], json!(resource.name), "{name}: {kind}");
+            }
+        }
+    }
+}
+
 /// What most cases have nothing of.
 const OPTIONAL: [&str; 2] = ["wants.txt", "writes.txt"];
 /// How much of a difference is shown.

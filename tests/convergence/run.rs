@@ -258,6 +258,7 @@ impl Run {
             };
             let few = awaited.len() <= max;
             self.check(few, "a bounded number of responses is in flight per type");
+            self.check_once(&response);
             self.check_removals(&response);
             self.check_named(&response);
             for (resource, _) in &response.resources {
@@ -275,6 +276,15 @@ impl Run {
         let timeout = self.session.poll_timeout(self.now);
         let later = timeout.is_none_or(|at| at > self.now);
         self.check(later, "no timer is in the past");
+    }
+
+    /// Envoy refuses a response that names something twice.
+    fn check_once(&self, response: &Response) {
+        let added = response.resources.iter();
+        let added = added.map(|(resource, _)| &resource.name);
+        let all: Vec<&String> = added.chain(&response.removed).collect();
+        let names: BTreeSet<&String> = all.iter().copied().collect();
+        self.check(names.len() == all.len(), "no name is in a response twice");
     }
 
     fn check_removals(&mut self, response: &Response) {
