@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ads::{Client, Clients};
+use crate::ads::{Client, Clients, Snapshots};
 use crate::controller::View;
 
 /// The pages and what they show.
@@ -19,12 +19,17 @@ use crate::controller::View;
 pub struct Admin {
     views: watch::Receiver<View>,
     clients: Clients,
+    snapshots: Snapshots,
 }
 
 impl Admin {
-    /// Pages that show the latest of `views` and the list of `clients`.
-    pub fn new(views: watch::Receiver<View>, clients: Clients) -> Self {
-        Self { views, clients }
+    /// Pages that show the latest of `views` and `snapshots`, and the list of `clients`.
+    pub fn new(views: watch::Receiver<View>, clients: Clients, snapshots: Snapshots) -> Self {
+        Self {
+            views,
+            clients,
+            snapshots,
+        }
     }
 
     /// Serves until stopped.
@@ -74,8 +79,11 @@ async fn status(State(admin): State<Admin>) -> Json<Value> {
         .map(|(kind, count)| (kind.word(), *count))
         .collect();
     let clients: Vec<Value> = admin.clients.list().iter().map(client).collect();
+    let latest = admin.snapshots.borrow().clone();
+    let stale = latest.is_some_and(|snapshot| snapshot.is_partial());
     Json(json!({
         "ready": view.ready,
+        "stale": stale,
         "daemon": {"connected": view.connected, "syncs": view.syncs},
         "resources": resources,
         "problems": view.problems,

@@ -37,7 +37,9 @@
 //! * A daemon that starts reports its instances bit by bit; what it has not told yet is held. So
 //!   are the instances of a node that is lost, for a while: not to hear of them is no proof.
 //! * Equal gateways give equal [`xds::Version`]s in any process. A restart costs Envoy nothing.
-//! * At most one response is in flight per client and type; every queue has a bound.
+//! * One response is in flight per client and type, of clusters a few, as Envoy acknowledges those
+//!   late; every queue has a bound.
+//! * A snapshot that was saved and read back is partial: by it nothing goes.
 //! * What Envoy would refuse by the rules of its API is found first: it would refuse the whole
 //!   response and not say why. It costs the one it was made for.
 //! * Make before break: what is named comes first and goes last.
@@ -61,6 +63,10 @@
 //! **Envoy refuses.** It does not say what it applied, so every name of the response becomes a
 //! suspect: it counts as held in no version, and goes out alone under a version never used
 //! before. The one that is refused alone is named in the log with the section it was made from.
+//!
+//! **a client has no aggregated stream.** Each of its streams is a session of one type, and what
+//! it is sent names such streams ([`xds::sources`]). Where it speaks the state-of-the-world
+//! variant, [`xds::whole`] makes whole states of what the session sends.
 
 pub mod admin;
 pub mod ads;
@@ -76,5 +82,6 @@ mod reads;
 pub mod run;
 pub mod sim;
 pub mod start;
+pub mod state;
 mod writes;
 pub mod xds;

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
@@ -14,6 +16,7 @@ use crate::ads::{self, Ads};
 use crate::controller::{Controller, View};
 use crate::gateway::Policy;
 use crate::opensvc::Daemon;
+use crate::state::StateDir;
 
 /// What the controller runs with.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,6 +31,8 @@ pub struct Settings {
     pub streams_max: usize,
     /// Where the admin pages are served.
     pub admin_address: SocketAddr,
+    /// Where what is served is kept for a start without the daemon.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Why the controller could not start, or ended by itself.
@@ -41,6 +46,14 @@ pub enum Error {
         /// The option that gives it.
         option: &'static str,
         /// What the system said.
+        source: std::io::Error,
+    },
+    /// The folder of `--state-dir` cannot be used.
+    #[error("cannot use {} (option --state-dir): {source}", folder.display())]
+    State {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said, or what is wrong with it.
         source: std::io::Error,
     },
     /// A part ended that should not have.
@@ -65,36 +78,22 @@ pub async fn run(
     daemon: Arc<dyn Daemon>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    let doors = Doors::open(&settings).await?;
     let Settings {
         policy,
         xds_address,
         xds_socket,
         streams_max,
         admin_address,
+        ..
     } = settings;
-    let listen = |address: String, option| {
-        move |source| Error::Listen {
-            address,
-            option,
-            source,
-        }
-    };
-    let tcp = ads::bind_tcp(xds_address).map_err(listen(xds_address.to_string(), "--port"))?;
-    let admin_listener = tokio::net::TcpListener::bind(admin_address)
-        .await
-        .map_err(listen(admin_address.to_string(), "--admin-address"))?;
-    let unix = match &xds_socket {
-        Some(path) => {
-            let address = path.display().to_string();
-            let bound = ads::bind_unix(path).await;
-            Some(bound.map_err(listen(address, "--janitor-socket"))?)
-        }
-        None => None,
-    };
     let (snapshots_tx, snapshots) = watch::channel(None);
     let (views_tx, views) = watch::channel(View::default());
     let ads = Ads::new(snapshots, streams_max, stop.clone());
-    let admin = Admin::new(views, ads.clients());
+    let admin = Admin::new(views, ads.clients(), snapshots_tx.subscribe());
+    let saving = doors
+        .state
+        .map(|state| state.follow(snapshots_tx.clone(), stop.clone()));
     let controller = Controller::new(daemon, policy, snapshots_tx, views_tx, stop.clone());
     info!(%xds_address, ?xds_socket, %admin_address, "serving");
 
@@ -106,15 +105,23 @@ pub async fn run(
         })
     });
     let over_tcp = ads.clone();
-    parts.spawn(async { ("xDS over TCP", text(over_tcp.serve_tcp(tcp).await)) });
-    if let Some(unix) = unix {
+    parts.spawn(async { ("xDS over TCP", text(over_tcp.serve_tcp(doors.tcp).await)) });
+    if let Some(unix) = doors.unix {
         parts.spawn(async { ("xDS over the unix socket", text(ads.serve_unix(unix).await)) });
+    }
+    if let Some(saving) = saving {
+        parts.spawn(async {
+            ("keeping what is served", {
+                saving.await;
+                Ok(())
+            })
+        });
     }
     let until = stop.clone();
     parts.spawn(async {
         (
             "the admin pages",
-            text(admin.serve(admin_listener, until).await),
+            text(admin.serve(doors.admin, until).await),
         )
     });
     let result = join(parts, stop).await;
@@ -124,6 +131,54 @@ pub async fn run(
         warn!(path = %path.display(), %error, "cannot remove the xDS socket");
     }
     result
+}
+
+/// What has to be there before anything is served.
+struct Doors {
+    tcp: TcpIncoming,
+    unix: Option<UnixListener>,
+    admin: TcpListener,
+    state: Option<StateDir>,
+}
+
+impl Doors {
+    async fn open(settings: &Settings) -> Result<Self, Error> {
+        let listen = |address: String, option| {
+            move |source| Error::Listen {
+                address,
+                option,
+                source,
+            }
+        };
+        let xds = settings.xds_address;
+        let tcp = ads::bind_tcp(xds).map_err(listen(xds.to_string(), "--port"))?;
+        let admin = settings.admin_address;
+        let admin = TcpListener::bind(admin)
+            .await
+            .map_err(listen(admin.to_string(), "--admin-address"))?;
+        let unix = match &settings.xds_socket {
+            Some(path) => {
+                let address = path.display().to_string();
+                let bound = ads::bind_unix(path).await;
+                Some(bound.map_err(listen(address, "--janitor-socket"))?)
+            }
+            None => None,
+        };
+        let folder = settings.state_dir.as_ref();
+        let state = folder.map(|folder| {
+            let opened = StateDir::open(folder, &settings.policy.gateway_name);
+            opened.map_err(|source| Error::State {
+                folder: folder.clone(),
+                source,
+            })
+        });
+        Ok(Self {
+            tcp,
+            unix,
+            admin,
+            state: state.transpose()?,
+        })
+    }
 }
 
 /// Waits for all parts. The first that ends before it was told to ends the others.

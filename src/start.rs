@@ -107,6 +107,7 @@ fn settings(options: &RunOptions) -> Settings {
         xds_socket: options.gateway.janitor_socket.path().cloned(),
         streams_max: options.max_workers as usize,
         admin_address: options.admin_address,
+        state_dir: options.state_dir.clone(),
     }
 }
 

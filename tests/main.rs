@@ -27,6 +27,7 @@ mod reconnect;
 mod references;
 mod refusals;
 mod session;
+mod state;
 mod support;
 mod tidy;
 mod traffic;

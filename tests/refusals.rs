@@ -92,7 +92,7 @@ fn bad_secret(to: &mut Snapshot) {
     raw(ResourceType::Secret, "bad", body, to);
     let config = json!({"name": "bad", "sds_config": {"ads": {}, "resource_api_version": "V3"}});
     let tls = json!({
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "@type": format!("type.googleapis.com/{TLS}.DownstreamTlsContext"),
         "common_tls_context": {"tls_certificate_sds_secret_configs": [config]},
     });
     let proxy = json!({
@@ -157,3 +157,5 @@ async fn a_refused_change_leaves_the_last_good_version_serving() {
     stand.refuses(&[]).await;
     all_answer(&ports).await;
 }
+
+const TLS: &str = "envoy.extensions.transport_sockets.tls.v3";

@@ -101,6 +101,11 @@ pub struct RunOptions {
     )]
     pub admin_address: SocketAddr,
 
+    /// A folder that keeps what was served last, without secrets: a controller that starts while
+    /// the OpenSVC daemon is away serves it
+    #[arg(long, env = "OSVC_IGW_STATE_DIR", value_name = "FOLDER")]
+    pub state_dir: Option<PathBuf>,
+
     /// What holds for every service that does not say otherwise.
     #[command(flatten)]
     pub defaults: DefaultOptions,

@@ -20,6 +20,7 @@ pub mod preflight;
 pub mod route;
 mod route_policy;
 mod rules;
+pub mod saved;
 pub mod secret;
 pub mod session;
 pub mod sources;
@@ -208,9 +209,17 @@ pub struct Snapshot {
     resources: BTreeMap<ResourceType, BTreeMap<String, Arc<Resource>>>,
     /// What became of the services' own JSON: it is not read again while it is the same.
     verdicts: data::Verdicts,
+    /// Whether there may be more than is in here.
+    partial: bool,
 }
 
 impl Snapshot {
+    /// Whether there may be more than is in here, as in what was saved without its secrets. By
+    /// such a snapshot things come and change; nothing goes.
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
     /// The resource of that type and name.
     pub fn get(&self, kind: ResourceType, name: &str) -> Option<&Arc<Resource>> {
         self.resources.get(&kind)?.get(name)

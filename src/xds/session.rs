@@ -5,9 +5,9 @@
 //! three, at the latest until [`Session::poll_timeout`].
 //!
 //! Make before break: a listener or a route goes out when the clusters it names can be used, and
-//! a cluster is removed when nothing that was sent names it. One response is in flight per type, of
-//! clusters a few; what changes meanwhile is gathered behind them. Of a refused response each resource is sent
-//! again alone, and the one that is refused alone is tried again with backoff.
+//! a cluster is removed when nothing that was sent names it. One response is in flight per type,
+//! of clusters a few; what changes meanwhile is gathered behind them. Of a refused response each
+//! resource is sent again alone, and the one that is refused alone is tried again with backoff.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -199,6 +199,12 @@ impl Session {
                 feed.try_whole_again();
             }
         }
+        if self.snapshot.is_partial() {
+            // What goes was not told of by the snapshot before.
+            for feed in self.feeds.values_mut() {
+                feed.pending.extend(feed.held.keys().cloned());
+            }
+        }
         self.snapshot = snapshot;
     }
 
@@ -272,6 +278,10 @@ impl Session {
 
     fn respond(&mut self, now: Duration, kind: ResourceType) -> Option<Response> {
         let feed = self.feeds.get(&kind)?;
+        if self.whole && kind.is_told_whole() && self.snapshot.is_partial() {
+            // What is missing in a state would be removed.
+            return None;
+        }
         let opens_at = feed.opens_at(self.flights_max(kind))?;
         if now < opens_at || feed.opened_at.is_none() {
             return None;
@@ -388,6 +398,9 @@ impl Session {
     /// listeners only; for other types Envoy ignores it once the resource is in use.
     fn judge_absent(&self, now: Duration, kind: ResourceType, feed: &Feed, name: &str) -> Verdict {
         let owed = feed.owed.contains(name);
+        if self.snapshot.is_partial() {
+            return Verdict::Wait;
+        }
         match kind {
             ResourceType::Cluster | ResourceType::Listener => {
                 if !owed && !feed.holds(name) {

@@ -3,6 +3,7 @@
 
 mod nack;
 mod order;
+mod partial;
 mod script;
 mod subscribe;
 mod whole;

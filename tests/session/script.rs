@@ -6,6 +6,7 @@
 //! > cds ack, > cds nack "why"        the answer to the last response of that type; `ack 7` to
 //!                                    the response with that nonce
 //! tick 2s                            time passes; timers fire on their way
+//! partial cds a@1                    the same, as a snapshot that was saved and read back
 //! whole                              a state-of-the-world stream, from here on: `> lds a b` names
 //!                                    all that it wants, `< lds =a@1 b@1` is all that it is to have
 //! alone cds                          a stream that carries one type only
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use osvc_igw::xds::encode::absent_route;
+use osvc_igw::xds::saved;
 use osvc_igw::xds::session::{Request, Response, Session};
 use osvc_igw::xds::whole::{self, Whole};
 use osvc_igw::xds::{Resource, ResourceType, Snapshot, Version};
@@ -75,7 +77,8 @@ impl Talk {
     pub(super) fn line(&mut self, line: &str) -> String {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match verb {
-            "=" => self.publish(rest),
+            "=" => self.publish(rest, false),
+            "partial" => self.publish(rest, true),
             ">" => self.request(rest),
             "tick" => self.tick(seconds(rest)),
             "whole" => {
@@ -100,7 +103,7 @@ impl Talk {
         }
     }
 
-    fn publish(&mut self, rest: &str) -> String {
+    fn publish(&mut self, rest: &str, partial: bool) -> String {
         let mut snapshot = Snapshot::default();
         for item in rest
             .split(',')
@@ -117,6 +120,9 @@ impl Talk {
             resource.clusters = clusters.split_whitespace().map(str::to_owned).collect();
             resource.warms_until_acked = flags.contains(&"tls");
             snapshot.insert(word(kind), Arc::new(resource));
+        }
+        if partial {
+            snapshot = saved::from_bytes(&saved::to_bytes(&snapshot)).unwrap();
         }
         self.snapshot = Arc::new(snapshot);
         self.session.handle_snapshot(Arc::clone(&self.snapshot));

@@ -36,10 +36,11 @@ const LAYERS: &[Layer] = &[
     edge("src/writes.rs", &["backoff", "inventory", "opensvc"]),
     edge("src/reads.rs", &["backoff", "gateway", "inventory", "opensvc"]),
     edge("src/admin.rs", &["ads", "controller", "gateway", "xds", "metrics", "inventory::Problem"]),
+    edge("src/state.rs", &["xds"]),
     edge("src/dry_run.rs", CORE),
     edge("src/run.rs", &[
         "admin", "ads", "backoff", "bootstrap", "cert", "config", "controller", "dry_run",
-        "gateway", "inventory", "metrics", "opensvc", "xds",
+        "gateway", "inventory", "metrics", "opensvc", "state", "xds",
     ]),
     edge("src/sim/", &[]),
     edge("src/demo.rs", ANYTHING),

@@ -1,0 +1,146 @@
+//! EDGE: the last good snapshot on disk (`--state-dir`): written when it changes, and served while
+//! the OpenSVC daemon is away when a controller starts. What of it is written is the core's word.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::xds::{Snapshot, saved};
+
+/// Where snapshots go to and come from.
+pub type Snapshots = watch::Sender<Option<Arc<Snapshot>>>;
+
+/// A folder for one gateway's snapshot.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    file: PathBuf,
+}
+
+impl StateDir {
+    /// The folder, made if need be, readable for its owner alone. `gateway` is the name of the
+    /// gateway: several may share a folder.
+    ///
+    /// # Errors
+    /// What the system says; `PermissionDenied` where others may read the folder.
+    pub fn open(folder: &Path, gateway: &str) -> io::Result<Self> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder)?;
+        let mode = std::fs::metadata(folder)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            let reason = "others may read it: it must have mode 0700";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+        }
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let name: String = gateway.chars().map(plain).collect();
+        let file = folder.join(format!("{name}.snapshot"));
+        Ok(Self { file })
+    }
+
+    /// Publishes what was saved if nothing else is published soon, and saves what is published
+    /// later, until stopped.
+    pub async fn follow(self, snapshots: Snapshots, stop: CancellationToken) {
+        let mut latest = snapshots.subscribe();
+        let first = latest.wait_for(Option::is_some);
+        tokio::select! {
+            _ = timeout(PATIENCE, first) => {}
+            () = stop.cancelled() => return,
+        }
+        self.publish_saved(&snapshots).await;
+        let mut written = Arc::default();
+        loop {
+            let newest = latest.borrow_and_update().clone();
+            if let Some(newest) = newest.filter(|newest| !newest.is_partial())
+                && !Arc::ptr_eq(&newest, &written)
+            {
+                self.save(&newest).await;
+                written = newest;
+                // Many changes in a row are written once.
+                tokio::select! {
+                    () = sleep(PAUSE) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+            tokio::select! {
+                changed = latest.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn publish_saved(&self, snapshots: &Snapshots) {
+        if snapshots.borrow().is_some() {
+            return;
+        }
+        let file = self.file.display();
+        let bytes = match tokio::fs::read(&self.file).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                info!(%file, "the OpenSVC daemon is away, and nothing was saved to be served");
+                return;
+            }
+            Err(error) => {
+                warn!(%file, %error, "cannot read what was served last");
+                return;
+            }
+        };
+        match saved::from_bytes(&bytes) {
+            Ok(snapshot) => {
+                let snapshot = Some(Arc::new(snapshot));
+                let published = snapshots.send_if_modified(|latest| {
+                    let none = latest.is_none();
+                    if none {
+                        *latest = snapshot;
+                    }
+                    none
+                });
+                if published {
+                    warn!(%file, "the OpenSVC daemon is away: serving what was served last");
+                }
+            }
+            Err(error) => warn!(%file, %error, "cannot serve what was served last"),
+        }
+    }
+
+    async fn save(&self, snapshot: &Arc<Snapshot>) {
+        let (file, snapshot) = (self.file.clone(), Arc::clone(snapshot));
+        let written = tokio::task::spawn_blocking(move || {
+            let bytes = saved::to_bytes(&snapshot);
+            write(&file, &bytes)
+        });
+        let failed = match written.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        warn!(file = %self.file.display(), error = failed, "cannot save what is served");
+    }
+}
+
+/// All or nothing: a reader sees the old content or the new, also after a power cut.
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let new = file.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut target = options.open(&new)?;
+    target.write_all(bytes)?;
+    target.sync_all()?;
+    std::fs::rename(&new, file)?;
+    match file.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// So long the daemon has for its first full status before what was saved is served: a restart
+/// beside a daemon that runs should not show yesterday for a moment.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The least time between two writes.
+const PAUSE: Duration = Duration::from_secs(1);
