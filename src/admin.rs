@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ads::{Client, Clients, Snapshots};
 use crate::controller::View;
+use crate::metrics::Standing;
 
 /// The pages and what they show.
 #[derive(Clone, Debug)]
@@ -32,6 +35,13 @@ impl Admin {
         }
     }
 
+    /// Whether what is served was saved by an earlier process.
+    fn is_stale(&self) -> bool {
+        let latest = self.snapshots.borrow();
+        let latest = latest.as_ref();
+        latest.is_some_and(|snapshot| snapshot.is_partial())
+    }
+
     /// Serves until stopped.
     ///
     /// # Errors
@@ -46,6 +56,7 @@ impl Admin {
             .route("/readyz", get(readyz))
             .route("/problems", get(problems))
             .route("/status", get(status))
+            .route("/metrics", get(metrics))
             .with_state(self);
         axum::serve(listener, router)
             .with_graceful_shutdown(stop.cancelled_owned())
@@ -79,16 +90,50 @@ async fn status(State(admin): State<Admin>) -> Json<Value> {
         .map(|(kind, count)| (kind.word(), *count))
         .collect();
     let clients: Vec<Value> = admin.clients.list().iter().map(client).collect();
-    let latest = admin.snapshots.borrow().clone();
-    let stale = latest.is_some_and(|snapshot| snapshot.is_partial());
     Json(json!({
         "ready": view.ready,
-        "stale": stale,
+        "stale": admin.is_stale(),
         "daemon": {"connected": view.connected, "syncs": view.syncs},
         "resources": resources,
         "problems": view.problems,
         "clients": clients,
     }))
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let view = admin.views.borrow().clone();
+    let clients = admin.clients.list();
+    let refused = clients.iter().flat_map(|client| {
+        client.refused.values().map(|refused| {
+            let origin = refused.origins.first();
+            let object = origin.map(|origin| origin.object.to_string());
+            let section = origin.map(|origin| origin.section.clone());
+            [
+                client.node.clone(),
+                refused.kind.word().to_owned(),
+                refused.name.clone(),
+                object.unwrap_or_default(),
+                section.unwrap_or_default(),
+            ]
+        })
+    });
+    let resources = view.resources.iter();
+    let standing = Standing {
+        ready: view.ready,
+        stale: admin.is_stale(),
+        connected: view.connected,
+        syncs: view.syncs,
+        problems: view.problems.len() as u64,
+        resources: resources
+            .map(|(kind, count)| (kind.word(), *count as u64))
+            .collect(),
+        streams: clients.len() as u64,
+        refused: refused.collect(),
+    };
+    match admin.clients.metrics().page(&standing) {
+        Ok(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 fn client(client: &Client) -> Value {
@@ -112,3 +157,5 @@ fn client(client: &Client) -> Value {
         "refused": refused.collect::<Vec<_>>(),
     })
 }
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -77,6 +77,7 @@ pub mod controller;
 pub mod demo;
 pub mod gateway;
 pub mod inventory;
+pub mod metrics;
 pub mod opensvc;
 mod reads;
 pub mod run;

@@ -179,6 +179,28 @@ async fn a_stream_too_many_is_refused_with_resource_exhausted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_page_tells_what_envoy_took() {
+    let rig = Rig::start().await;
+    let page = rig.controller.page("/metrics").await.unwrap();
+    let number = |name: &str| {
+        let lines = page.lines();
+        let mut values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        values.next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(number("osvc_igw_xds_streams"), "1", "{page}");
+    assert_eq!(number("osvc_igw_ready"), "1", "{page}");
+    assert_eq!(number("osvc_igw_daemon_connected"), "1", "{page}");
+    let acks: u64 = number("osvc_igw_xds_acks_total{type=\"cds\"}")
+        .parse()
+        .unwrap();
+    let sent: u64 = number("osvc_igw_xds_responses_total{type=\"cds\"}")
+        .parse()
+        .unwrap();
+    assert!(0 < acks && acks <= sent, "{page}");
+    assert!(!page.contains("_nacks_total{"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_published_before_the_first_full_status() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let folder = Folder::new("early");

@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::connection::Link;
 use super::now;
+use crate::metrics::Metrics;
 use crate::xds::session::Refused;
 use crate::xds::suspects::{NodeSuspects, Suspects};
 use crate::xds::{ResourceType, Snapshot};
@@ -21,6 +22,7 @@ pub struct Clients {
     streams: Arc<Mutex<BTreeMap<u64, Stream>>>,
     suspects: Arc<Mutex<NodeSuspects>>,
     next: Arc<AtomicU64>,
+    metrics: Metrics,
 }
 
 /// What one stream's client is and has.
@@ -58,6 +60,11 @@ impl Clients {
             .collect()
     }
 
+    /// What is counted of them.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     pub(super) fn join(&self, link: Arc<Link>, only: Option<ResourceType>) -> Membership {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let stream = Stream {
@@ -88,6 +95,7 @@ impl Clients {
                     let (node, peer) = (&stream.client.node, stream.link.peer());
                     let reason = "it has not read a response for 30 s";
                     warn!(node, peer, reason, "dropped an xDS client");
+                    self.metrics.dropped();
                     stream.link.cut();
                 }
             }
@@ -113,6 +121,10 @@ impl Membership {
         if let Some(stream) = self.clients.lock().get_mut(&self.id) {
             change(&mut stream.client);
         }
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.clients.metrics
     }
 
     /// A response is handed over, or the one before it was read.

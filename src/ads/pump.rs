@@ -139,6 +139,10 @@ impl Pump {
             return;
         };
         let acknowledges = request.error.is_none();
+        if !request.nonce.is_empty() {
+            let metrics = self.membership.metrics();
+            metrics.answered(kind.word(), acknowledges);
+        }
         let refused = self.take(kind, request);
         self.note_synced();
         let session = &self.session;
@@ -261,6 +265,8 @@ impl Pump {
 
     fn note_sent(&self, response: &session::Response) {
         let count = response.resources.len() + response.removed.len();
+        let metrics = self.membership.metrics();
+        metrics.sent(response.kind.word(), count as u64);
         self.membership.update(|client| {
             *client.sent.entry(response.kind).or_default() += count as u64;
         });
@@ -271,6 +277,7 @@ impl Pump {
     fn drop_silent(&mut self, kind: ResourceType) -> Status {
         let reason = format!("it has not answered a response of {kind} for too long");
         self.membership.cut_soon();
+        self.membership.metrics().dropped();
         self.membership
             .update(|client| warn!(node = client.node, reason, "dropped an xDS client"));
         self.requests = futures::stream::empty().boxed();
