@@ -28,6 +28,7 @@ mod references;
 mod refusals;
 mod session;
 mod state;
+mod status;
 mod support;
 mod tidy;
 mod traffic;

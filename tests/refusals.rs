@@ -24,7 +24,7 @@ use crate::support::stand::{Stand, all_answer, raw, services};
 
 /// A cluster that Envoy refuses at the root of its message, where it names nothing and applies
 /// nothing of the response.
-fn bad_cluster(to: &mut Snapshot) {
+pub(crate) fn bad_cluster(to: &mut Snapshot) {
     let cluster = PbCluster {
         name: "bad".to_owned(),
         connect_timeout: Some(PbDuration {

@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, interval};
+use futures::future::join_all;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, interval, timeout};
 use tracing::warn;
 
 use super::connection::Link;
 use super::now;
 use crate::metrics::Metrics;
 use crate::xds::session::Refused;
+use crate::xds::status::ResourceStatus;
 use crate::xds::suspects::{NodeSuspects, Suspects};
 use crate::xds::{ResourceType, Snapshot};
 
@@ -42,10 +45,23 @@ pub struct Client {
     pub synced: Option<Arc<Snapshot>>,
 }
 
+/// The state of every resource of one stream, when it was asked for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Status {
+    /// How old the stream was.
+    pub age: Duration,
+    /// The resources.
+    pub resources: Vec<ResourceStatus>,
+}
+
+/// Asks a stream for its state.
+type Question = oneshot::Sender<Status>;
+
 #[derive(Debug)]
 struct Stream {
     client: Client,
     link: Arc<Link>,
+    questions: mpsc::Sender<Question>,
     /// Since when a response waits to be read.
     unread_since: Option<Instant>,
 }
@@ -60,6 +76,28 @@ impl Clients {
             .collect()
     }
 
+    /// Every stream and its state; `None` for one that is busy sending to a client that does not
+    /// read.
+    pub async fn statuses(&self) -> Vec<(Client, Option<Status>)> {
+        let streams: Vec<_> = {
+            let streams = self.lock();
+            let streams = streams.values();
+            streams
+                .map(|stream| (stream.client.clone(), stream.questions.clone()))
+                .collect()
+        };
+        let asked = streams.into_iter().map(|(client, questions)| async move {
+            let (question, answer) = oneshot::channel();
+            let answered = async {
+                questions.send(question).await.ok()?;
+                answer.await.ok()
+            };
+            let status = timeout(ANSWER_MAX, answered).await.ok().flatten();
+            (client, status)
+        });
+        join_all(asked).await
+    }
+
     /// What is counted of them.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -67,12 +105,14 @@ impl Clients {
 
     pub(super) fn join(&self, link: Arc<Link>, only: Option<ResourceType>) -> Membership {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let stream = Stream {
             client: Client {
                 only,
                 ..Client::default()
             },
             link,
+            questions,
             unread_since: None,
         };
         self.lock().insert(id, stream);
@@ -80,6 +120,7 @@ impl Clients {
             clients: self.clone(),
             id,
             identity: String::new(),
+            questions: asked,
         }
     }
 
@@ -114,9 +155,18 @@ pub(super) struct Membership {
     pub(super) id: u64,
     /// What tells this stream of the node from its others, and finds it again when it returns.
     identity: String,
+    questions: mpsc::Receiver<Question>,
 }
 
 impl Membership {
+    /// The next who asks for the stream's state; waits for ever if there is nobody.
+    pub(super) async fn question(&mut self) -> Question {
+        match self.questions.recv().await {
+            Some(question) => question,
+            None => std::future::pending().await,
+        }
+    }
+
     pub(super) fn update(&self, change: impl FnOnce(&mut Client)) {
         if let Some(stream) = self.clients.lock().get_mut(&self.id) {
             change(&mut stream.client);
@@ -165,3 +215,6 @@ impl Drop for Membership {
 
 /// A client that reads takes milliseconds.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
+/// A stream that is not blocked answers at once.
+const ANSWER_MAX: Duration = Duration::from_millis(500);
+const QUESTIONS_MAX: usize = 4;

@@ -4,6 +4,7 @@
 
 mod clients;
 mod connection;
+mod csds;
 mod messages;
 mod pump;
 mod services;
@@ -25,7 +26,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::xds::Snapshot;
 
-pub use clients::{Client, Clients};
+pub use clients::{Client, Clients, Status};
 use connection::Connection;
 
 /// The latest snapshot; `None` until the first one.

@@ -119,6 +119,14 @@ impl Pump {
                         self.note_synced();
                     }
                 }
+                question = self.membership.question() => {
+                    let status = super::Status {
+                        age: now() - self.started,
+                        resources: self.session.status(),
+                    };
+                    // Who asked may have gone.
+                    let _ = question.send(status);
+                }
                 () = tokio::time::sleep_until(self.started + wake) => {}
             }
         }

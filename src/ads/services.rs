@@ -1,5 +1,5 @@
 //! The discovery services of Envoy's API: the aggregated one and one for each type, each in both
-//! variants of the protocol. All of them are one kind of stream.
+//! variants of the protocol, all of which are one kind of stream; and beside them what tells of it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::service::endpoint::v3::endpoint_discovery_service_se
 use envoy_types::pb::envoy::service::listener::v3::listener_discovery_service_server as lds;
 use envoy_types::pb::envoy::service::route::v3::route_discovery_service_server as rds;
 use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server as sds;
+use envoy_types::pb::envoy::service::status::v3::client_status_discovery_service_server as csds;
 use futures::Stream;
 use futures::stream::{self, StreamExt};
 use tonic::service::Routes;
@@ -38,6 +39,7 @@ pub(super) fn all(ads: &Ads) -> Routes {
         .add_service(served!(lds::ListenerDiscoveryServiceServer<Ads>))
         .add_service(served!(rds::RouteDiscoveryServiceServer<Ads>))
         .add_service(served!(sds::SecretDiscoveryServiceServer<Ads>))
+        .add_service(served!(csds::ClientStatusDiscoveryServiceServer<Ads>))
 }
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

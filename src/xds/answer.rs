@@ -94,7 +94,10 @@ impl Session {
     }
 
     fn acknowledged(&mut self, now: Duration, kind: ResourceType, response: &InFlight) {
-        self.feeds.entry(kind).or_default().acknowledged(response);
+        self.feeds
+            .entry(kind)
+            .or_default()
+            .acknowledged(now, response);
         for (resource, _) in &response.resources {
             match kind {
                 ResourceType::Cluster => self.warmed(&resource.name),
@@ -115,7 +118,7 @@ impl Session {
         message: &str,
     ) -> Vec<Refused> {
         let feed = self.feeds.entry(kind).or_default();
-        let known = feed.refused(now, response, self.seed);
+        let known = feed.refused(now, response, self.seed, message);
         if kind == ResourceType::Cluster {
             for (resource, _) in &response.resources {
                 self.warmed(&resource.name);

@@ -36,8 +36,8 @@ pub(super) struct Feed {
     pub(super) whole_refused: Option<WholeRefusal>,
     /// Whether anything was sent on this stream.
     pub(super) has_sent: bool,
-    /// Clusters that wait to be removed while nobody here knows what names them, since when.
-    pub(super) leaving: BTreeMap<String, Duration>,
+    /// Names that wait for something else, since when.
+    pub(super) waiting_since: BTreeMap<String, Duration>,
     /// The first answer to a wildcard must be sent, even if there is nothing to say.
     pub(super) owes_wildcard: bool,
 }
@@ -47,6 +47,8 @@ pub(super) struct Feed {
 pub(super) struct Held {
     /// The version; `None` after a refusal left it open what was applied.
     pub(super) version: Option<String>,
+    /// When it was acknowledged; `None` for what the client told of an earlier stream.
+    pub(super) acked_at: Option<Duration>,
     /// Whether it is certain that there is a copy, whichever it is.
     pub(super) serves: bool,
     /// The clusters that the copy may send traffic to; `None` where another session sent it.
@@ -60,6 +62,9 @@ pub(super) struct Refusal {
     pub(super) content: Option<Version>,
     /// When it is tried again.
     pub(super) retry_at: Duration,
+    /// The client's words, and when it said them.
+    pub(super) message: String,
+    pub(super) at: Duration,
     backoff: Backoff,
 }
 
@@ -84,7 +89,7 @@ pub(super) struct InFlight {
 impl InFlight {
     /// What the client has of the name when it has taken this, where this tells of it: `Some(None)`
     /// is nothing.
-    fn tells(&self, name: &str) -> Option<Option<Version>> {
+    pub(super) fn tells(&self, name: &str) -> Option<Option<Version>> {
         if self.removed.iter().any(|removed| removed == name) {
             return Some(None);
         }
@@ -184,6 +189,7 @@ impl Feed {
                 name,
                 Held {
                     version,
+                    acked_at: None,
                     serves: true,
                     clusters: None,
                 },
@@ -258,17 +264,19 @@ impl Feed {
         } else {
             self.owed.remove(name);
             self.pending.remove(name);
+            self.waiting_since.remove(name);
             self.held.remove(name);
             self.cleared(name);
         }
     }
 
     /// The client took the response.
-    pub(super) fn acknowledged(&mut self, response: &InFlight) {
+    pub(super) fn acknowledged(&mut self, now: Duration, response: &InFlight) {
         self.whole_refused = None;
         for (resource, version) in &response.resources {
             let held = Held {
                 version: Some(version.to_string()),
+                acked_at: Some(now),
                 serves: !self.takes_away(&resource.name),
                 clusters: Some(resource.clusters.iter().cloned().collect()),
             };
@@ -294,7 +302,13 @@ impl Feed {
     ///
     /// A response of one is the culprit, and is tried again after a while. Of several, any may
     /// have been applied and none counts as held: each will be sent alone.
-    pub(super) fn refused(&mut self, now: Duration, response: &InFlight, seed: u64) -> bool {
+    pub(super) fn refused(
+        &mut self,
+        now: Duration,
+        response: &InFlight,
+        seed: u64,
+        message: &str,
+    ) -> bool {
         let alone = response.resources.len() + response.removed.len() == 1;
         let resources = response.resources.iter();
         let named = resources.map(|(resource, _)| (&resource.name, Some(resource)));
@@ -312,6 +326,7 @@ impl Feed {
                     name.clone(),
                     Held {
                         version: None,
+                        acked_at: None,
                         serves: false,
                         clusters,
                     },
@@ -327,7 +342,7 @@ impl Feed {
             }
             if alone {
                 let content = resource.map(|resource| resource.version);
-                self.retry_later(now, name, content, seed);
+                self.retry_later(now, name, content, seed, message);
             }
         }
         alone
@@ -353,15 +368,26 @@ impl Feed {
         }
     }
 
-    fn retry_later(&mut self, now: Duration, name: &str, content: Option<Version>, seed: u64) {
+    fn retry_later(
+        &mut self,
+        now: Duration,
+        name: &str,
+        content: Option<Version>,
+        seed: u64,
+        message: &str,
+    ) {
         let refusal = self
             .refused
             .entry(name.to_owned())
             .or_insert_with(|| Refusal {
                 content,
                 retry_at: now,
+                message: String::new(),
+                at: now,
                 backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST, seed),
             });
+        message.clone_into(&mut refusal.message);
+        refusal.at = now;
         if refusal.content != content {
             refusal.content = content;
             refusal.backoff.reset();

@@ -24,6 +24,7 @@ pub mod saved;
 pub mod secret;
 pub mod session;
 pub mod sources;
+pub mod status;
 pub mod subscription;
 pub mod suspects;
 mod take;

@@ -130,7 +130,7 @@ impl Session {
     pub(super) fn is_removable(&self, now: Duration, cluster: &str) -> bool {
         if self.only.is_some() {
             let feed = self.feeds.get(&ResourceType::Cluster);
-            let since = feed.and_then(|feed| feed.leaving.get(cluster));
+            let since = feed.and_then(|feed| feed.waiting_since.get(cluster));
             return since.is_some_and(|since| now >= *since + LEAVING_MAX);
         }
         let namers = [ResourceType::Listener, ResourceType::Route];

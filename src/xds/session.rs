@@ -229,7 +229,8 @@ impl Session {
             waits.then(|| feed.opens_at(self.flights_max(*kind)))?
         });
         let settling = self.settling_ends().filter(|_| waits);
-        let leaving = self.feeds.values().flat_map(|feed| feed.leaving.values());
+        let leaving = self.feeds.values().filter(|_| self.only.is_some());
+        let leaving = leaving.flat_map(|feed| feed.waiting_since.values());
         let leaving = leaving.map(|since| *since + LEAVING_MAX);
         let endpoints = self.feeds.get(&ResourceType::Endpoint);
         let endpoints = endpoints.and_then(|feed| feed.opened_at).filter(|_| waits);
@@ -318,13 +319,11 @@ impl Session {
         let waits = batch.waits;
         let batch = if batch.is_empty() { alone } else { batch };
         let feed = self.feeds.get_mut(&kind)?;
-        if self.only == Some(ResourceType::Cluster) {
-            for name in waiting {
-                feed.leaving.entry(name).or_insert(now);
-            }
+        for name in waiting {
+            feed.waiting_since.entry(name).or_insert(now);
         }
         for name in satisfied {
-            feed.leaving.remove(&name);
+            feed.waiting_since.remove(&name);
             feed.pending.remove(&name);
             feed.owed.remove(&name);
             feed.cleared(&name);
@@ -345,7 +344,7 @@ impl Session {
         for name in names.chain(removed.iter().map(String::as_str)) {
             feed.pending.remove(name);
             feed.owed.remove(name);
-            feed.leaving.remove(name);
+            feed.waiting_since.remove(name);
         }
         feed.owes_wildcard = false;
         feed.has_sent = true;

@@ -30,6 +30,8 @@ pub(crate) struct Stand {
     pub(crate) envoy: Envoy,
     pub(crate) backend: Backend,
     pub(crate) relay: Relay,
+    /// Where the service itself listens.
+    pub(crate) address: SocketAddr,
     stop: CancellationToken,
 }
 
@@ -70,6 +72,7 @@ impl Stand {
             envoy,
             backend,
             relay,
+            address,
             stop,
         }
     }
