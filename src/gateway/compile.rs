@@ -2,11 +2,12 @@
 //! their paths. One bad expose costs only itself, and what is left out is a [`Problem`].
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::chains::{HTTP_CHAIN, chain};
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
+use super::http3;
 use super::ports;
 use super::routes::{domain, spread, virtual_hosts};
 use super::tls::{Resolved, Resolver, Side, Tls};
@@ -72,6 +73,7 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     for listener in compiled.gateway.listeners.values_mut() {
         settle_matches(listener);
     }
+    settle_guards(&mut compiled.gateway);
     let Compiled {
         gateway, problems, ..
     } = &mut compiled;
@@ -107,7 +109,7 @@ impl Compiler<'_> {
             return;
         };
         let problems = &mut self.compiled.problems;
-        let hosts = virtual_hosts(exposed, &listener, &mut self.claims, problems);
+        let mut hosts = virtual_hosts(exposed, &listener, &mut self.claims, problems);
         if hosts.is_empty() && !exposed.expose.vhosts.is_empty() {
             // Each vhost that was lost has said so.
             return;
@@ -136,6 +138,8 @@ impl Compiler<'_> {
         let claims = &mut self.claims;
         claims.bind(protocol, address, expose.listener_port, &origin);
         claims.agree(&listener, expose.accept_proxy_protocol, &origin);
+        let judges = matches!(&downstream, Resolved::Ready(tls) if tls.validation.is_some());
+        let http3 = http3::claim(exposed, judges, claims, &mut self.compiled.problems);
         let (Resolved::Ready(upstream), Resolved::Ready(downstream)) = (upstream, downstream)
         else {
             return;
@@ -150,15 +154,20 @@ impl Compiler<'_> {
                 required: validation.strict,
             }
         });
-        self.listen(exposed, listener, chain, hosts);
+        if http3 {
+            self.listen(exposed, Protocol::Udp, chain.clone(), Vec::new());
+            for host in &mut hosts {
+                host.http3_port = Some(expose.listener_port);
+            }
+        }
+        self.listen(exposed, protocol, chain, hosts);
     }
 
-    /// `<address>:<port>/<protocol>`, an IPv6 address in brackets; `None` where another address
-    /// stands in the way.
+    /// The name of the expose's listener; `None` where another address stands in the way.
     fn listener_name(&mut self, exposed: &Exposed<'_>) -> Option<String> {
         let expose = &exposed.expose;
         let (protocol, port) = (expose.protocol, expose.listener_port);
-        let name = |address| format!("{}/{protocol}", SocketAddr::new(address, port));
+        let name = |address| Listener::name(protocol, address, port);
         let listener = name(expose.listener_addr);
         let in_the_way = self.claims.in_the_way(protocol, expose.listener_addr, port);
         let proxied = expose.accept_proxy_protocol;
@@ -321,28 +330,29 @@ impl Compiler<'_> {
     fn listen(
         &mut self,
         exposed: &Exposed<'_>,
-        name: String,
+        protocol: Protocol,
         chain: FilterChain,
         hosts: Vec<VirtualHost>,
     ) {
         let gateway = &mut self.compiled.gateway;
-        let has_hosts = !hosts.is_empty();
-        if has_hosts {
-            let routes = chain.route_configuration(&name);
-            let routes = gateway.routes.entry(routes).or_default();
-            routes.virtual_hosts.extend(hosts);
-        }
+        let (address, port) = (exposed.expose.listener_addr, exposed.expose.listener_port);
+        let name = Listener::name(protocol, address, port);
         let listener = gateway.listeners.entry(name).or_insert_with(|| Listener {
-            address: exposed.expose.listener_addr,
-            port: exposed.expose.listener_port,
-            protocol: exposed.expose.protocol,
+            address,
+            port,
+            protocol,
             original_dst: false,
             proxy_protocol: exposed.expose.accept_proxy_protocol,
             guards_hosts: false,
             chains: Vec::new(),
             downstream: self.policy.downstream,
         });
-        listener.guards_hosts |= has_hosts && !exposed.expose.allow_from.is_empty();
+        if !hosts.is_empty() {
+            let routes = listener.route_configuration(&chain);
+            let routes = gateway.routes.entry(routes).or_default();
+            listener.guards_hosts |= !exposed.expose.allow_from.is_empty();
+            routes.virtual_hosts.extend(hosts);
+        }
         listener.original_dst |= exposed.expose.lb_policy == LbPolicy::OriginalDst;
         let mut chains = listener.chains.iter_mut();
         match chains.find(|known| known.name == HTTP_CHAIN && chain.name == HTTP_CHAIN) {
@@ -378,6 +388,19 @@ fn settle_matches(listener: &mut Listener) {
         && only.matches == ChainMatch::Plain
     {
         only.matches = ChainMatch::Any;
+    }
+}
+
+/// HTTP/3 has the virtual hosts of TLS, and so also those that are not for everybody.
+fn settle_guards(gateway: &mut Gateway) {
+    let listeners = gateway.listeners.values();
+    let guarding = listeners.filter(|listener| listener.guards_hosts);
+    let guarded: BTreeSet<(IpAddr, u16)> = guarding
+        .map(|listener| (listener.address, listener.port))
+        .collect();
+    for listener in gateway.listeners.values_mut() {
+        listener.guards_hosts |=
+            listener.is_quic() && guarded.contains(&(listener.address, listener.port));
     }
 }
 

@@ -11,6 +11,7 @@ pub mod compile;
 pub mod defaults;
 pub mod exposes;
 pub mod health;
+mod http3;
 mod ports;
 pub mod regex;
 pub mod routes;
@@ -20,7 +21,7 @@ pub mod user_json;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
@@ -31,8 +32,8 @@ pub use allow::{Prefix, ProxyVersion};
 pub use compile::{Compiled, Want, compile};
 pub use defaults::{Downstream, Policy};
 pub use routes::model::{
-    Conditions, Cors, Forward, HashKey, HashPolicy, HeaderEdits, Mirror, NamedMatch, PathMatch,
-    RateLimit, Redirect, RedirectCode, RedirectPath, Retry, Route, RouteAction, Target,
+    Conditions, Cors, Encoding, Forward, HashKey, HashPolicy, HeaderEdits, Mirror, NamedMatch,
+    PathMatch, RateLimit, Redirect, RedirectCode, RedirectPath, Retry, Route, RouteAction, Target,
     WeightedCluster,
 };
 pub use user_json::UserJson;
@@ -48,7 +49,7 @@ pub struct Gateway {
     pub secrets: BTreeMap<String, TlsSecret>,
     /// The listeners, by name (`<address>:<port>/<protocol>`).
     pub listeners: BTreeMap<String, Listener>,
-    /// The route configurations ([`FilterChain::route_configuration`]).
+    /// The route configurations ([`Listener::route_configuration`]).
     pub routes: BTreeMap<String, RouteConfiguration>,
 }
 
@@ -267,7 +268,8 @@ pub struct Listener {
     pub address: IpAddr,
     /// The port to bind.
     pub port: u16,
-    /// What it speaks; a UDP listener has one chain, which takes everything.
+    /// What it speaks. A UDP listener has one chain, which takes every datagram, or it is one of
+    /// QUIC, and has the HTTP chains that are served over HTTP/3 too.
     pub protocol: Protocol,
     /// Whether the address that a redirected client meant is looked up, for the clusters whose
     /// policy is [`LbPolicy::OriginalDst`].
@@ -318,14 +320,28 @@ pub struct ChainData {
     pub origins: Vec<Origin>,
 }
 
-impl FilterChain {
-    /// The name of the route configuration of a chain of `listener`: that of the listener, which
-    /// its chains share. A chain that judges its clients has one of its own: what it protects
-    /// must not be reached over a connection to another name.
-    pub fn route_configuration(&self, listener: &str) -> String {
-        match self.validation {
-            Some(_) => format!("{listener}/{}", self.name),
-            None => listener.to_owned(),
+impl Listener {
+    /// The name of the listener of an address, an IPv6 address in brackets.
+    pub fn name(protocol: Protocol, address: IpAddr, port: u16) -> String {
+        format!("{}/{protocol}", SocketAddr::new(address, port))
+    }
+
+    /// Whether its datagrams are QUIC, and so its requests HTTP/3.
+    pub fn is_quic(&self) -> bool {
+        let mut chains = self.chains.iter();
+        self.protocol == Protocol::Udp && chains.any(|chain| chain.action == ChainAction::Http)
+    }
+
+    /// The name of the route configuration of one of its chains. The plain chain has that of the
+    /// listener's name, and those of TLS share another: what is served over TLS must not be
+    /// reached without. A chain that judges its clients has one of its own: what it protects must
+    /// not be reached over a connection to another name. HTTP/3 has what TCP has.
+    pub fn route_configuration(&self, chain: &FilterChain) -> String {
+        let listener = Self::name(Protocol::Tcp, self.address, self.port);
+        match (&chain.validation, chain.certificates.is_empty()) {
+            (Some(_), _) => format!("{listener}/{}", chain.name),
+            (None, false) => format!("{listener}/tls"),
+            (None, true) => listener,
         }
     }
 }
@@ -394,6 +410,9 @@ pub struct VirtualHost {
     /// The networks whose requests are answered; empty for all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow_from: Vec<Prefix>,
+    /// The UDP port where it is served over HTTP/3 too, which clients are told of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http3_port: Option<u16>,
     /// The routes; the first that matches is taken.
     pub routes: Vec<Route>,
 }

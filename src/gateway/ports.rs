@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::compile::Want;
-use super::exposes::listen::{read_address, read_protocol};
+use super::exposes::listen::{read_address, read_http3, read_protocol};
 use super::exposes::{EXPOSE_DRIVER, Exposed, owners};
 use super::{Policy, Protocol};
 use crate::inventory::keywords::{Keywords, Raw, shown};
@@ -95,6 +95,8 @@ pub(super) fn settle(
 #[derive(Debug)]
 struct Site {
     protocol: Protocol,
+    /// Whether it wants the UDP port of the same number too.
+    http3: bool,
     address: IpAddr,
     /// The objects that run, slaves by their number, and the port that each shows or 0.
     objects: Vec<(ObjectPath, u16)>,
@@ -113,6 +115,12 @@ enum Scaler {
 }
 
 impl Site {
+    /// What its port must be free for.
+    fn protocols(&self) -> impl Iterator<Item = Protocol> {
+        let http3 = self.http3.then_some(Protocol::Udp);
+        [self.protocol].into_iter().chain(http3)
+    }
+
     /// The port that the section has; `None` where every object says 0.
     fn shown(&self) -> Option<u16> {
         self.all_shown().next()
@@ -181,12 +189,14 @@ fn sites(inventory: &Inventory) -> BTreeMap<(ObjectPath, String), Site> {
             .partition(|object| objects.len() > 1 && object.path == owner);
         for object in running {
             for section in sections(inventory, object) {
-                let Some((protocol, address, port)) = shows(inventory, &owner, object, &section)
-                else {
+                let Some(shown) = shows(inventory, &owner, object, &section) else {
                     continue;
                 };
+                let Shown { at, port } = shown;
+                let (protocol, http3, address) = at;
                 let site = sites.entry((owner.clone(), section)).or_insert(Site {
                     protocol,
+                    http3,
                     address,
                     objects: Vec::new(),
                     scaler: Scaler::None,
@@ -218,14 +228,21 @@ fn sections(inventory: &Inventory, object: &Object) -> BTreeSet<String> {
     sections
 }
 
-/// What an object states of a section: protocol, address and port, which is 0 only where neither
-/// the status nor the configuration shows another on any node.
+/// What an object states of a section.
+#[derive(Clone, Copy)]
+struct Shown {
+    /// Protocol, whether HTTP/3 too, and address.
+    at: (Protocol, bool, IpAddr),
+    /// 0 only where neither the status nor the configuration shows another on any node.
+    port: u16,
+}
+
 fn shows(
     inventory: &Inventory,
     owner: &ObjectPath,
     object: &Object,
     section: &str,
-) -> Option<(Protocol, IpAddr, u16)> {
+) -> Option<Shown> {
     let nothing = BTreeMap::new();
     let reading = inventory.configs.get(&object.path);
     let mut found = None;
@@ -251,10 +268,12 @@ fn shows(
             let typed = Keywords::new(owner, section, &nothing, raw);
             port = stated(&typed).ok().flatten().unwrap_or_default();
         }
+        let at = (protocol, read_http3(&keywords).unwrap_or_default(), address);
+        let shown = Shown { at, port };
         if port != 0 {
-            return Some((protocol, address, port));
+            return Some(shown);
         }
-        found.get_or_insert((protocol, address, port));
+        found.get_or_insert(shown);
     }
     found
 }
@@ -282,8 +301,8 @@ fn says(inventory: &Inventory, scaler: &Object, section: &str) -> Scaler {
     }
     match shows(inventory, path, scaler, section) {
         None => Scaler::None,
-        Some((_, _, 0)) if reading.revision != *revision => unread(),
-        Some((_, _, port)) => Scaler::Shows(path.clone(), port),
+        Some(Shown { port: 0, .. }) if reading.revision != *revision => unread(),
+        Some(Shown { port, .. }) => Scaler::Shows(path.clone(), port),
     }
 }
 
@@ -296,11 +315,13 @@ fn choose(
     let mut taken = Taken::default();
     for site in sites.values() {
         for port in site.all_shown() {
-            taken.take(site.protocol, site.address, port);
+            taken.take_for(site, port);
         }
     }
     let is_free = |taken: &Taken, site: &Site, port: u16| {
-        !policy.reserved_ports.contains(&port) && taken.is_free(site.protocol, site.address, port)
+        let mut protocols = site.protocols();
+        !policy.reserved_ports.contains(&port)
+            && protocols.all(|protocol| taken.is_free(protocol, site.address, port))
     };
     let mut chosen = BTreeMap::new();
     let asking = || sites.iter().filter(|(_, site)| site.shown().is_none());
@@ -308,24 +329,24 @@ fn choose(
         let asked = asked(inventory, &key.1, site);
         let asked = asked.filter(|port| policy.port_range.contains(port));
         if let Some(port) = asked.filter(|port| is_free(&taken, site, *port)) {
-            taken.take(site.protocol, site.address, port);
+            taken.take_for(site, port);
             chosen.insert(key.clone(), port);
         }
     }
     // What was not free for an address is not free for it any more.
     let (first, last) = (*policy.port_range.start(), *policy.port_range.end());
-    let mut lowest: BTreeMap<(Protocol, IpAddr), u16> = BTreeMap::new();
+    let mut lowest: BTreeMap<(Protocol, bool, IpAddr), u16> = BTreeMap::new();
     for (key, site) in asking() {
         if chosen.contains_key(key) {
             continue;
         }
-        let address = (site.protocol, site.address);
+        let address = (site.protocol, site.http3, site.address);
         let from = lowest.get(&address).copied();
         let mut ports = from.unwrap_or(first)..=last;
         let port = ports.find(|port| is_free(&taken, site, *port));
         lowest.insert(address, port.unwrap_or(last));
         if let Some(port) = port {
-            taken.take(site.protocol, site.address, port);
+            taken.take_for(site, port);
             chosen.insert(key.clone(), port);
         }
     }
@@ -354,6 +375,12 @@ struct Taken {
 }
 
 impl Taken {
+    fn take_for(&mut self, site: &Site, port: u16) {
+        for protocol in site.protocols() {
+            self.take(protocol, site.address, port);
+        }
+    }
+
     fn take(&mut self, protocol: Protocol, address: IpAddr, port: u16) {
         self.by_address.insert((protocol, address, port));
         self.by_any.insert((protocol, every(address), port));

@@ -239,12 +239,11 @@ fn leave_out(gateway: &mut Gateway, bad: &BTreeSet<(Form, UserJson)>, refused: &
         listener.chains.retain(|chain| !chain.origins.is_empty());
     }
     listeners.retain(|_, listener| !listener.chains.is_empty());
-    let chains = listeners
-        .iter()
-        .flat_map(|(name, listener)| listener.chains.iter().map(move |chain| (name, chain)));
-    let named: BTreeSet<String> = chains
-        .map(|(name, chain)| chain.route_configuration(name))
-        .collect();
+    let chains = listeners.values().flat_map(|listener| {
+        let chains = listener.chains.iter();
+        chains.map(|chain| listener.route_configuration(chain))
+    });
+    let named: BTreeSet<String> = chains.collect();
     routes.retain(|name, _| named.contains(name));
     for routes in routes.values_mut() {
         routes.virtual_hosts.retain(|host| {

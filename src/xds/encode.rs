@@ -324,6 +324,7 @@ mod tests {
             },
             cluster: "x".to_owned(),
             allow_from: Vec::new(),
+            http3_port: None,
             domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
             routes: routes.collect(),
         }

@@ -1,7 +1,7 @@
 //! A listener of the gateway as an Envoy `Listener` (config.listener.v3).
 
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
-use envoy_types::pb::envoy::config::core::v3::TransportSocket;
+use envoy_types::pb::envoy::config::core::v3::{Http3ProtocolOptions, TransportSocket};
 use envoy_types::pb::envoy::config::listener::v3::{
     Filter, FilterChain as PbFilterChain, FilterChainMatch, Listener as PbListener,
     ListenerFilter, filter, listener_filter,
@@ -9,7 +9,9 @@ use envoy_types::pb::envoy::config::listener::v3::{
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    CodecType, RouteSpecifier,
+};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds, http_filter,
 };
@@ -25,7 +27,7 @@ use envoy_types::pb::google::protobuf::{Any, BoolValue};
 use super::data::Given;
 use super::defaults::{fill_listener, fill_manager, fill_tcp_proxy};
 use super::encode::{ads, any, socket_address};
-use super::{guard, route_policy, udp};
+use super::{guard, quic, route_policy, udp};
 use crate::gateway::{
     ChainAction, ChainMatch, Downstream, FilterChain, Listener, Prefix, Protocol,
 };
@@ -34,6 +36,7 @@ use crate::gateway::{
 pub fn encode(name: &str, listener: &Listener, filters: Vec<(&str, Any)>) -> PbListener {
     match listener.protocol {
         Protocol::Tcp => tcp_listener(name, listener, filters),
+        Protocol::Udp if listener.is_quic() => quic::encode(name, listener, filters),
         Protocol::Udp => udp::encode(name, listener),
     }
 }
@@ -68,7 +71,10 @@ fn tcp_listener(name: &str, listener: &Listener, filters: Vec<(&str, Any)>) -> P
         address: Some(socket_address(listener.address, listener.port)),
         listener_filters,
         filter_chains: chains
-            .map(|(chain, (filter, config))| filter_chain(chain, filter, config))
+            .map(|(chain, (filter, config))| PbFilterChain {
+                transport_socket: (!chain.certificates.is_empty()).then(|| transport_socket(chain)),
+                ..filter_chain(chain, filter, config)
+            })
             .collect(),
         ..PbListener::default()
     };
@@ -136,11 +142,11 @@ pub(super) fn listener_filter(name: &str, config: Any) -> ListenerFilter {
     }
 }
 
-fn filter_chain(chain: &FilterChain, filter: &str, config: Any) -> PbFilterChain {
+/// A chain without its transport socket.
+pub(super) fn filter_chain(chain: &FilterChain, filter: &str, config: Any) -> PbFilterChain {
     PbFilterChain {
         name: chain.name.clone(),
         filter_chain_match: chain_match(&chain.matches, &chain.allow_from),
-        transport_socket: (!chain.certificates.is_empty()).then(|| transport_socket(chain)),
         filters: vec![Filter {
             name: filter.to_owned(),
             config_type: Some(filter::ConfigType::TypedConfig(config)),
@@ -170,8 +176,19 @@ fn transport_socket(chain: &FilterChain) -> TransportSocket {
         ChainAction::Http => &["h2", "http/1.1"],
         ChainAction::Tcp { .. } | ChainAction::Udp { .. } => &[],
     };
+    TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(any(
+            DOWNSTREAM_TLS,
+            &downstream_tls(chain, alpn),
+        ))),
+    }
+}
+
+/// What is shown to the clients of a chain, and what is asked of them.
+pub(super) fn downstream_tls(chain: &FilterChain, alpn: &[&str]) -> DownstreamTlsContext {
     let validation = chain.validation.as_ref();
-    let context = DownstreamTlsContext {
+    DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_params: Some(tls_parameters()),
             tls_certificate_sds_secret_configs: chain
@@ -189,10 +206,6 @@ fn transport_socket(chain: &FilterChain) -> TransportSocket {
             value: validation.required,
         }),
         ..DownstreamTlsContext::default()
-    };
-    TransportSocket {
-        name: "envoy.transport_sockets.tls".to_owned(),
-        config_type: Some(ConfigType::TypedConfig(any(DOWNSTREAM_TLS, &context))),
     }
 }
 
@@ -216,7 +229,7 @@ fn http_connection_manager(
     message.stat_prefix = format!("ingress_{name}");
     message.route_specifier = Some(RouteSpecifier::Rds(Rds {
         config_source: Some(ads()),
-        route_config_name: chain.route_configuration(name),
+        route_config_name: listener.route_configuration(chain),
     }));
     // Routes count on the filters of their policies; Envoy wants the router to be last, once.
     let filters = &mut message.http_filters;
@@ -235,6 +248,11 @@ fn http_connection_manager(
     }
     filters.push(router);
     fill_manager(&mut message, given, listener.downstream);
+    // Over QUIC it is the only one, and over TCP none.
+    if listener.is_quic() {
+        message.codec_type = CodecType::Http3.into();
+        message.http3_protocol_options = Some(Http3ProtocolOptions::default());
+    }
     message
 }
 

@@ -63,9 +63,19 @@ fn virtual_host(host: &VirtualHost) -> PbVirtualHost {
         domains: host.domains.clone(),
         routes: host.routes.iter().map(route).collect(),
         retry_policy: Some(default_retry()),
+        response_headers_to_add: headers(&alternative(host)),
         typed_per_filter_config: guard::per_host(&host.allow_from),
         ..PbVirtualHost::default()
     }
+}
+
+/// Where else the host is served (RFC 7838); browsers try it, and come back if it does not answer.
+fn alternative(host: &VirtualHost) -> Vec<(String, String)> {
+    let header = host.http3_port.map(|port| {
+        let value = format!("h3=\":{port}\"; ma={ALTERNATIVE_S}");
+        ("alt-svc".to_owned(), value)
+    });
+    header.into_iter().collect()
 }
 
 fn route(route: &Route) -> PbRoute {
@@ -238,3 +248,6 @@ fn redirect_action(redirect: &Redirect) -> RedirectAction {
         ..RedirectAction::default()
     }
 }
+
+/// How long a client remembers that HTTP/3 is served.
+const ALTERNATIVE_S: u32 = 86_400;

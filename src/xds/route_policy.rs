@@ -1,5 +1,5 @@
 //! What the router and the HTTP filters do with the requests of a route: retries, rate limits,
-//! CORS, headers. The filters stand in every listener and do nothing without what is written here.
+//! CORS, compression, headers. The filters stand in every listener and do nothing without what is written here.
 
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{
@@ -21,6 +21,7 @@ use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use envoy_types::pb::envoy::r#type::v3::{FractionalPercent, TokenBucket};
 use envoy_types::pb::google::protobuf::{Any, BoolValue, Duration, UInt32Value};
 
+use super::compression;
 use super::encode::{any, milliseconds};
 use crate::gateway::{Cors, RateLimit, Retry, Route};
 
@@ -42,7 +43,7 @@ pub(super) fn filters() -> Vec<HttpFilter> {
         config_type: Some(http_filter::ConfigType::TypedConfig(config)),
         ..HttpFilter::default()
     });
-    filters.collect()
+    filters.chain(compression::filters()).collect()
 }
 
 /// What the filters do for a route, by the filter's name.
@@ -53,6 +54,7 @@ pub(super) fn filter_configs(route: &Route) -> Vec<(String, Any)> {
     let limit = limit.map(|limit| (RATE_LIMIT, any(RATE_LIMIT_TYPE, &rate_limit(limit))));
     let configs = [cors, limit].into_iter().flatten();
     configs
+        .chain(compression::per_route(&route.compression))
         .map(|(name, config)| (name.to_owned(), config))
         .collect()
 }

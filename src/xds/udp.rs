@@ -1,6 +1,7 @@
 //! A UDP listener of the gateway as an Envoy `Listener` (config.listener.v3): no filter chains,
 //! one listener filter that relays datagrams. Clusters are written like those of TCP.
 
+use envoy_types::pb::envoy::config::core::v3::Address;
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
 use envoy_types::pb::envoy::config::core::v3::socket_address::Protocol as PbProtocol;
 use envoy_types::pb::envoy::config::listener::v3::{
@@ -20,17 +21,22 @@ use crate::gateway::{ChainAction, FilterChain, Listener};
 
 /// Writes the message.
 pub(super) fn encode(name: &str, listener: &Listener) -> PbListener {
-    let mut address = socket_address(listener.address, listener.port);
-    if let Some(AddressKind::SocketAddress(address)) = &mut address.address {
-        address.protocol = PbProtocol::Udp.into();
-    }
     PbListener {
         name: name.to_owned(),
-        address: Some(address),
+        address: Some(address(listener)),
         udp_listener_config: Some(UdpListenerConfig::default()),
         listener_filters: listener.chains.iter().filter_map(udp_proxy).collect(),
         ..PbListener::default()
     }
+}
+
+/// Where datagrams are listened for.
+pub(super) fn address(listener: &Listener) -> Address {
+    let mut address = socket_address(listener.address, listener.port);
+    if let Some(AddressKind::SocketAddress(address)) = &mut address.address {
+        address.protocol = PbProtocol::Udp.into();
+    }
+    address
 }
 
 fn udp_proxy(chain: &FilterChain) -> Option<ListenerFilter> {

@@ -12,7 +12,7 @@ use crate::support::folder::Folder;
 use crate::support::rig::Rig;
 
 /// Tries until it holds.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<(), String>) {
+pub(super) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<(), String>) {
     let mut last = String::new();
     let trying = async {
         while let Err(why) = holds().await {
@@ -24,7 +24,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<(), String>) {
     assert!(in_time.is_ok(), "{what}: {last}");
 }
 
-fn status(answer: &Result<Answer, String>, wanted: u16) -> Result<(), String> {
+pub(super) fn status(answer: &Result<Answer, String>, wanted: u16) -> Result<(), String> {
     match answer {
         Ok(answer) if answer.status == wanted => Ok(()),
         Ok(answer) => Err(format!("{} {}", answer.status, answer.body)),
@@ -39,7 +39,7 @@ fn secret(rig: &Rig, path: &str, keys: &[(&str, &str)]) {
     }
 }
 
-fn pair(rig: &Rig, path: &str, identity: &Identity) {
+pub(super) fn pair(rig: &Rig, path: &str, identity: &Identity) {
     let keys = [
         ("private_key", identity.key_pem.as_str()),
         ("certificate_chain", identity.chain_pem.as_str()),
@@ -48,7 +48,7 @@ fn pair(rig: &Rig, path: &str, identity: &Identity) {
 }
 
 /// A service that exposes the backend at `port`, with more keywords.
-fn service(rig: &Rig, path: &str, backend: &Backend, port: u16, keywords: &[&str]) {
+pub(super) fn service(rig: &Rig, path: &str, backend: &Backend, port: u16, keywords: &[&str]) {
     let ip = backend.address().ip();
     let ini = format!("[ip#1]\nipname = {ip}\nipdev = lo\n");
     rig.stage.sim.create(path, &ini).expect("a service");
@@ -63,7 +63,7 @@ fn service(rig: &Rig, path: &str, backend: &Backend, port: u16, keywords: &[&str
     rig.stage.sim.set(path, &all).expect("its keywords");
 }
 
-async fn backend(tls: Option<Identity>) -> Backend {
+pub(super) async fn backend(tls: Option<Identity>) -> Backend {
     let address = "127.77.4.1:0".parse().expect("an address");
     let backend = Backend::start(address, "back", tls).await;
     backend.expect("a backend")

@@ -4,6 +4,7 @@ mod certificates;
 mod data;
 mod defaults;
 mod health;
+mod http3;
 mod l4;
 mod passthrough;
 mod policies;

@@ -1,5 +1,5 @@
 //! What routes do beside sending requests on: conditions, headers, retries, rate limits, shares
-//! of the traffic, copies of it, CORS.
+//! of the traffic, copies of it, CORS, compression.
 
 use std::time::Duration;
 
@@ -83,6 +83,35 @@ async fn scripts_of_allowed_origins_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_are_compressed_for_who_takes_it() {
+    let site = Site::start(&["expose#0"], POLICIES).await;
+    // The instance repeats the path, which is longer than what is worth it.
+    let (any, gzip) = ("/compressed/", "/gzip/");
+    for (path, accepts, expect) in [
+        (any, "gzip", Some("gzip")),
+        (any, "br", Some("br")),
+        (any, "zstd", Some("zstd")),
+        (any, "gzip, deflate, br, zstd", Some("br")),
+        (any, "br;q=0.1, gzip", Some("gzip")),
+        (any, "deflate", None),
+        (any, "", None),
+        (gzip, "gzip, br", Some("gzip")),
+        (gzip, "br", None),
+        ("/plain/", "gzip, br", None),
+    ] {
+        let long = format!("{path}{}", "x".repeat(2_000));
+        let headers = format!("accept-encoding: {accepts}\r\n");
+        let headers = if accepts.is_empty() { "" } else { &headers };
+        let answer = site.get(&long, headers).await.unwrap();
+        let found = answer.header("content-encoding");
+        assert_eq!(found, expect, "{path} {accepts}: {answer:?}");
+        assert_eq!(answer.body.contains(&long), expect.is_none(), "{answer:?}");
+    }
+    let short = site.get(any, "accept-encoding: br\r\n").await.unwrap();
+    assert_eq!(short.header("content-encoding"), None, "{short:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_are_shared_nine_to_one_and_copied() {
     let site = Site::start(&["expose#0", "expose#1"], SHARES).await;
     // Envoy takes a cluster's first endpoints a moment after its routes.
@@ -152,7 +181,7 @@ port = PORT
 vhosts = vhost#0
 [vhost#0]
 domains = www.acme.org
-routes = route#retried route#status route#limited route#cors route#rest
+routes = route#retried route#status route#limited route#cors route#small route#gzip route#rest
 [route#retried]
 match_path = /retried
 retry_on = 5xx
@@ -168,6 +197,12 @@ rate_limit = 5/h
 match_path = /cors
 cors_allow_origins = https://app.acme.org *.acme.net
 cors_allow_methods = GET PUT
+[route#small]
+match_prefix = /compressed
+compression = br gzip zstd
+[route#gzip]
+match_prefix = /gzip
+compression = gzip
 [route#rest]
 match_prefix = /
 ";

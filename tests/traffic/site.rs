@@ -24,7 +24,8 @@ pub(super) struct Site {
     pub(super) gateway: SocketAddr,
 }
 
-/// An answer, without its chunk sizes read: bodies are short here.
+/// An answer, without its chunk sizes read: bodies are short here. What is no text of one that
+/// was compressed is lost.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -101,7 +102,7 @@ impl Site {
             stream.write_all(request.as_bytes()).await.ok()?;
             let mut bytes = Vec::new();
             stream.read_to_end(&mut bytes).await.ok()?;
-            let text = String::from_utf8(bytes).ok()?;
+            let text = String::from_utf8_lossy(&bytes);
             let (head, body) = text.split_once("\r\n\r\n")?;
             let status = head.split(' ').nth(1)?.parse().ok()?;
             Some(Answer {

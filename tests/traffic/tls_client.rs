@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use osvc_igw::sim::certificate::{Authority, Identity};
+use reqwest::header::HeaderMap;
 use reqwest::tls::TlsInfo;
 use reqwest::{Certificate, Client};
 use rustls::pki_types::CertificateDer;
@@ -12,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 /// What a client saw.
 pub(super) struct Answer {
     pub(super) status: u16,
+    pub(super) headers: HeaderMap,
     pub(super) body: String,
     pub(super) certificate: Vec<u8>,
 }
@@ -49,6 +51,7 @@ pub(super) async fn get(
     let certificate = info.and_then(TlsInfo::peer_certificate);
     Ok(Answer {
         status: response.status().as_u16(),
+        headers: response.headers().clone(),
         certificate: certificate.unwrap_or_default().to_vec(),
         body: response.text().await.map_err(|error| error.to_string())?,
     })

@@ -32,6 +32,7 @@ impl Expose {
             ("allow_from", !self.allow_from.is_empty()),
             ("accept_proxy_protocol", self.accept_proxy_protocol),
             ("send_proxy_protocol", self.send_proxy_protocol.is_some()),
+            ("http3", self.http3),
         ];
         let (keyword, _) = given.into_iter().find(|(_, given)| *given)?;
         Some((keyword, "has no meaning with protocol udp"))
@@ -49,6 +50,11 @@ pub(in crate::gateway) fn read_protocol(keywords: &Keywords<'_>) -> Result<Proto
             Err(keywords.problem("protocol", reason))
         }
     }
+}
+
+/// `expose.http3`: whether the UDP port of the same number is wanted too.
+pub(in crate::gateway) fn read_http3(keywords: &Keywords<'_>) -> Result<bool, Problem> {
+    Ok(keywords.boolean("http3")?.unwrap_or_default())
 }
 
 /// `expose.listener_addr`, brackets around an IPv6 address or not. An IPv4 address in the form

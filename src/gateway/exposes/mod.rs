@@ -9,7 +9,7 @@ mod raw;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use self::listen::{read_address, read_protocol};
+use self::listen::{read_address, read_http3, read_protocol};
 pub(super) use self::owners::owners;
 use crate::gateway::compile::Want;
 use crate::gateway::health::{WantedCheck, backend_protocol, connect_timeout, lb_policy, limits};
@@ -128,6 +128,8 @@ pub struct Expose {
     pub accept_proxy_protocol: bool,
     /// How the instances are told of the client's address. Not a keyword of the agent's.
     pub send_proxy_protocol: Option<ProxyVersion>,
+    /// Whether clients may use HTTP/3. Not a keyword of the agent's.
+    pub http3: bool,
 }
 
 impl Expose {
@@ -152,6 +154,7 @@ impl Expose {
                 allow_from: self.allow_from.clone(),
                 accept_proxy_protocol: self.accept_proxy_protocol,
                 send_proxy_protocol: self.send_proxy_protocol,
+                http3: self.http3,
                 ..other.clone()
             }
     }
@@ -183,6 +186,7 @@ impl Expose {
                 .boolean("accept_proxy_protocol")?
                 .unwrap_or_default(),
             send_proxy_protocol: allow::read_proxy_version(keywords)?,
+            http3: read_http3(keywords)?,
         };
         match expose.contradiction() {
             Some((keyword, reason)) => Err(keywords.problem(keyword, reason)),

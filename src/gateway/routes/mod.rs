@@ -83,6 +83,7 @@ pub fn virtual_hosts(
             cluster: exposed.cluster(),
             domains,
             allow_from: exposed.expose.allow_from.clone(),
+            http3_port: None,
             routes: routes(exposed, &keywords, problems),
         });
     }
@@ -227,6 +228,10 @@ fn route(
         }
         None => RouteAction::Forward(Box::new(forward(exposed, keywords, problems)?)),
     };
+    let compression = policies::compression(keywords).unwrap_or_else(|problem| {
+        problems.insert(problem.hence("it has no effect"));
+        BTreeSet::new()
+    });
     Ok(Route {
         section: section.to_owned(),
         path,
@@ -237,6 +242,7 @@ fn route(
         response_headers: headers::edits(keywords, "response")?,
         rate_limit: policies::rate_limit(keywords)?,
         cors: policies::cors(keywords)?,
+        compression,
     })
 }
 

@@ -1,6 +1,8 @@
 //! The part of the intermediate representation that says where requests go: plain ordered data
 //! in Envoy's nouns. How it is read from keywords is in the files beside this one.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 /// Where the requests of one match go.
@@ -29,6 +31,9 @@ pub struct Route {
     /// What scripts of other origins may do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// What answers may be compressed with, where the client says that it takes it.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub compression: BTreeSet<Encoding>,
 }
 
 impl Route {
@@ -44,6 +49,7 @@ impl Route {
             response_headers: HeaderEdits::default(),
             rate_limit: None,
             cors: None,
+            compression: BTreeSet::new(),
         }
     }
 
@@ -129,6 +135,18 @@ pub struct Cors {
     pub max_age_s: Option<u32>,
     /// Whether with cookies.
     pub allow_credentials: Option<bool>,
+}
+
+/// What an answer can be compressed with (extensions.filters.http.compressor.v3).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// `br` in HTTP.
+    Brotli,
+    /// `gzip` in HTTP.
+    Gzip,
+    /// `zstd` in HTTP.
+    Zstd,
 }
 
 /// The request paths that a route takes.

@@ -1,7 +1,9 @@
-//! From `retry_*`, `rate_limit` and `cors_*` of a `route` section to what Envoy's router and its
+//! From `retry_*`, `rate_limit`, `cors_*` and `compression` of a `route` section to what Envoy's router and its
 //! filters do with a request. The agent 2.1 has no definition of them.
 
-use super::model::{Cors, RateLimit, Retry};
+use std::collections::BTreeSet;
+
+use super::model::{Cors, Encoding, RateLimit, Retry};
 use super::texts;
 use crate::inventory::Problem;
 use crate::inventory::keywords::Keywords;
@@ -109,6 +111,24 @@ pub(super) fn cors(keywords: &Keywords<'_>) -> Result<Option<Cors>, Problem> {
             Err(keywords.problem("cors_allow_origins", reason))
         }
     }
+}
+
+/// Reads `compression`: what answers may be compressed with.
+///
+/// # Errors
+/// The first word that is none.
+pub(super) fn compression(keywords: &Keywords<'_>) -> Result<BTreeSet<Encoding>, Problem> {
+    let words = keywords.words("compression")?;
+    let encodings = words.iter().map(|word| match word.as_str() {
+        "br" => Ok(Encoding::Brotli),
+        "gzip" => Ok(Encoding::Gzip),
+        "zstd" => Ok(Encoding::Zstd),
+        _ => {
+            let reason = texts::shown(word, "is none of br, gzip and zstd");
+            Err(keywords.problem("compression", reason))
+        }
+    });
+    encodings.collect()
 }
 
 fn checked(
