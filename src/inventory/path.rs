@@ -83,6 +83,11 @@ impl ObjectPath {
         &self.namespace
     }
 
+    /// Whether it is in the root namespace, whose services are called by their names alone.
+    pub fn is_in_root(&self) -> bool {
+        &*self.namespace == ROOT
+    }
+
     /// The kind.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -31,9 +31,8 @@ use super::encode::milliseconds;
 use super::guard;
 use super::route_policy::{default_retry, filter_configs, headers, percent, retry, string_matcher};
 use crate::gateway::{
-    Conditions, Forward, HashKey, HashPolicy, Mirror, NamedMatch, PathMatch, Redirect,
-    RedirectCode, RedirectPath, Route, RouteAction, RouteConfiguration, Target, VirtualHost,
-    WeightedCluster,
+    Forward, HashKey, HashPolicy, Mirror, NamedMatch, PathMatch, Redirect, RedirectCode,
+    RedirectPath, Route, RouteAction, RouteConfiguration, Target, VirtualHost, WeightedCluster,
 };
 
 /// Writes the message.
@@ -82,7 +81,7 @@ fn route(route: &Route) -> PbRoute {
     PbRoute {
         name: route.section.clone(),
         r#match: Some(RouteMatch {
-            headers: header_matchers(&route.conditions),
+            headers: header_matchers(route),
             query_parameters: route.conditions.query.iter().map(query_matcher).collect(),
             case_sensitive: (!route.case_sensitive).then_some(BoolValue { value: false }),
             path_specifier: Some(match &route.path {
@@ -108,7 +107,8 @@ fn route(route: &Route) -> PbRoute {
     }
 }
 
-fn header_matchers(conditions: &Conditions) -> Vec<HeaderMatcher> {
+fn header_matchers(route: &Route) -> Vec<HeaderMatcher> {
+    let conditions = &route.conditions;
     let method = match conditions.methods.as_slice() {
         [] => None,
         [method] => Some(MatchPattern::Exact(method.clone())),
@@ -133,7 +133,31 @@ fn header_matchers(conditions: &Conditions) -> Vec<HeaderMatcher> {
         }),
         ..HeaderMatcher::default()
     });
-    method.into_iter().chain(headers).collect()
+    let matchers = method.into_iter().chain(headers);
+    matchers.chain(own_clusters(&route.action)).collect()
+}
+
+/// Whose clusters a request may name: those of a namespace, which are called after it, but for
+/// the root namespace, whose objects are called by their names alone.
+fn own_clusters(action: &RouteAction) -> Option<HeaderMatcher> {
+    let RouteAction::Forward(forward) = action else {
+        return None;
+    };
+    let Target::ClusterHeader { header, namespace } = &forward.to else {
+        return None;
+    };
+    let pattern = match namespace {
+        None => MatchPattern::SafeRegex(RegexMatcher {
+            regex: "[^/]+".to_owned(),
+            ..RegexMatcher::default()
+        }),
+        Some(namespace) => MatchPattern::Prefix(format!("{namespace}/")),
+    };
+    Some(HeaderMatcher {
+        name: header.clone(),
+        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(string_matcher(pattern))),
+        ..HeaderMatcher::default()
+    })
 }
 
 fn query_matcher(parameter: &NamedMatch) -> QueryParameterMatcher {
@@ -153,7 +177,7 @@ fn forward_action(forward: &Forward) -> PbRouteAction {
     PbRouteAction {
         cluster_specifier: Some(match &forward.to {
             Target::Cluster(cluster) => ClusterSpecifier::Cluster(cluster.clone()),
-            Target::ClusterHeader(header) => ClusterSpecifier::ClusterHeader(header.clone()),
+            Target::ClusterHeader { header, .. } => ClusterSpecifier::ClusterHeader(header.clone()),
             Target::Weighted(parts) => ClusterSpecifier::WeightedClusters(PbWeightedCluster {
                 clusters: parts.iter().map(cluster_weight).collect(),
                 ..PbWeightedCluster::default()

@@ -1,5 +1,6 @@
 //! What the router and the HTTP filters do with the requests of a route: retries, rate limits,
-//! CORS, compression, headers. The filters stand in every listener and do nothing without what is written here.
+//! CORS, compression, headers. The filters stand in every listener and do nothing without what is
+//! written here.
 
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{

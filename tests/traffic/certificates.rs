@@ -168,6 +168,38 @@ async fn a_client_is_let_in_by_the_authority_of_its_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_served_over_tls_is_not_reached_without() {
+    let rig = Rig::bare(&[]).await;
+    let authority = Authority::new("front").unwrap();
+    let identity = authority.issue("tls", &["tls.acme.org"]).unwrap();
+    pair(&rig, "test/sec/front", &identity);
+    let (port, back) = (ports::free().unwrap(), backend(None).await);
+    let tls = [
+        VHOST[0],
+        VHOST[1],
+        "certificate#0.certificate_secret=front",
+        "vhost#0.domains=tls.acme.org",
+    ];
+    service(&rig, "test/svc/tls", &back, port, &tls);
+    let plain = [VHOST[0], "vhost#0.domains=plain.acme.org"];
+    service(&rig, "test/svc/plain", &back, port, &plain);
+    for (url, expect) in [
+        ("https://tls.acme.org", 200),
+        ("http://plain.acme.org", 200),
+        ("http://tls.acme.org", 404),
+    ] {
+        until(url, async || {
+            let answer = get(url, port, &authority, None, None).await;
+            status(&answer, expect)
+        })
+        .await;
+    }
+    let other = Some("plain.acme.org");
+    let answer = get("https://tls.acme.org", port, &authority, None, other).await;
+    status(&answer, 404).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backend_is_believed_by_its_certificate() {
     let rig = Rig::bare(&[]).await;
     let (good, other, _) = authorities();

@@ -1,5 +1,10 @@
 //! HTTP/3 beside TLS: a second Envoy is the client that speaks it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
 use osvc_igw::demo::ports;
 use osvc_igw::sim::certificate::Authority;
 use serde_json::{Value, json};
@@ -22,6 +27,8 @@ async fn http3_is_served_beside_tls_and_goes_without_touching_it() {
     let (port, back) = (ports::free().unwrap(), backend(None).await);
     for (name, http3) in [("www", "true"), ("old", "false")] {
         let keywords = [
+            // A free port is reserved by a UDP socket of another loopback address.
+            "expose#0.listener_addr=127.0.0.1",
             "expose#0.vhosts=vhost#0",
             "expose#0.listener_certificates=certificate#0",
             "certificate#0.certificate_secret=front",
@@ -130,7 +137,7 @@ fn bootstrap(port: u16, gateway: u16, authority: &Authority) -> Value {
                 "load_assignment": {"cluster_name": "gateway", "endpoints": [
                     {"lb_endpoints": [{"endpoint": {"address": at(gateway)}}]},
                 ]},
-                "transport_socket": with_type("quic", quic, tls),
+                "transport_socket": with_type("envoy.transport_sockets.quic", quic, tls),
                 "typed_extension_protocol_options": {http: {
                     "@type": format!("type.googleapis.com/{http}"),
                     "explicit_http_config": {"http3_protocol_options": {}},

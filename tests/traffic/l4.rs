@@ -367,6 +367,33 @@ async fn the_clients_address_passes_from_proxy_to_instance() {
     echo.abort();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_told_the_clients_address_in_bytes() {
+    let rig = Rig::bare(&[]).await;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    // Says back, in hexadecimal, what comes before the client's own bytes.
+    let echo = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = server.accept().await {
+            let mut bytes = [0; V2_HEADER_BYTES];
+            if stream.read_exact(&mut bytes).await.is_ok() {
+                let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+                let digits: String = digits.collect();
+                let _ = stream.write_all(digits.as_bytes()).await;
+            }
+        }
+    });
+    let port = free();
+    let expose = format!("listener_port = {port}\nsend_proxy_protocol = v2");
+    let sim = &rig.stage.sim;
+    sim.create("test/svc/a", &service(address, &expose))
+        .unwrap();
+    // Version 2, a proxied connection, TCP over IPv4, twelve bytes of addresses, the client's.
+    let expected = "0d0a0d0a000d0a515549540a2111000c7f000001";
+    until_said(([127, 0, 0, 1], port).into(), b"hello\n", expected).await;
+    echo.abort();
+}
+
 /// Waits until the answer to these bytes begins so; an empty one is a connection that was taken
 /// and closed.
 async fn until_said(to: SocketAddr, bytes: &[u8], expected: &str) {
@@ -387,5 +414,7 @@ async fn until_said(to: SocketAddr, bytes: &[u8], expected: &str) {
     assert!(in_time.is_ok(), "{to} does not say {expected:?}");
 }
 
+/// The PROXY protocol, version 2, with two IPv4 addresses and their ports.
+const V2_HEADER_BYTES: usize = 28;
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -112,6 +112,19 @@ async fn answers_are_compressed_for_who_takes_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_the_limits_is_answered_503() {
+    let site = Site::start(&["expose#0"], LIMITS).await;
+    // One is under way, one waits for its connection, and for the third there is no room.
+    let ask = || site.get("/", "x-wait-ms: 3000\r\n");
+    let (one, two, three) = tokio::join!(ask(), ask(), ask());
+    let mut statuses = [one, two, three].map(|answer| answer.unwrap().status);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503]);
+    let overflows = "cluster.test/svc/site.expose#0.upstream_rq_pending_overflow";
+    assert_eq!(site.rig.envoy.stat(overflows).await, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_are_shared_nine_to_one_and_copied() {
     let site = Site::start(&["expose#0", "expose#1"], SHARES).await;
     // Envoy takes a cluster's first endpoints a moment after its routes.
@@ -205,6 +218,18 @@ match_prefix = /gzip
 compression = gzip
 [route#rest]
 match_prefix = /
+";
+
+const LIMITS: &str = "\
+[expose#0]
+type = envoy
+listener_port = GATEWAY
+port = PORT
+vhosts = vhost#0
+max_connections = 1
+max_pending_requests = 1
+[vhost#0]
+domains = www.acme.org
 ";
 
 const SHARES: &str = "\

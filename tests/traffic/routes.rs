@@ -22,10 +22,17 @@ async fn requests_are_matched_and_rewritten_as_routes_say() {
     site.seen("/any/x/x", "www.acme.org/any/x/x").await;
     let picked = "x-pick: test/svc/site.expose#0\r\n";
     let answer = site.get("/pick", picked).await.unwrap();
-    assert_eq!((answer.status, answer.instance()), (200, "i0"));
-    for headers in ["", "x-pick: test/svc/none.expose#0\r\n"] {
+    assert!(
+        answer.body.contains("i0 GET picked.internal/pick"),
+        "{answer:?}"
+    );
+    let absent = "x-pick: test/svc/none.expose#0\r\n";
+    let answer = site.get("/pick", absent).await.unwrap();
+    assert!(matches!(answer.status, 404 | 503), "{answer:?}");
+    // What names nothing of the namespace is none of the route's, and the next one takes it.
+    for headers in ["", "x-pick: other/svc/site.expose#0\r\n"] {
         let answer = site.get("/pick", headers).await.unwrap();
-        assert!(matches!(answer.status, 404 | 503), "{answer:?}");
+        assert!(answer.body.contains("GET www.acme.org/pick"), "{answer:?}");
     }
     let wait = "x-wait-ms: 3000\r\n";
     assert_eq!(site.get("/hasty", wait).await.unwrap().status, 504);
@@ -172,6 +179,7 @@ route_host_rewrite = digits.internal
 [route#pick]
 match_path = /pick
 route_cluster_header = x-pick
+route_host_rewrite = picked.internal
 [route#hasty]
 match_path = /hasty
 route_timeout = 1

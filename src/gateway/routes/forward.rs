@@ -24,8 +24,13 @@ pub(super) fn forward(
         let reason = "has both route_cluster_header and weighted_exposes";
         return Err(keywords.problem("", reason));
     }
+    let owner = &exposed.owner;
+    let namespace = (!owner.is_in_root()).then(|| owner.namespace());
     let to = match header {
-        Some(header) => Target::ClusterHeader(header),
+        Some(header) => Target::ClusterHeader {
+            header,
+            namespace: namespace.map(str::to_owned),
+        },
         None => weighted.unwrap_or_else(|| Target::Cluster(exposed.cluster())),
     };
     Ok(Forward {

@@ -60,7 +60,7 @@ impl Route {
         };
         let mut clusters = match &forward.to {
             Target::Cluster(cluster) => vec![cluster],
-            Target::ClusterHeader(_) => Vec::new(),
+            Target::ClusterHeader { .. } => Vec::new(),
             Target::Weighted(parts) => parts.iter().map(|part| &part.cluster).collect(),
         };
         clusters.extend(forward.mirror.as_ref().map(|mirror| &mirror.cluster));
@@ -221,8 +221,14 @@ impl Forward {
 pub enum Target {
     /// Always this one.
     Cluster(String),
-    /// The one that this request header names.
-    ClusterHeader(String),
+    /// The one that a request header names.
+    ClusterHeader {
+        /// The header.
+        header: String,
+        /// The namespace of the objects whose clusters it may name, `None` for the root namespace;
+        /// a request that names another is none of the route's.
+        namespace: Option<String>,
+    },
     /// Each of these in proportion to its weight; the weights are not all zero.
     Weighted(Vec<WeightedCluster>),
 }

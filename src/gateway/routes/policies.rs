@@ -1,5 +1,5 @@
-//! From `retry_*`, `rate_limit`, `cors_*` and `compression` of a `route` section to what Envoy's router and its
-//! filters do with a request. The agent 2.1 has no definition of them.
+//! From `retry_*`, `rate_limit`, `cors_*` and `compression` of a `route` section to what Envoy's
+//! router and its filters do with a request. The agent 2.1 has no definition of them.
 
 use std::collections::BTreeSet;
 
