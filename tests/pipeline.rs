@@ -414,7 +414,7 @@ fn a_changed_route_changes_one_route_configuration() {
     let change = |case: &mut Case| {
         resource(case, "vm", "test/svc/web1", "route#0")["info"]["match_prefix"] = json!("/new");
     };
-    let expected = [(ResourceType::Route, "0.0.0.0:443/tcp")];
+    let expected = [(ResourceType::Route, "0.0.0.0:443/tcp/tls")];
     check("web1-documented", change, &expected);
 }
 
