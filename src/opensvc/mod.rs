@@ -7,6 +7,7 @@ pub mod json_delta;
 pub mod mirror;
 mod projection;
 pub mod raw;
+mod request;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
