@@ -3,11 +3,18 @@
 
 mod answer;
 mod frames;
+pub mod h2;
 pub mod json_delta;
+pub mod local;
 pub mod mirror;
+mod probe;
 mod projection;
 pub mod raw;
 mod request;
+pub mod sse;
+pub mod tls;
+
+use std::path::PathBuf;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -50,6 +57,46 @@ pub enum Error {
         address: String,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// TLS with the daemon did not come about.
+    #[error("cannot speak TLS with the OpenSVC daemon at {address}: {reason}")]
+    Tls {
+        /// The daemon's host and port.
+        address: String,
+        /// What is wrong, and what helps.
+        reason: String,
+    },
+    /// A file that says who this process is, or whom to believe, cannot be used.
+    #[error("cannot use {path} ({option}): {reason}")]
+    Credentials {
+        /// The option that names it.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, without a word of what is in it.
+        reason: String,
+    },
+    /// The daemon does not know this user, or not with these credentials.
+    #[error("the OpenSVC daemon at {address} does not take these credentials")]
+    Unauthorized {
+        /// The daemon's host and port.
+        address: String,
+    },
+    /// Who answers is no agent 2.x.
+    #[error("at {address} is an OpenSVC agent v3, or none at all: only agents 2.1 can be followed")]
+    OtherAgent {
+        /// The daemon's socket, or its host and port.
+        address: String,
+    },
+    /// A request is longer than the daemon reads.
+    #[error("cannot send {action} of {bytes} bytes: the daemon reads {bytes_max}")]
+    Unsendable {
+        /// The daemon's name of the request.
+        action: &'static str,
+        /// How long it is.
+        bytes: usize,
+        /// How much the daemon reads.
+        bytes_max: usize,
     },
     /// A request could not be written.
     #[error("cannot send {action} to the OpenSVC daemon")]

@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 use super::answer;
 use super::frames::Frames;
 use super::mirror::Mirror;
-use super::request::{self, Ask, EVENTS, Request, SERVICE_ACTION};
+use super::request::{self, Ask, CREATE, EVENTS, Request, SERVICE_ACTION};
 use super::{Daemon, Error};
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
@@ -166,7 +166,7 @@ impl Ask for Raw {
         let mut stream = self.send(&request).await?;
         let answer = self.receive(action, &mut stream);
         let limit = match action {
-            SERVICE_ACTION => self.limits.change,
+            SERVICE_ACTION | CREATE => self.limits.change,
             _ => self.limits.answer,
         };
         let Ok(answer) = timeout(limit, answer).await else {

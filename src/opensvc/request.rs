@@ -95,3 +95,5 @@ pub(super) async fn write(agent: impl Ask, write: Write) -> Result<(), Error> {
 pub(super) const EVENTS: &str = "events";
 /// The request that runs a command, and takes as long as the command.
 pub(super) const SERVICE_ACTION: &str = "service_action";
+/// The request that makes an object, with a command.
+pub(super) const CREATE: &str = "create";

@@ -64,7 +64,7 @@ pub(super) fn answer(state: &mut State, session: &str, request: &[u8]) -> Answer
 }
 
 /// `daemon_status` leaves the instances out of which nothing is known.
-fn status(state: &State) -> Value {
+pub(super) fn status(state: &State) -> Value {
     let mut tree = Value::Object(state.tree());
     let nodes = tree
         .pointer_mut("/monitor/nodes")

@@ -20,6 +20,8 @@ pub(super) struct Journal {
     pub(super) stuck_tail: bool,
     /// The next patch uses its id up and reaches nobody.
     pub(super) lose_next: bool,
+    /// The next patch also changes something that is not there.
+    pub(super) spoil_next: bool,
     /// Changes are gathered, not sent, while this is not zero.
     pub(super) batches: u32,
 }
@@ -83,6 +85,13 @@ impl Journal {
         self.last_id += 1;
         if std::mem::take(&mut self.lose_next) {
             return;
+        }
+        let mut data = data;
+        if std::mem::take(&mut self.spoil_next) {
+            data.insert(
+                0,
+                json!([["monitor", "services", "nowhere", "is", "this"], 1]),
+            );
         }
         let patch = json!({"kind": "patch", "id": self.last_id, "ts": now, "data": data});
         self.send_json(&patch);
