@@ -8,6 +8,7 @@ mod bootstrap;
 mod captures;
 mod controller;
 mod convergence;
+mod daemon;
 mod fake;
 mod golden;
 mod mirror;
