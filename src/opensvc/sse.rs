@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn events_are_the_same_wherever_the_bytes_are_cut() {
-        let stream = "\u{feff}id: 1\ndata: one\n\n: comment\r\nid: 2\r\ndata:two\r\n\r\nevent: x\n\n\
-                      data\rdata:  a\rdatax: no\rdata: b\r\rdata: torn\n";
+        let stream = "\u{feff}id: 1\ndata: one\n\n: comment\r\nid: 2\r\ndata:two\r\n\r\n\
+                      event: x\n\ndata\rdata:  a\rdatax: no\rdata: b\r\rdata: torn\n";
         let bytes = stream.as_bytes();
         for first in 0..=bytes.len() {
             for second in first..=bytes.len() {

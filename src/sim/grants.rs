@@ -94,14 +94,18 @@ impl User {
     /// What `whoami` answers.
     pub(super) fn whoami(&self) -> Value {
         let mut grant = Map::new();
-        if self.root {
-            grant.insert("root".to_owned(), Value::Null);
+        for role in self
+            .raw_grant
+            .split_whitespace()
+            .filter(|role| !role.contains(':'))
+        {
+            grant.insert(role.to_owned(), Value::Null);
         }
-        if self.squatter {
-            grant.insert("squatter".to_owned(), Value::Null);
-        }
-        for (role, namespaces) in &self.roles {
-            grant.insert((*role).to_owned(), json!(namespaces));
+        // A user is told of every role, root on the socket is not.
+        let named = self.namespace.map(|_| ROLES);
+        for role in named.into_iter().flatten() {
+            let namespaces = self.roles.get(role).cloned().unwrap_or_default();
+            grant.insert(role.to_owned(), json!(namespaces));
         }
         json!({
             "name": self.name, "namespace": self.namespace, "auth": self.auth,
@@ -169,9 +173,14 @@ impl User {
         self.root || namespaces.is_some_and(|namespaces| namespaces.contains(namespace))
     }
 
+    /// Whether this user is shown an object.
+    pub(super) fn is_shown(&self, path: &str) -> bool {
+        self.may("guest", namespace(path))
+    }
+
     /// Takes out of a status what this user is not shown.
     pub(super) fn filter_status(&self, tree: &mut Value) {
-        let shown = |path: &String| self.may("guest", namespace(path));
+        let shown = |path: &String| self.is_shown(path);
         let monitor = tree.get_mut("monitor");
         let Some(monitor) = monitor.and_then(Value::as_object_mut) else {
             return;
@@ -205,7 +214,7 @@ impl User {
                 _ => None,
             };
             if let Some(object) = object.and_then(Value::as_str) {
-                return stanza.get(1).is_none() || self.may("guest", namespace(object));
+                return stanza.get(1).is_none() || self.is_shown(object);
             }
             if let Some(value) = stanza.get_mut(1) {
                 self.filter_value(&path, value);

@@ -179,6 +179,11 @@ fn document(
             .or_default() += 1;
         return user.whoami();
     }
+    if action == "object_selector" {
+        let state = shared.lock();
+        let paths = state.cluster.objects.keys();
+        return paths.filter(|path| user.is_shown(path)).cloned().collect();
+    }
     let request = json!({"action": action, "method": method, "options": options});
     let answered = answer::answer(&mut shared.lock(), session, request.to_string().as_bytes());
     match answered {

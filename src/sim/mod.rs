@@ -1,7 +1,7 @@
 //! The other side, for tests and the demo: a simulated OpenSVC 2.1 daemon that speaks the raw
-//! protocol and HTTP/2 as they were recorded, with a scripted cluster and faults to inject; HTTP backends; a
-//! throw-away certificate authority. It imports nothing from the rest of the crate, because a
-//! shared bug is a hidden bug, and the program never uses it.
+//! protocol and HTTP/2 as they were recorded, with a scripted cluster and faults to inject; HTTP
+//! backends; a throw-away certificate authority. It imports nothing from the rest of the crate,
+//! because a shared bug is a hidden bug, and the program never uses it.
 
 mod answer;
 mod boot;

@@ -1,9 +1,14 @@
-//! Every way to a daemon, against the simulated one: what it tells, what it is asked, and every
-//! fault that it can have. What is the same over each way is one suite.
+//! Every way to a daemon, against the simulated one, recorded traffic and servers that do what a
+//! test tells them: what a daemon tells, what it is asked, and every fault that it can have. What
+//! is the same over each way is one suite.
 
+mod fake;
 mod faults;
+mod local;
 mod login;
-
+mod rights;
 mod sites;
+mod streams;
+mod transcripts;
 
-pub(crate) use sites::{Calm, Served, Site, Way};
+use sites::{Calm, Served, Site, Way};
