@@ -19,7 +19,7 @@ pub use server::{Remote, RemoteLogin, ServerOptions, ServerUrl};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Serve.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Print Envoy's bootstrap.
     Bootstrap(BootstrapOptions),
     /// Show everything working on one machine.
@@ -47,7 +47,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum CliCommand {
     /// Run the controller (the default)
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Print the configuration to start Envoy with
     Bootstrap(BootstrapOptions),
     /// Run a simulated cluster, its backends, the controller and a real Envoy
@@ -311,8 +311,8 @@ where
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     let inner = matches.subcommand().map_or(&matches, |(_, inner)| inner);
     Ok(match cli.command {
-        None => Command::Run(checked(cli.run, inner)?),
-        Some(CliCommand::Run(options)) => Command::Run(checked(options, inner)?),
+        None => Command::Run(Box::new(checked(cli.run, inner)?)),
+        Some(CliCommand::Run(options)) => Command::Run(Box::new(checked(*options, inner)?)),
         Some(CliCommand::Bootstrap(options)) => Command::Bootstrap(options),
         Some(CliCommand::Demo(options)) => Command::Demo(options),
     })

@@ -19,7 +19,7 @@ use http::{HeaderMap, Request, Response};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::answer::{self, Answer};
 use super::grants::{User, namespace};
@@ -256,7 +256,7 @@ async fn pump(
     }
     send(shared, &mut stream, text.as_bytes()).await?;
     let mut waiting = Vec::new();
-    let mut wake = Instant::now() + RECEIVE_MAX;
+    let mut wake = Box::pin(sleep(RECEIVE_MAX));
     loop {
         tokio::select! {
             message = messages.recv() => {
@@ -264,9 +264,9 @@ async fn pump(
                 continue;
             }
             changed = heard.changed() => changed.map_err(|_| HangUp)?,
-            () = sleep_until(wake) => {}
+            () = &mut wake => {}
         }
-        wake = Instant::now() + RECEIVE_MAX;
+        wake = Box::pin(sleep(RECEIVE_MAX));
         for message in waiting.drain(..) {
             let bytes = match written(&message, user) {
                 Some(json) => {

@@ -270,7 +270,7 @@ async fn new_grants_are_seen_with_the_next_stream_and_nothing_goes_meanwhile() {
                expose = expose#0\n[expose#0]\ntype = envoy\nport = 80\nlistener_port = 8090\n";
     site.sim.create("new/svc/web2", ini).expect("a service");
     site.sim.set_user("igw", "guest:* admin:*", None);
-    let second = served.next(&[first.clone()]).await;
+    let second = served.next(std::slice::from_ref(&first)).await;
     let gone = second
         .changes(&first)
         .filter(|(kind, name)| second.get(*kind, name).is_none());

@@ -38,7 +38,7 @@ enum Wake {
 
 impl Subscription {
     /// Subscribes, and waits for the status that comes first.
-    pub(super) async fn open(h2: H2) -> Result<(Self, Value), Error> {
+    pub(super) async fn open(h2: H2) -> Result<(Box<Self>, Value), Error> {
         let (wire, peer) = h2.connect().await?;
         let index = peer.index;
         let limit = h2.limits.answer;
@@ -54,7 +54,7 @@ impl Subscription {
         opened
     }
 
-    async fn subscribe(h2: &H2, mut wire: Wire, peer: Peer) -> Result<(Self, Value), Error> {
+    async fn subscribe(h2: &H2, mut wire: Wire, peer: Peer) -> Result<(Box<Self>, Value), Error> {
         let action = EVENTS;
         let uri = format!("{}/{EVENTS}?full=true", peer.base);
         // Exactly this one: with another the daemon pushes, which clients do not take.
@@ -75,7 +75,7 @@ impl Subscription {
             Some(pings) => ping(pings, h2.limits.flush).boxed(),
             None => pending().boxed(),
         };
-        let mut subscription = Self {
+        let mut subscription = Box::new(Self {
             h2: h2.clone(),
             peer,
             wire,
@@ -83,7 +83,7 @@ impl Subscription {
             sse: Sse::default(),
             pings,
             silence: Box::pin(sleep(h2.limits.silence)),
-        };
+        });
         loop {
             let message = subscription.next().await?;
             if message.get("kind").and_then(Value::as_str) == Some("full") {

@@ -17,7 +17,7 @@ use crate::inventory::Event;
 use crate::opensvc::Error;
 use crate::opensvc::mirror::Mirror;
 
-type Opening = BoxFuture<'static, Result<(Subscription, Value), Error>>;
+type Opening = BoxFuture<'static, Result<(Box<Subscription>, Value), Error>>;
 
 /// What keeps the events coming: one state, no tasks.
 struct Watch {
@@ -34,7 +34,7 @@ struct Watch {
 /// What a [`Watch`] woke up for.
 enum Wake {
     Message(Result<Value, Error>),
-    Opened(Result<(Subscription, Value), Error>),
+    Opened(Result<(Box<Subscription>, Value), Error>),
     Renew,
 }
 
@@ -105,7 +105,10 @@ impl Watch {
         }
     }
 
-    fn take_over(&mut self, opened: Result<(Subscription, Value), Error>) -> Result<(), Error> {
+    fn take_over(
+        &mut self,
+        opened: Result<(Box<Subscription>, Value), Error>,
+    ) -> Result<(), Error> {
         self.opening = None;
         self.renew = Box::pin(sleep(self.h2.limits.refresh));
         match opened {
@@ -117,7 +120,7 @@ impl Watch {
                     return Err(Error::Answer { action, reason });
                 }
                 self.ready.extend(self.mirror.reset(status));
-                self.current = Some(Box::new(subscription));
+                self.current = Some(subscription);
                 Ok(())
             }
             Err(error) if self.current.is_some() => {
@@ -135,7 +138,7 @@ impl Watch {
     }
 }
 
-async fn opened(opening: &mut Option<Opening>) -> Result<(Subscription, Value), Error> {
+async fn opened(opening: &mut Option<Opening>) -> Result<(Box<Subscription>, Value), Error> {
     match opening {
         Some(opening) => opening.await,
         None => pending().await,
