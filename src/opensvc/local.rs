@@ -59,7 +59,8 @@ impl Local {
         error
     }
 
-    /// Asks over `h2.sock`, or over the raw socket where nobody listens on the first.
+    /// Asks over `h2.sock`, or over the raw socket where nobody listens on the first, or where it
+    /// is too much for it.
     fn ask<T: Send + 'static>(
         &self,
         ask: impl Fn(&dyn Daemon) -> BoxFuture<'static, Result<T, Error>>,
@@ -70,7 +71,7 @@ impl Local {
         let (first, second) = (ask(&h2), ask(&self.raw));
         Box::pin(async move {
             match first.await {
-                Err(Error::Connect { .. }) => second.await,
+                Err(Error::Connect { .. } | Error::Unsendable { .. }) => second.await,
                 answer => answer,
             }
         })

@@ -1,5 +1,8 @@
 //! EDGE: the OpenSVC daemon. Every way of talking to it is behind [`Daemon`], and nothing
 //! outside this folder knows which agent answers.
+//!
+//! [`raw`] and [`h2`] are the ways to an agent 2.1; they share [`mirror`] and what is asked. An
+//! agent 3 has its place beside them; so far it is found out by `probe`, and named.
 
 mod answer;
 mod frames;
@@ -82,8 +85,18 @@ pub enum Error {
         /// The daemon's host and port.
         address: String,
     },
+    /// The daemon closed the connection where an answer was due, and was shown a token.
+    #[error("the OpenSVC daemon at {address} hangs up on {action}, as on a token that is expired")]
+    HungUp {
+        /// The daemon's host and port.
+        address: String,
+        /// The daemon's name of the request.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Who answers is no agent 2.x.
-    #[error("at {address} is an OpenSVC agent v3, or none at all: only agents 2.1 can be followed")]
+    #[error("at {address} is an OpenSVC agent v3, or none at all: only agents 2.1 are followed")]
     OtherAgent {
         /// The daemon's socket, or its host and port.
         address: String,

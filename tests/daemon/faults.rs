@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use osvc_igw::inventory::Write;
+use osvc_igw::opensvc::raw::Limits;
 use osvc_igw::sim::Sim;
 use osvc_igw::xds::Snapshot;
 use tokio::time::{sleep, timeout};
@@ -34,6 +35,7 @@ macro_rules! over_each_way {
 
 over_each_way!(
     a_change_is_served,
+    what_is_asked_for_anew_all_the_time_has_no_gap,
     messages_in_single_bytes_are_messages,
     a_lost_patch_is_made_good,
     a_patch_that_does_not_apply_is_made_good,
@@ -46,6 +48,7 @@ over_each_way!(
     a_change_that_is_stuck_is_flushed,
     a_refused_write_is_written_later,
     a_lost_write_is_seen_by_the_object_alone,
+    a_port_is_chosen_and_written_although_it_was_refused,
     what_is_read_and_written_is_the_same,
 );
 
@@ -59,9 +62,13 @@ struct Pair {
 
 impl Pair {
     async fn start(way: Way) -> Self {
+        Self::start_with(way, limits()).await
+    }
+
+    async fn start_with(way: Way, limits: Limits) -> Self {
         let site = Site::start(way);
         let (calm, first) = Calm::start().await;
-        let served = Served::from(site.daemon());
+        let served = Served::from(site.daemon_with(limits));
         served.becomes(&first).await;
         Self {
             site,
@@ -103,6 +110,26 @@ async fn a_change_is_served(way: Way) {
         pair.change(address).await;
         pair.is_right().await;
     }
+}
+
+async fn what_is_asked_for_anew_all_the_time_has_no_gap(way: Way) {
+    let restless = Limits {
+        refresh: Duration::from_millis(30),
+        ..limits()
+    };
+    let mut pair = Pair::start_with(way, restless).await;
+    for number in 2..10 {
+        pair.change(&format!("10.0.0.{number}")).await;
+        pair.is_right().await;
+    }
+    let mut views = pair.served.views.clone();
+    let often = timeout(
+        Duration::from_secs(10),
+        views.wait_for(|view| view.syncs > 8),
+    );
+    assert!(often.await.is_ok(), "it is not asked for anew");
+    pair.change("10.0.0.10").await;
+    pair.is_right().await;
 }
 
 async fn messages_in_single_bytes_are_messages(way: Way) {
@@ -219,6 +246,32 @@ async fn a_refused_write_is_written_later(way: Way) {
     site.sim.refuse_sets(false);
     daemon.write(&write("1025")).await.expect("a write");
     assert_eq!(port(&site.sim), "1025");
+}
+
+async fn a_port_is_chosen_and_written_although_it_was_refused(way: Way) {
+    let site = Site::start(way);
+    let any = "expose#0.listener_port=0";
+    site.sim.set(SERVICE, &[any]).expect("a service");
+    site.sim.refuse_sets(true);
+    let action = if way == Way::Raw {
+        "service_action"
+    } else {
+        "object_action"
+    };
+    let _served = Served::from(site.daemon());
+    let written = async {
+        while site.sim.requests(action) == 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        site.sim.refuse_sets(false);
+        while port(&site.sim) == "0" {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(
+        timeout(Duration::from_secs(20), written).await.is_ok(),
+        "no port was written"
+    );
 }
 
 async fn a_lost_write_is_seen_by_the_object_alone(way: Way) {

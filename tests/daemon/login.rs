@@ -101,7 +101,11 @@ async fn a_token_is_read_anew_for_each_connection() {
     // The daemon hangs up on one that is expired.
     site.sim.set_token("first", None);
     let error = refused(&daemon).await;
-    assert!(matches!(error, Error::Receive { .. }), "{error:?}");
+    let address = format!("127.0.0.1:{}", site.server.port);
+    let expected = format!(
+        "the OpenSVC daemon at {address} hangs up on events, as on a token that is expired"
+    );
+    assert_eq!(error.to_string(), expected);
     site.sim.set_token("second", Some(("igw", "guest:test")));
     site.folder.write("token", "second");
     shown(&daemon).await;

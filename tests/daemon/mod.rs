@@ -2,6 +2,7 @@
 //! test tells them: what a daemon tells, what it is asked, and every fault that it can have. What
 //! is the same over each way is one suite.
 
+mod binary;
 mod fake;
 mod faults;
 mod local;

@@ -11,6 +11,7 @@ use osvc_igw::opensvc::mirror::Mirror;
 use osvc_igw::opensvc::raw::Limits;
 use osvc_igw::opensvc::{Daemon, Error};
 use serde_json::{Value, json};
+use tokio::net::UnixStream;
 
 use super::fake::FakeH2;
 use super::sites::limits;
@@ -258,6 +259,51 @@ async fn a_slow_caller_is_not_taken_for_a_silent_daemon() {
     tokio::time::sleep(Duration::from_millis(700)).await;
     let next = events.next().await.expect("an event");
     assert!(matches!(next, Ok(Event::Remove(_))), "{next:?}");
+}
+
+#[tokio::test]
+async fn without_pings_the_daemon_is_silent_for_longer_than_is_waited() {
+    // The daemon sends when something comes in, or after five seconds.
+    let site = Site::start(Way::Socket);
+    let quiet = Limits {
+        flush: Duration::from_secs(3_600),
+        silence: Duration::from_secs(2),
+        ..limits()
+    };
+    let mut events = site.daemon_with(quiet).watch();
+    events.next().await.expect("an event").expect("a status");
+    site.sim.run("test/svc/web1").expect("a service");
+    let error = loop {
+        if let Err(error) = events.next().await.expect("an event") {
+            break error;
+        }
+    };
+    assert!(matches!(error, Error::Silent { seconds: 2 }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_connection_is_read_to_65_535_bytes_and_no_further() {
+    let site = Site::start(Way::Socket);
+    site.sim.create("test/sec/a", "").expect("an object");
+    let stream = UnixStream::connect(site.path("h2.sock"))
+        .await
+        .expect("a daemon");
+    let (mut sender, connection) = h2::client::handshake(stream).await.expect("a daemon");
+    tokio::spawn(connection);
+    let data = "x".repeat(15_000);
+    let body = json!({"path": "test/sec/a", "key": "k", "data": data}).to_string();
+    for number in 1..=5 {
+        let request = http::Request::builder()
+            .method("POST")
+            .uri("http://localhost/key");
+        let request = request.body(()).expect("a request");
+        let (response, mut stream) = sender.send_request(request, false).expect("a stream");
+        stream
+            .send_data(body.clone().into(), true)
+            .expect("a stream");
+        let answer = tokio::time::timeout(Duration::from_millis(500), response).await;
+        assert_eq!(answer.is_ok(), number < 5, "{number}");
+    }
 }
 
 #[tokio::test]

@@ -61,6 +61,20 @@ struct Peer {
     index: usize,
 }
 
+impl Peer {
+    /// Why there was no answer at all.
+    fn hung_up(&self, action: &'static str, source: io::Error) -> Error {
+        match self.authorization {
+            Some(_) => Error::HungUp {
+                address: self.address.clone(),
+                action,
+                source,
+            },
+            None => Error::Receive { action, source },
+        }
+    }
+}
+
 impl H2 {
     /// The daemon whose `h2.sock` is at `socket`.
     pub fn at_socket(socket: impl Into<PathBuf>) -> Self {
@@ -183,7 +197,7 @@ impl Ask for H2 {
         let bytes_max = self.limits.bytes_max;
         let exchange = async {
             let response = wire.request(head, body).await;
-            let response = response.map_err(|source| Error::Receive { action, source })?;
+            let response = response.map_err(|source| peer.hung_up(action, source))?;
             let (head, mut body) = response.into_parts();
             let bytes = read(&mut wire, &mut body, action, bytes_max).await?;
             judge(action, head.status, &bytes, &peer.address)

@@ -60,7 +60,7 @@ impl Subscription {
         // Exactly this one: with another the daemon pushes, which clients do not take.
         let request = head(Method::GET, &uri, &peer).header(ACCEPT, "text/event-stream");
         let response = wire.request(finish(request, action)?, None).await;
-        let response = response.map_err(|source| Error::Receive { action, source })?;
+        let response = response.map_err(|source| peer.hung_up(action, source))?;
         let (head, mut body) = response.into_parts();
         let kind = head.headers.get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
