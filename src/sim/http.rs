@@ -57,6 +57,8 @@ where
     let _ = exchange(&shared, &session, io, heard, user).await;
     let mut state = shared.lock();
     state.sessions.close(&session, 0);
+    let now = state.cluster.now;
+    state.journal.leave(now);
     if !state.blank() {
         state.note();
     }

@@ -404,6 +404,12 @@ impl Sim {
         self.shared.lock().journal.lose();
     }
 
+    /// Where two subscribers leave within a second, one that stays is forgotten, too: its
+    /// connection stays open and silent, as the real daemon does it.
+    pub fn set_forgetful(&self, forgetful: bool) {
+        self.shared.lock().journal.forgetful = forgetful;
+    }
+
     /// Refuses new connections, or takes them again; streams go on.
     pub fn refuse(&self, refuse: bool) {
         self.shared.lock().refuse = refuse;

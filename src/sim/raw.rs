@@ -164,6 +164,8 @@ async fn converse(shared: Arc<Shared>, mut stream: UnixStream) {
     };
     let mut state = shared.lock();
     state.sessions.close(&session, sent);
+    let now = state.cluster.now;
+    state.journal.leave(now);
     // Seen by subscribers with the next message, as the real one.
     if !state.blank() {
         state.note();

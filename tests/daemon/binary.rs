@@ -24,7 +24,7 @@ async fn it_follows_a_daemon_over_tls_with_a_password_of_the_environment() {
         .remote(&words)
         .env("OSVC_IGW_PASSWORD", "hunter2");
     let controller = serves(options).await;
-    assert_eq!(site.sim.requests("events"), 1);
+    assert!(site.sim.requests("events") > 0);
     assert!(!controller.log().contains("hunter2"));
 }
 
@@ -45,14 +45,14 @@ async fn it_follows_a_daemon_over_tls_with_a_certificate() {
         &key,
     ];
     serves(Options::new(&site.folder.0).remote(&words)).await;
-    assert_eq!(site.sim.requests("events"), 1);
+    assert!(site.sim.requests("events") > 0);
 }
 
 #[tokio::test]
 async fn it_prefers_the_socket_of_http2() {
     let site = Site::start(Way::Socket);
     serves(Options::new(&site.folder.0)).await;
-    assert_eq!(site.sim.requests("events"), 1);
+    assert!(site.sim.requests("events") > 0);
     assert_eq!(site.sim.requests("daemon_status"), 0);
 }
 

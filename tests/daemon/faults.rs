@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use osvc_igw::inventory::Write;
 use osvc_igw::opensvc::raw::Limits;
 use osvc_igw::sim::Sim;
@@ -42,6 +43,7 @@ over_each_way!(
     a_status_that_is_cut_is_asked_for_again,
     garbage_costs_the_connection_only,
     a_lost_subscription_is_noticed,
+    a_subscription_that_two_others_take_along_is_noticed,
     a_slow_daemon_is_waited_for,
     a_daemon_that_restarts_takes_nothing_away,
     a_daemon_that_refuses_connections_is_tried_again,
@@ -197,6 +199,26 @@ async fn garbage_costs_the_connection_only(way: Way) {
 async fn a_lost_subscription_is_noticed(way: Way) {
     let mut pair = Pair::start(way).await;
     pair.site.sim.lose_subscribers();
+    pair.change("10.0.0.2").await;
+    pair.is_right().await;
+}
+
+async fn a_subscription_that_two_others_take_along_is_noticed(way: Way) {
+    let mut pair = Pair::start(way).await;
+    pair.site.sim.set_forgetful(true);
+    let mut others = [pair.site.daemon().watch(), pair.site.daemon().watch()];
+    for other in &mut others {
+        other.next().await.expect("an event").expect("a status");
+    }
+    drop(others);
+    for _ in 0..100 {
+        if pair.site.sim.subscribers() == 0 {
+            break;
+        }
+        sleep(Duration::from_millis(10)).await;
+        // Over the raw socket it is seen that nobody reads when something is written.
+        pair.site.sim.run(SERVICE).expect("a service");
+    }
     pair.change("10.0.0.2").await;
     pair.is_right().await;
 }

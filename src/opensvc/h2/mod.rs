@@ -17,7 +17,7 @@ use ::h2::RecvStream;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use http::header::{ACCEPT, AUTHORIZATION};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Builder;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
@@ -270,7 +270,12 @@ fn compose(request: &Request, peer: &Peer) -> Result<(http::Request<()>, Option<
         }
         body = Some(Bytes::from(text));
     }
-    let mut builder = head(method, &uri, peer).header(ACCEPT, "application/json");
+    let mut builder = head(method, &uri, peer).header(ACCEPT, "*/*");
+    if let Some(body) = &body {
+        builder = builder
+            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_LENGTH, body.len());
+    }
     if request.anywhere {
         builder = builder.header("o-node", "ANY");
     }
