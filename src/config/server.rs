@@ -177,7 +177,10 @@ impl FromStr for ServerUrl {
         let (host, port) = match place.strip_prefix('[') {
             Some(rest) => {
                 let (host, port) = rest.split_once(']').ok_or_else(expected)?;
-                (host, port.strip_prefix(':'))
+                match port.strip_prefix(':') {
+                    None if !port.is_empty() => return Err(expected()),
+                    port => (host, port),
+                }
             }
             None => match place.split_once(':') {
                 Some((host, port)) => (host, Some(port)),
@@ -187,7 +190,7 @@ impl FromStr for ServerUrl {
         let port = port.map_or(Ok(DAEMON_PORT), str::parse);
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
         match port {
-            Ok(port) if port > 0 && !host.is_empty() && host.bytes().all(is_host) => Ok(Self {
+            Ok(port @ 1..) if !host.is_empty() && host.bytes().all(is_host) => Ok(Self {
                 host: host.to_owned(),
                 port,
             }),
