@@ -102,8 +102,13 @@ impl Access {
             address: address.clone(),
             reason: "this is no name that a certificate can have".to_owned(),
         })?;
-        let tcp = TcpStream::connect((server.host.as_str(), server.port)).await;
-        let tcp = tcp.map_err(|source| Error::Connect {
+        let connecting = async {
+            let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
+            // A small frame must not wait for an acknowledgement.
+            tcp.set_nodelay(true)?;
+            Ok(tcp)
+        };
+        let tcp = connecting.await.map_err(|source| Error::Connect {
             address: address.clone(),
             source,
         })?;

@@ -149,6 +149,8 @@ async fn admit(
         }
         (Some(Listener::Tcp(listener)), Door::Tls(_, acceptor)) => {
             if let Ok((stream, _)) = listener.accept().await {
+                // A failure costs time only.
+                let _ = stream.set_nodelay(true);
                 connections.spawn(over_tls(shared.clone(), stream, acceptor.clone()));
             }
         }

@@ -23,6 +23,8 @@ pub(super) struct User {
     raw_grant: String,
     root: bool,
     squatter: bool,
+    /// The namespaces that there were.
+    namespaces: BTreeSet<String>,
     /// Namespaces by role.
     roles: BTreeMap<&'static str, BTreeSet<String>>,
 }
@@ -37,6 +39,7 @@ impl User {
             raw_grant: "root".to_owned(),
             root: true,
             squatter: false,
+            namespaces: BTreeSet::new(),
             roles: BTreeMap::new(),
         }
     }
@@ -82,6 +85,7 @@ impl User {
             raw_grant: grant.to_owned(),
             root: has("root"),
             squatter: has("squatter"),
+            namespaces: namespaces.clone(),
             roles,
         }
     }
@@ -135,14 +139,17 @@ impl User {
     }
 
     fn refusal_to_create(&self, options: &Value) -> Option<Value> {
-        if self.roles.get("admin").is_none_or(BTreeSet::is_empty) && !self.squatter {
-            return Some(self.forbidden("object_create", "admin"));
-        }
         let paths = options.get("data").and_then(Value::as_object);
         let mut errors = Vec::new();
         for path in paths.into_iter().flat_map(Map::keys) {
             let namespace = namespace(path);
-            if !self.may("admin", namespace) && !self.squatter {
+            if self.may("admin", namespace) {
+                continue;
+            }
+            if self.namespaces.contains(namespace) {
+                return Some(self.forbidden("object_create", "admin"));
+            }
+            if !self.squatter {
                 errors.push(format!(
                     "{path}: create the new namespace {namespace} requires the squatter cluster \
                      role"

@@ -1,7 +1,7 @@
 //! The daemon of this node, by whichever of its sockets is there; and who else may be there.
 
 use futures::StreamExt;
-use osvc_igw::inventory::Event;
+use osvc_igw::inventory::{Event, Write};
 use osvc_igw::opensvc::h2::H2;
 use osvc_igw::opensvc::local::Local;
 use osvc_igw::opensvc::tls::Server;
@@ -55,6 +55,21 @@ async fn a_socket_of_http2_that_nobody_listens_on_is_passed_over() {
         .await
         .expect("an answer");
     assert_eq!(sim.requests("get_service_config"), 1);
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_http2_is_written_over_the_raw_socket() {
+    let site = Site::start(Way::Raw);
+    let daemon = Local::first_of(vec![site.path("lsnr.sock")]);
+    let write = Write {
+        object: SERVICE.parse().expect("a path"),
+        section: "env".to_owned(),
+        keyword: "a".to_owned(),
+        value: "x".repeat(66_000),
+    };
+    daemon.write(&write).await.expect("a write");
+    assert_eq!(site.sim.requests("object_action"), 0);
+    assert_eq!(site.sim.requests("service_action"), 1);
 }
 
 /// Answers as an agent 3 does to who asks who it is.

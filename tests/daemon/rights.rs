@@ -154,6 +154,36 @@ async fn each_grant_allows_what_it_was_recorded_to_allow() {
 }
 
 #[tokio::test]
+async fn what_was_forbidden_is_forbidden_with_the_same_words() {
+    let mut compared = 0;
+    for name in ["h2-tls-transcript.txt", "h2-tls-rbac-transcript.txt"] {
+        let recorded = Recorded::start(true);
+        recorded.sim.remove("other/sec/foo").expect("an object");
+        recorded.sim.create("test/cfg/c1", "").expect("an object");
+        for exchange in exchanges(&capture(name)) {
+            // The grant was widened in the second half of the first.
+            if let Some((200, document)) = &exchange.answer
+                && let Some(grant) = document["raw_grant"].as_str()
+            {
+                recorded.sim.set_user("acme", grant, None);
+            }
+            let Some((403, document)) = exchange.answer.clone() else {
+                continue;
+            };
+            // A namespace that there is by then.
+            let error = document["error"].as_str().unwrap_or_default();
+            if error.starts_with("Forbidden: handler 'object_create'") {
+                recorded.sim.create("other/sec/foo", "").expect("an object");
+            }
+            let answer = recorded.ask(&exchange).await;
+            assert_eq!(answer, Some((403, document)), "{exchange:?}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 15, "{compared}");
+}
+
+#[tokio::test]
 async fn each_way_to_log_in_is_answered_as_recorded() {
     let recorded = Recorded::start(false);
     let mut compared = 0;

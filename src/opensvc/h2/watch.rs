@@ -3,7 +3,9 @@
 //! between the two.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, pending};
 use futures::stream::{self, BoxStream, StreamExt};
@@ -45,7 +47,7 @@ pub(super) fn watch(h2: H2) -> BoxStream<'static, Result<Event, Error>> {
         ready: VecDeque::new(),
         current: None,
         opening: Some(Subscription::open(h2.clone()).boxed()),
-        renew: Box::pin(sleep(h2.limits.refresh)),
+        renew: Box::pin(sleep(spread(h2.limits.refresh))),
         h2,
     };
     stream::unfold(Some(Box::new(watch)), |watch| async {
@@ -110,7 +112,7 @@ impl Watch {
         opened: Result<(Box<Subscription>, Value), Error>,
     ) -> Result<(), Error> {
         self.opening = None;
-        self.renew = Box::pin(sleep(self.h2.limits.refresh));
+        self.renew = Box::pin(sleep(spread(self.h2.limits.refresh)));
         match opened {
             Ok((subscription, full)) => {
                 let mut full = full;
@@ -138,6 +140,14 @@ impl Watch {
     }
 }
 
+/// A part of a time, from a half to the whole: where two clients leave within one second, the
+/// daemon forgets a third, so clients that began together must not go on together.
+fn spread(longest: Duration) -> Duration {
+    let chance = RandomState::new().build_hasher().finish() % 512;
+    let part = 512 + u32::try_from(chance).unwrap_or_default();
+    longest / 1_024 * part
+}
+
 async fn opened(opening: &mut Option<Opening>) -> Result<(Box<Subscription>, Value), Error> {
     match opening {
         Some(opening) => opening.await,
@@ -149,5 +159,23 @@ async fn message(current: &mut Option<Box<Subscription>>) -> Result<Value, Error
     match current {
         Some(subscription) => subscription.next().await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_spread_over_its_second_half() {
+        let minute = Duration::from_secs(60);
+        let times: Vec<Duration> = (0..1_000).map(|_| spread(minute)).collect();
+        assert!(
+            times
+                .iter()
+                .all(|time| (minute / 2..=minute).contains(time))
+        );
+        assert!(times.iter().any(|time| *time > minute * 9 / 10));
+        assert!(times.iter().any(|time| *time < minute * 6 / 10));
     }
 }
