@@ -178,7 +178,10 @@ impl Controller {
         if let Event::Reset(report) = &event {
             self.view.syncs += 1;
             let (nodes, objects) = (report.nodes.len(), report.objects.len());
-            info!(nodes, objects, "took the full status of the OpenSVC daemon");
+            match self.view.connected {
+                true => debug!(nodes, objects, "took the full status again"),
+                false => info!(nodes, objects, "took the full status of the OpenSVC daemon"),
+            }
             self.view.connected = true;
             self.away = false;
             self.synced_at.get_or_insert_with(now);

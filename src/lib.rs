@@ -34,6 +34,8 @@
 //!   only itself.
 //! * Nothing is published before the first full status, and the first snapshot waits for what
 //!   has to be read: a restarted controller must not take away what it has not heard of yet.
+//! * An event stream takes over from the one before with its full status: nothing falls between
+//!   the two, and what was served stays until then.
 //! * A daemon that starts reports its instances bit by bit; what it has not told yet is held. So
 //!   are the instances of a node that is lost, for a while: not to hear of them is no proof.
 //! * Equal gateways give equal [`xds::Version`]s in any process. A restart costs Envoy nothing.

@@ -16,11 +16,14 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::bootstrap::{Bootstrap, XdsAddress};
 use crate::config::{
-    AccessLog, BootstrapOptions, DemoOptions, HealthChecks, LogFormat, RunOptions, SOCKETS,
+    AccessLog, BootstrapOptions, DemoOptions, HealthChecks, LogFormat, RemoteLogin, RunOptions,
+    SOCKETS,
 };
 use crate::gateway::{Downstream, Policy};
 use crate::opensvc::Daemon;
-use crate::opensvc::raw::Raw;
+use crate::opensvc::h2::H2;
+use crate::opensvc::local::Local;
+use crate::opensvc::tls::{Access, Login, Password, Server};
 use crate::run::{self, Settings};
 
 /// Why a command failed, in one line.
@@ -48,9 +51,7 @@ pub fn run(options: RunOptions) -> Result<(), Error> {
     log_with(options.log_format, LevelFilter::INFO);
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
-        let sockets = daemon_sockets(&options);
-        info!(?sockets, gateway = options.gateway.name, "starting");
-        let daemon: Arc<dyn Daemon> = Arc::new(Raw::first_of(sockets));
+        let daemon = daemon(&options);
         let task = run::run(settings(&options), daemon, stop.clone());
         until_signal(task, stop).await
     })
@@ -119,6 +120,36 @@ fn reserved_ports(options: &RunOptions) -> BTreeSet<u16> {
         options.admin_address.port(),
     ];
     own.into_iter().chain(AGENT_PORTS).collect()
+}
+
+/// The daemon that is meant.
+fn daemon(options: &RunOptions) -> Arc<dyn Daemon> {
+    let gateway = &options.gateway.name;
+    let Some(remote) = &options.remote else {
+        let sockets = daemon_sockets(options);
+        info!(?sockets, gateway, "starting");
+        return Arc::new(Local::first_of(sockets));
+    };
+    let servers = remote.servers.iter().map(|server| Server {
+        host: server.host.clone(),
+        port: server.port,
+    });
+    let servers: Vec<Server> = servers.collect();
+    info!(?servers, gateway, "starting");
+    let login = match remote.login.clone() {
+        RemoteLogin::Certificate(chain, key) => Login::Certificate { chain, key },
+        RemoteLogin::Token(file) => Login::Token(file),
+        RemoteLogin::PasswordFile(user, file) => Login::Password {
+            user,
+            password: Password::File(file),
+        },
+        RemoteLogin::Password(user, password) => Login::Password {
+            user,
+            password: Password::Given(password),
+        },
+    };
+    let ca = remote.ca.clone();
+    Arc::new(H2::at_servers(servers, Access { ca, login }))
 }
 
 /// The one that is named, else those where it is by tradition.

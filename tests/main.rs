@@ -10,6 +10,7 @@ mod churn;
 mod controller;
 mod convergence;
 mod crowd;
+mod daemon;
 mod fake;
 mod golden;
 mod mirror;

@@ -41,6 +41,26 @@ async fn a_replaced_certificate_is_shown_and_no_listener_is_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_same_is_served_over_http2() {
+    let mut rig = Rig::start().await;
+    let socket = rig.options.daemon.with_file_name("h2.sock");
+    rig.stage.sim.serve_h2(&socket).unwrap();
+    rig.controller.restart("TERM");
+    rig.controller.ready().await;
+    for to in [1, 4] {
+        rig.stage.scale(to).await.unwrap();
+        for line in &rig.lines {
+            expect_instances(line, to as usize).await.unwrap();
+        }
+    }
+    let (old, new) = rig.stage.replace_front_certificate().unwrap();
+    for line in rig.lines.iter().filter(|line| line.is_tls()) {
+        expect_certificate(line, &old, &new).await.unwrap();
+    }
+    assert!(rig.stage.sim.requests("key") > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_becomes_a_scaler_keeps_its_listeners() {
     let mut rig = Rig::bare(&[]).await;
     for step in STEPS {

@@ -2,21 +2,24 @@
 //! variables and the README's table. Nothing is read from the environment anywhere else.
 
 mod defaults;
+mod server;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use defaults::{AccessLog, DefaultOptions, HealthChecks};
+pub use server::{Remote, RemoteLogin, ServerOptions, ServerUrl};
 
 /// What to do, with its options.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Serve.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Print Envoy's bootstrap.
     Bootstrap(BootstrapOptions),
     /// Show everything working on one machine.
@@ -44,7 +47,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum CliCommand {
     /// Run the controller (the default)
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Print the configuration to start Envoy with
     Bootstrap(BootstrapOptions),
     /// Run a simulated cluster, its backends, the controller and a real Envoy
@@ -68,9 +71,9 @@ pub struct RunOptions {
     )]
     pub port_range: PortRange,
 
-    /// The OpenSVC daemon's unix socket [default: $OPENSVC_LSNR_SOCK, else the first that exists
-    /// of /var/lib/opensvc/lsnr/osvcd.sock, /var/run/lsnr/lsnr.sock,
-    /// /var/lib/opensvc/lsnr/lsnr.sock]
+    /// The OpenSVC daemon's unix socket; an h2.sock beside it is preferred [default:
+    /// $OPENSVC_LSNR_SOCK, else the first that exists of /var/lib/opensvc/lsnr/osvcd.sock,
+    /// /var/run/lsnr/lsnr.sock, /var/lib/opensvc/lsnr/lsnr.sock]
     #[arg(
         short = 'S',
         long,
@@ -79,6 +82,14 @@ pub struct RunOptions {
         value_name = "PATH"
     )]
     pub socket: Option<PathBuf>,
+
+    /// The daemon of another machine.
+    #[command(flatten)]
+    pub server: ServerOptions,
+
+    /// What the options say of a daemon of another machine.
+    #[arg(skip)]
+    pub remote: Option<Remote>,
 
     /// The most xDS streams at once
     #[arg(
@@ -300,13 +311,33 @@ where
     I: IntoIterator<Item = T>,
     T: Into<std::ffi::OsString> + Clone,
 {
-    let cli = Cli::try_parse_from(arguments).map_err(|error| usage(&error))?;
+    let matches = Cli::command().try_get_matches_from(arguments);
+    let matches = matches.map_err(|error| usage(&error))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
+    let inner = matches.subcommand().map_or(&matches, |(_, inner)| inner);
     Ok(match cli.command {
-        None => Command::Run(cli.run),
-        Some(CliCommand::Run(options)) => Command::Run(options),
+        None => Command::Run(Box::new(checked(cli.run, inner)?)),
+        Some(CliCommand::Run(options)) => Command::Run(Box::new(checked(*options, inner)?)),
         Some(CliCommand::Bootstrap(options)) => Command::Bootstrap(options),
         Some(CliCommand::Demo(options)) => Command::Demo(options),
     })
+}
+
+/// Checks what options say together.
+fn checked(options: RunOptions, matches: &ArgMatches) -> Result<RunOptions, Usage> {
+    let usage = |line: String| Usage {
+        text: format!("osvc-igw: {line}\n"),
+        exit_code: 2,
+    };
+    if matches.value_source("password") == Some(ValueSource::CommandLine) {
+        let line = "a password is no argument: use --password-file or $OSVC_IGW_PASSWORD";
+        return Err(usage(line.to_owned()));
+    }
+    let remote = options.server.remote().map_err(usage)?;
+    if remote.is_some() && options.socket.is_some() {
+        return Err(usage("--server and --socket exclude each other".to_owned()));
+    }
+    Ok(RunOptions { remote, ..options })
 }
 
 fn usage(error: &clap::Error) -> Usage {
@@ -366,96 +397,4 @@ pub const SOCKETS: [&str; 3] = [
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(arguments: &[&str]) -> RunOptions {
-        match parse([&["osvc-igw"], arguments].concat()) {
-            Ok(Command::Run(options)) => options,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[track_caller]
-    fn check_error(arguments: &[&str], expect: &str) {
-        let usage = parse([&["osvc-igw"], arguments].concat()).unwrap_err();
-        assert_eq!((usage.text.as_str(), usage.exit_code), (expect, 2));
-    }
-
-    #[test]
-    fn options_without_a_command_run_the_controller() {
-        let options = run(&["--sock", "/var/run/lsnr/lsnr.sock", "--name", "igw1"]);
-        assert_eq!(options.gateway.name, "igw1");
-        assert_eq!(options.socket, Some("/var/run/lsnr/lsnr.sock".into()));
-        assert_eq!(
-            options,
-            run(&["run", "-S", "/var/run/lsnr/lsnr.sock", "-n", "igw1"])
-        );
-    }
-
-    #[test]
-    fn the_defaults_are_those_of_the_janitor() {
-        let options = run(&[]);
-        assert_eq!(
-            (options.gateway.port, options.gateway.envoy_port),
-            (50051, 9901)
-        );
-        assert_eq!(options.port_range.to_string(), "1025-65535");
-        assert_eq!(options.max_workers, 256);
-        let socket = XdsSocket::Path("/var/run/xds/xds.sock".into());
-        assert_eq!(options.gateway.janitor_socket, socket);
-    }
-
-    #[test]
-    fn a_bad_value_is_one_line_that_names_the_option() {
-        check_error(
-            &["-p", "99999"],
-            "osvc-igw: invalid value '99999' for '--port <PORT>': 99999 is not in 0..=65535\n",
-        );
-        check_error(
-            &["run", "-r", "9-1"],
-            "osvc-igw: invalid value '9-1' for '--port-range <MIN-MAX>': expected MIN-MAX, two \
-             ports from 1 to 65535\n",
-        );
-        check_error(
-            &["--nope"],
-            "osvc-igw: unexpected argument '--nope' found\n",
-        );
-        check_error(
-            &["--log-format", "xml"],
-            "osvc-igw: invalid value 'xml' for '--log-format <FORMAT>' [possible values: text, \
-             json]\n",
-        );
-        check_error(
-            &["--janitor-socket", "xds.sock"],
-            "osvc-igw: invalid value 'xds.sock' for '--janitor-socket <unix://PATH>': expected \
-             unix:///absolute/path, or none\n",
-        );
-    }
-
-    #[test]
-    fn help_is_no_error() {
-        assert_eq!(parse(["osvc-igw", "--help"]).unwrap_err().exit_code, 0);
-    }
-
-    #[test]
-    fn the_options_table_has_every_documented_option() {
-        let table = options_table();
-        for option in [
-            "-n",
-            "-p",
-            "-P",
-            "-r",
-            "-S",
-            "--sock",
-            "--janitor-socket",
-            "-w",
-            "--bind",
-        ] {
-            assert!(
-                table.contains(&format!("`{option}`")),
-                "{option} in\n{table}"
-            );
-        }
-    }
-}
+mod tests;

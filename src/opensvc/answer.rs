@@ -43,6 +43,9 @@ pub(super) fn key(
         if refusal.is_unknown_object(path) || refusal.is_missing_key() {
             return Ok(None);
         }
+        if refusal.is_forbidden() {
+            return Err(refusal.into_error(action));
+        }
         let reason = "not shown, as a secret was asked for".to_owned();
         return Err(Refusal { reason, ..refusal }.into_error(action));
     }
@@ -148,6 +151,11 @@ fn refusal(answer: &Map<String, Value>) -> Option<Refusal> {
     }
     let reason = match reason {
         Some(Value::String(reason)) => reason.clone(),
+        // So the daemon forbids to make an object: one text for each.
+        Some(Value::Array(reasons)) if status == "403" => {
+            let reasons: Vec<&str> = reasons.iter().filter_map(Value::as_str).collect();
+            reasons.join("; ")
+        }
         _ => "no reason given".to_owned(),
     };
     Some(Refusal { status, reason })
@@ -165,6 +173,11 @@ impl Refusal {
     fn is_unknown_object(&self, path: &str) -> bool {
         let reason = self.reason.trim_matches(['\'', '"']);
         self.status == "1" && (reason == path || reason == UNKNOWN_ANYWHERE)
+    }
+
+    /// Whether the daemon says which right is missing. It has not looked at anything yet.
+    fn is_forbidden(&self) -> bool {
+        self.status == "403" && self.reason.starts_with("Forbidden: handler '")
     }
 
     fn is_missing_key(&self) -> bool {
@@ -232,6 +245,24 @@ mod tests {
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains("hunter2"), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_right_that_is_missing_is_told() {
+        let error = "Forbidden: handler 'key' requested by user 'acme' with grants 'guest:test' \
+                     requires role 'admin'";
+        let told = key_of(json!({"status": 403, "error": error})).unwrap_err();
+        assert!(
+            told.to_string().ends_with("requires role 'admin'"),
+            "{told}"
+        );
+        let errors = ["a: needs the squatter role", "b: as well"];
+        let told = refusal_of("create", &json!({"status": 403, "error": errors})).unwrap_err();
+        assert!(
+            told.to_string()
+                .ends_with("a: needs the squatter role; b: as well"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -1,12 +1,23 @@
 //! EDGE: the OpenSVC daemon. Every way of talking to it is behind [`Daemon`], and nothing
 //! outside this folder knows which agent answers.
+//!
+//! [`raw`] and [`h2`] are the ways to an agent 2.1; they share [`mirror`] and what is asked. An
+//! agent 3 has its place beside them; so far it is found out by `probe`, and named.
 
 mod answer;
 mod frames;
+pub mod h2;
 pub mod json_delta;
+pub mod local;
 pub mod mirror;
+mod probe;
 mod projection;
 pub mod raw;
+mod request;
+pub mod sse;
+pub mod tls;
+
+use std::path::PathBuf;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -49,6 +60,56 @@ pub enum Error {
         address: String,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// TLS with the daemon did not come about.
+    #[error("cannot speak TLS with the OpenSVC daemon at {address}: {reason}")]
+    Tls {
+        /// The daemon's host and port.
+        address: String,
+        /// What is wrong, and what helps.
+        reason: String,
+    },
+    /// A file that says who this process is, or whom to believe, cannot be used.
+    #[error("cannot use {path} ({option}): {reason}")]
+    Credentials {
+        /// The option that names it.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, without a word of what is in it.
+        reason: String,
+    },
+    /// The daemon does not know this user, or not with these credentials.
+    #[error("the OpenSVC daemon at {address} does not take these credentials")]
+    Unauthorized {
+        /// The daemon's host and port.
+        address: String,
+    },
+    /// The daemon closed the connection where an answer was due, and was shown a token.
+    #[error("the OpenSVC daemon at {address} hangs up on {action}, as on a token that is expired")]
+    HungUp {
+        /// The daemon's host and port.
+        address: String,
+        /// The daemon's name of the request.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Who answers is no agent 2.x.
+    #[error("at {address} is an OpenSVC agent v3, or none at all: only agents 2.1 are followed")]
+    OtherAgent {
+        /// The daemon's socket, or its host and port.
+        address: String,
+    },
+    /// A request is longer than the daemon reads.
+    #[error("cannot send {action} of {bytes} bytes: the daemon reads {bytes_max}")]
+    Unsendable {
+        /// The daemon's name of the request.
+        action: &'static str,
+        /// How long it is.
+        bytes: usize,
+        /// How much the daemon reads.
+        bytes_max: usize,
     },
     /// A request could not be written.
     #[error("cannot send {action} to the OpenSVC daemon")]

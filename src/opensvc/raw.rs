@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use super::answer;
 use super::frames::Frames;
 use super::mirror::Mirror;
+use super::request::{self, Ask, CREATE, EVENTS, Request, SERVICE_ACTION};
 use super::{Daemon, Error};
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
@@ -111,7 +112,8 @@ impl Raw {
     /// Opens a connection and writes its one request.
     async fn send(&self, request: &Request) -> Result<UnixStream, Error> {
         let mut stream = self.connect().await?;
-        let writing = stream.write_all(&request.frame);
+        let frame = frame(request);
+        let writing = stream.write_all(&frame);
         let written = within(self.limits.request, writing).await;
         match written {
             Ok(()) => Ok(stream),
@@ -120,24 +122,6 @@ impl Raw {
                 source,
             }),
         }
-    }
-
-    /// Sends a request and reads its answer.
-    async fn ask(&self, request: Request) -> Result<Value, Error> {
-        let action = request.action;
-        let mut stream = self.send(&request).await?;
-        let answer = self.receive(action, &mut stream);
-        let limit = match action {
-            SERVICE_ACTION => self.limits.change,
-            _ => self.limits.answer,
-        };
-        let Ok(answer) = timeout(limit, answer).await else {
-            let source = io::ErrorKind::TimedOut.into();
-            return Err(Error::Receive { action, source });
-        };
-        let mut frames = answer?;
-        let frame = frames.next().unwrap_or_default();
-        serde_json::from_slice(frame).map_err(|source| Error::Parse { action, source })
     }
 
     /// Reads until there is one whole frame.
@@ -176,6 +160,25 @@ impl Raw {
     }
 }
 
+impl Ask for Raw {
+    async fn ask(&self, request: Request) -> Result<Value, Error> {
+        let action = request.action;
+        let mut stream = self.send(&request).await?;
+        let answer = self.receive(action, &mut stream);
+        let limit = match action {
+            SERVICE_ACTION | CREATE => self.limits.change,
+            _ => self.limits.answer,
+        };
+        let Ok(answer) = timeout(limit, answer).await else {
+            let source = io::ErrorKind::TimedOut.into();
+            return Err(Error::Receive { action, source });
+        };
+        let mut frames = answer?;
+        let frame = frames.next().unwrap_or_default();
+        serde_json::from_slice(frame).map_err(|source| Error::Parse { action, source })
+    }
+}
+
 impl Daemon for Raw {
     fn watch(&self) -> BoxStream<'static, Result<Event, Error>> {
         let state = State::Closed(self.clone());
@@ -201,86 +204,36 @@ impl Daemon for Raw {
         path: &ObjectPath,
         key: &str,
     ) -> BoxFuture<'static, Result<Option<Sensitive>, Error>> {
-        let raw = self.clone();
-        let path = path.to_string();
-        let key = key.to_owned();
-        Box::pin(async move {
-            let action = "get_secret_key";
-            let options = json!({"path": path, "key": key});
-            // The parser never quotes what it reads; that stays so if there is nothing to quote.
-            let hidden = |error| match error {
-                Error::Parse { action, .. } => Error::Answer {
-                    action,
-                    reason: "no JSON",
-                },
-                error => error,
-            };
-            let here = raw.ask(Request::new(action, options.clone())).await;
-            let here = here.map_err(hidden)?;
-            if !answer::is_unknown_here(&path, &here) {
-                return answer::key(action, &path, here);
-            }
-            let there = raw.ask(Request::anywhere(action, options)).await;
-            answer::key(action, &path, answer::of_a_node(there.map_err(hidden)?))
-        })
+        Box::pin(request::read_key(
+            self.clone(),
+            path.to_string(),
+            key.to_owned(),
+        ))
     }
 
     fn read_config(&self, path: &ObjectPath) -> BoxFuture<'static, Result<Option<Config>, Error>> {
-        let raw = self.clone();
-        let path = path.to_string();
-        Box::pin(async move {
-            let action = "get_service_config";
-            let options = json!({"path": path, "format": "json", "evaluate": false});
-            let here = raw.ask(Request::new(action, options.clone())).await?;
-            if !answer::is_unknown_here(&path, &here) {
-                return answer::config(action, &path, &here);
-            }
-            // What protects an expose may stand there: another node has the object.
-            let there = raw.ask(Request::anywhere(action, options)).await?;
-            answer::config(action, &path, &answer::of_a_node(there))
-        })
+        Box::pin(request::read_config(self.clone(), path.to_string()))
     }
 
     fn write(&self, write: &Write) -> BoxFuture<'static, Result<(), Error>> {
-        let raw = self.clone();
-        let path = write.object.to_string();
-        let assignment = format!("{}={}", write.place(), write.value);
-        Box::pin(async move {
-            let options = json!({"path": path, "action": "set", "options": {"kw": [assignment]}});
-            let answer = raw
-                .ask(Request::new(SERVICE_ACTION, options.clone()))
-                .await?;
-            if !answer::is_elsewhere(&answer) {
-                return answer::done(SERVICE_ACTION, &answer);
-            }
-            let answer = raw.ask(Request::anywhere(SERVICE_ACTION, options)).await?;
-            answer::done(SERVICE_ACTION, &answer::of_a_node(answer))
-        })
+        Box::pin(request::write(self.clone(), write.clone()))
     }
 }
 
-/// A request, ready to be written.
-struct Request {
-    action: &'static str,
-    frame: Vec<u8>,
-}
-
-impl Request {
-    fn new(action: &'static str, options: Value) -> Self {
-        Self::framed(action, &json!({"action": action, "options": options}))
+/// The request as it is sent.
+fn frame(request: &Request) -> Vec<u8> {
+    let Request {
+        action,
+        options,
+        anywhere,
+    } = request;
+    let mut json = json!({"action": action, "options": options});
+    if *anywhere {
+        json["node"] = "ANY".into();
     }
-
-    /// For a node that has the object; the daemon that is asked passes it on.
-    fn anywhere(action: &'static str, options: Value) -> Self {
-        let request = json!({"action": action, "options": options, "node": "ANY"});
-        Self::framed(action, &request)
-    }
-
-    fn framed(action: &'static str, request: &Value) -> Self {
-        let mut frame = request.to_string().into_bytes();
-        frame.push(0);
-        Self { action, frame }
-    }
+    let mut frame = json.to_string().into_bytes();
+    frame.push(0);
+    frame
 }
 
 /// How far a stream of events is.
@@ -463,7 +416,5 @@ async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>)
     timeout(limit, future).await.unwrap_or_else(late)
 }
 
-const EVENTS: &str = "events";
-const SERVICE_ACTION: &str = "service_action";
 /// How much is read at once; the daemon's own socket buffer holds about 208 KiB.
 const CHUNK_BYTES: usize = 64 << 10;

@@ -64,7 +64,7 @@ pub(super) fn answer(state: &mut State, session: &str, request: &[u8]) -> Answer
 }
 
 /// `daemon_status` leaves the instances out of which nothing is known.
-fn status(state: &State) -> Value {
+pub(super) fn status(state: &State) -> Value {
     let mut tree = Value::Object(state.tree());
     let nodes = tree
         .pointer_mut("/monitor/nodes")
@@ -145,6 +145,9 @@ fn write_key(state: &mut State, options: &Map<String, Value>) -> Value {
     let Some(data) = options.get("data").filter(|data| !data.is_null()) else {
         return missing("data");
     };
+    if key.is_empty() {
+        return json!({"status": 1, "error": "secret key name can not be empty"});
+    }
     let data = data
         .as_str()
         .map_or_else(|| data.to_string(), str::to_owned);

@@ -20,6 +20,12 @@ pub(super) struct Journal {
     pub(super) stuck_tail: bool,
     /// The next patch uses its id up and reaches nobody.
     pub(super) lose_next: bool,
+    /// The next patch also changes something that is not there.
+    pub(super) spoil_next: bool,
+    /// Where two subscribers leave within a second, one that stays is forgotten.
+    pub(super) forgetful: bool,
+    /// When a subscriber left last.
+    left_at: f64,
     /// Changes are gathered, not sent, while this is not zero.
     pub(super) batches: u32,
 }
@@ -84,6 +90,13 @@ impl Journal {
         if std::mem::take(&mut self.lose_next) {
             return;
         }
+        let mut data = data;
+        if std::mem::take(&mut self.spoil_next) {
+            data.insert(
+                0,
+                json!([["monitor", "services", "nowhere", "is", "this"], 1]),
+            );
+        }
         let patch = json!({"kind": "patch", "id": self.last_id, "ts": now, "data": data});
         self.send_json(&patch);
     }
@@ -117,6 +130,20 @@ impl Journal {
             .iter()
             .filter(|subscriber| !subscriber.is_closed())
             .count()
+    }
+
+    /// A client left. If it was a subscriber, the daemon may take another from its list, too.
+    pub(super) fn leave(&mut self, now: f64) {
+        let before = self.subscribers.len();
+        self.subscribers
+            .retain(|subscriber| !subscriber.is_closed());
+        if self.subscribers.len() == before {
+            return;
+        }
+        let soon = now - std::mem::replace(&mut self.left_at, now) < 1.0;
+        if self.forgetful && soon && !self.subscribers.is_empty() {
+            self.lost.push(self.subscribers.remove(0));
+        }
     }
 
     /// Ends every stream, after what it was sent.

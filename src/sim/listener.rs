@@ -35,6 +35,15 @@ impl Sessions {
         }
     }
 
+    /// Something came in, so many bytes by now.
+    pub(super) fn hear(&mut self, id: &str, bytes: usize) {
+        if let Some(session) = self.alive.get_mut(id) {
+            let before = session["heard"].as_u64().unwrap_or_default();
+            session["heard"] = bytes.into();
+            self.rx += bytes.saturating_sub(usize::try_from(before).unwrap_or_default());
+        }
+    }
+
     /// It is gone.
     pub(super) fn close(&mut self, id: &str, bytes: usize) {
         self.tx += bytes;

@@ -1,13 +1,16 @@
 //! The other side, for tests and the demo: a simulated OpenSVC 2.1 daemon that speaks the raw
-//! protocol as it was recorded, with a scripted cluster and faults to inject; HTTP backends; a
-//! throw-away certificate authority. It imports nothing from the rest of the crate, because a
-//! shared bug is a hidden bug, and the program never uses it.
+//! protocol and HTTP/2 as they were recorded, with a scripted cluster and faults to inject; HTTP
+//! backends; a throw-away certificate authority. It imports nothing from the rest of the crate,
+//! because a shared bug is a hidden bug, and the program never uses it.
 
 mod answer;
 mod boot;
 mod cluster;
 mod delta;
+mod doors;
 mod driver;
+mod grants;
+mod http;
 mod ini;
 mod journal;
 mod keywords;
@@ -21,12 +24,15 @@ pub mod backend;
 pub mod certificate;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use certificate::Identity;
+use doors::Door;
 use raw::{Server, Shared};
 use state::State;
 
@@ -58,6 +64,53 @@ impl Sim {
         let shared = Arc::new(Shared::new(State::new(nodes, now())));
         let server = Arc::new(Server::start(shared.clone(), socket)?);
         Ok(Self { shared, server })
+    }
+
+    /// Serves HTTP/2 on a unix socket, too: `h2.sock`.
+    pub fn serve_h2(&self, socket: &Path) -> io::Result<()> {
+        self.open(Door::Unix(socket.to_owned()))?;
+        Ok(())
+    }
+
+    /// Serves HTTP/2 over TLS, too, with this certificate and for clients of the authority;
+    /// returns where.
+    pub fn serve_tls(
+        &self,
+        address: SocketAddr,
+        identity: &Identity,
+        authority_pem: &str,
+    ) -> io::Result<SocketAddr> {
+        let (chain, key) = (&identity.chain_pem, &identity.key_pem);
+        let opened = self.open(Door::tls(address, chain, key, authority_pem)?)?;
+        opened.ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    fn open(&self, door: Door) -> io::Result<Option<SocketAddr>> {
+        let listener = door.open()?;
+        let address = listener.address().ok();
+        // A port that was free is kept.
+        let door = match (door, address) {
+            (Door::Tls(_, acceptor), Some(address)) => Door::Tls(address, acceptor),
+            (door, _) => door,
+        };
+        let serving = doors::serve(self.shared.clone(), door, listener);
+        self.server.add(serving);
+        Ok(address)
+    }
+
+    /// `om system/usr/NAME create --kw grant=…`, or another grant; with a password for basic
+    /// authentication. Connections that are open do not notice.
+    pub fn set_user(&self, name: &str, grant: &str, password: Option<&str>) {
+        let account = (grant.to_owned(), password.map(str::to_owned));
+        let mut state = self.shared.lock();
+        state.accounts.users.insert(name.to_owned(), account);
+    }
+
+    /// The OpenID provider gives out a token; or, without a user, lets one expire.
+    pub fn set_token(&self, token: &str, user: Option<(&str, &str)>) {
+        let user = user.map(|(name, grant)| (name.to_owned(), grant.to_owned()));
+        let mut state = self.shared.lock();
+        state.accounts.tokens.insert(token.to_owned(), user);
     }
 
     /// Ends the daemon now, whoever holds a handle; the socket file stays.
@@ -326,6 +379,21 @@ impl Sim {
         self.shared.lock().journal.lose_next = true;
     }
 
+    /// The next patch also changes something that is not there.
+    pub fn spoil_patch(&self) {
+        self.shared.lock().journal.spoil_next = true;
+    }
+
+    /// So many statuses to come are cut in the middle, and their connections with them.
+    pub fn cut_statuses(&self, count: u32) {
+        self.shared.lock().cut_statuses = count;
+    }
+
+    /// Event messages are sent in pieces of so many bytes.
+    pub fn set_chunk(&self, bytes: usize) {
+        self.shared.lock().chunk = bytes.max(1);
+    }
+
     /// Sends these bytes, as they are, to every subscriber.
     pub fn send(&self, bytes: &[u8]) {
         self.shared.lock().journal.send(bytes);
@@ -334,6 +402,12 @@ impl Sim {
     /// Forgets every subscriber: its connection stays open and silent.
     pub fn lose_subscribers(&self) {
         self.shared.lock().journal.lose();
+    }
+
+    /// Where two subscribers leave within a second, one that stays is forgotten, too: its
+    /// connection stays open and silent, as the real daemon does it.
+    pub fn set_forgetful(&self, forgetful: bool) {
+        self.shared.lock().journal.forgetful = forgetful;
     }
 
     /// Refuses new connections, or takes them again; streams go on.

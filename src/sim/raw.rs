@@ -40,21 +40,27 @@ impl Shared {
     }
 }
 
-/// The server's task; it ends with this value.
-pub(super) struct Server(Mutex<Option<JoinHandle<()>>>);
+/// The server's tasks; they end with this value.
+pub(super) struct Server(Mutex<Vec<JoinHandle<()>>>);
 
 impl Server {
     /// Binds the socket, replacing a stale file, and serves.
     pub(super) fn start(shared: Arc<Shared>, socket: &Path) -> io::Result<Self> {
         let listener = bind(socket)?;
         let serving = serve(shared, socket.to_owned(), listener);
-        Ok(Self(Mutex::new(Some(background(serving)))))
+        Ok(Self(Mutex::new(vec![background(serving)])))
+    }
+
+    /// Serves something else, too.
+    pub(super) fn add(&self, serving: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.push(background(serving));
     }
 
     /// Ends every connection and the server.
     pub(super) fn stop(&self) {
-        let task = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for task in tasks.drain(..) {
             task.abort();
         }
     }
@@ -74,7 +80,8 @@ fn background(server: impl Future<Output = ()> + Send + 'static) -> JoinHandle<(
     tokio::spawn(server)
 }
 
-fn bind(socket: &Path) -> io::Result<UnixListener> {
+/// Binds a socket, replacing a stale file.
+pub(super) fn bind(socket: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(socket) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -157,6 +164,8 @@ async fn converse(shared: Arc<Shared>, mut stream: UnixStream) {
     };
     let mut state = shared.lock();
     state.sessions.close(&session, sent);
+    let now = state.cluster.now;
+    state.journal.leave(now);
     // Seen by subscribers with the next message, as the real one.
     if !state.blank() {
         state.note();
@@ -188,6 +197,10 @@ async fn respond(shared: &Shared, session: &str, request: &[u8], stream: &mut Un
         Answer::Json(json) => {
             let mut bytes = json.to_string().into_bytes();
             bytes.push(0);
+            // A status is told by what only it has.
+            if json.get("monitor").is_some() && shared.lock().cuts_status() {
+                bytes.truncate(bytes.len() / 2);
+            }
             // A client that is gone does not want its answer.
             let _ = stream.write_all(&bytes).await;
             bytes.len()
@@ -210,7 +223,13 @@ async fn pump(
         } else {
             &message[..most]
         };
-        if stream.write_all(bytes).await.is_err() || !whole {
+        let chunk = shared.lock().chunk;
+        for part in bytes.chunks(chunk) {
+            if stream.write_all(part).await.is_err() {
+                return sent;
+            }
+        }
+        if !whole {
             break;
         }
         sent += bytes.len();

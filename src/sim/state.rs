@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Refused;
 use super::boot::Boot;
 use super::cluster::{Cluster, Path, Stage};
+use super::grants::Accounts;
 use super::ini::Ini;
 use super::journal::Journal;
 use super::listener::Sessions;
@@ -41,6 +42,12 @@ pub(super) struct State {
     pub(super) pace: Duration,
     /// An event message of more bytes is torn, and its stream ends.
     pub(super) message_max: usize,
+    /// Event messages are sent in pieces of so many bytes.
+    pub(super) chunk: usize,
+    /// So many statuses to come are cut in the middle.
+    pub(super) cut_statuses: u32,
+    /// Who may log in.
+    pub(super) accounts: Accounts,
 }
 
 impl State {
@@ -62,12 +69,22 @@ impl State {
             lose_sets: 0,
             pace: PACE,
             message_max: MESSAGE_MAX,
+            chunk: usize::MAX,
+            cut_statuses: 0,
+            accounts: Accounts::default(),
         }
     }
 
     /// The whole status tree as it is now.
     pub(super) fn tree(&self) -> Map<String, Value> {
         whole(&self.cluster, &self.sessions)
+    }
+
+    /// Whether the status that is sent now is to be cut in the middle.
+    pub(super) fn cuts_status(&mut self) -> bool {
+        let left = self.cut_statuses.checked_sub(1);
+        self.cut_statuses = left.unwrap_or_default();
+        left.is_some()
     }
 
     /// Notes what changed, to be sent with the next patch.

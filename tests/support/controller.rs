@@ -1,5 +1,6 @@
 //! The real binary as a child process: started with options, asked, signalled, restarted.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ pub(crate) struct Options {
     pub(crate) admin: SocketAddr,
     log: PathBuf,
     extra: Vec<String>,
+    environment: Vec<(String, String)>,
+    /// What says where the daemon is, in the place of its socket.
+    remote: Vec<String>,
 }
 
 impl Options {
@@ -38,6 +42,27 @@ impl Options {
             admin: free(),
             log: folder.join("osvc-igw.log"),
             extra: Vec::new(),
+            environment: Vec::new(),
+            remote: Vec::new(),
+        }
+    }
+
+    /// Follows another daemon than the one on the socket.
+    pub(crate) fn remote(mut self, words: &[&str]) -> Self {
+        self.remote = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// A variable of the environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn place(&self) -> Vec<OsString> {
+        match self.remote.is_empty() {
+            true => vec!["--sock".into(), self.daemon.clone().into()],
+            false => self.remote.iter().map(OsString::from).collect(),
         }
     }
 
@@ -59,8 +84,8 @@ impl Controller {
             .open(&options.log)
             .expect("a log file");
         let child = Command::new(env!("CARGO_BIN_EXE_osvc-igw"))
-            .arg("--sock")
-            .arg(&options.daemon)
+            .args(options.place())
+            .envs(options.environment.clone())
             .arg("--port")
             .arg(options.xds.port().to_string())
             .arg("--janitor-socket")

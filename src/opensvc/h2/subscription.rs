@@ -1,0 +1,158 @@
+//! EDGE: one event stream on a connection of its own, kept going by PINGs and watched: what it
+//! says is for others.
+
+use std::io;
+use std::pin::Pin;
+
+use ::h2::{Ping, PingPong, RecvStream};
+use futures::FutureExt;
+use futures::future::{BoxFuture, pending};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{Method, StatusCode};
+use serde_json::Value;
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::wire::Wire;
+use super::{H2, Peer, finish, head, judge, read};
+use crate::opensvc::request::EVENTS;
+use crate::opensvc::sse::Sse;
+use crate::opensvc::{Error, answer};
+
+/// An open event stream.
+pub(super) struct Subscription {
+    h2: H2,
+    peer: Peer,
+    wire: Wire,
+    body: RecvStream,
+    sse: Sse,
+    /// Sends PINGs for ever; ends only with the connection.
+    pings: BoxFuture<'static, ()>,
+    silence: Pin<Box<Sleep>>,
+}
+
+/// What a [`Subscription`] woke up for.
+enum Wake {
+    Bytes(io::Result<Option<bytes::Bytes>>),
+    Silence,
+}
+
+impl Subscription {
+    /// Subscribes, and waits for the status that comes first.
+    pub(super) async fn open(h2: H2) -> Result<(Box<Self>, Value), Error> {
+        let (wire, peer) = h2.connect().await?;
+        let index = peer.index;
+        let limit = h2.limits.answer;
+        let opened = timeout(limit, Self::subscribe(&h2, wire, peer)).await;
+        let opened = opened.unwrap_or_else(|_| {
+            let source = io::ErrorKind::TimedOut.into();
+            let action = EVENTS;
+            Err(Error::Receive { action, source })
+        });
+        if opened.is_err() {
+            h2.distrust(index);
+        }
+        opened
+    }
+
+    async fn subscribe(h2: &H2, mut wire: Wire, peer: Peer) -> Result<(Box<Self>, Value), Error> {
+        let action = EVENTS;
+        let uri = format!("{}/{EVENTS}?full=true", peer.base);
+        // Exactly this one: with another the daemon pushes, which clients do not take.
+        let request = head(Method::GET, &uri, &peer).header(ACCEPT, "text/event-stream");
+        let response = wire.request(finish(request, action)?, None).await;
+        let response = response.map_err(|source| peer.hung_up(action, source))?;
+        let (head, mut body) = response.into_parts();
+        let kind = head.headers.get(CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if head.status != StatusCode::OK || !kind.starts_with("text/event-stream") {
+            let bytes = read(&mut wire, &mut body, action, h2.limits.bytes_max).await?;
+            let document = judge(action, head.status, &bytes, &peer.address)?;
+            answer::refusal_of(action, &document)?;
+            let reason = "no event stream";
+            return Err(Error::Answer { action, reason });
+        }
+        let pings = match wire.pings() {
+            Some(pings) => ping(pings, h2.limits.flush).boxed(),
+            None => pending().boxed(),
+        };
+        let mut subscription = Box::new(Self {
+            h2: h2.clone(),
+            peer,
+            wire,
+            body,
+            sse: Sse::default(),
+            pings,
+            silence: Box::pin(sleep(h2.limits.silence)),
+        });
+        loop {
+            let message = subscription.next().await?;
+            if message.get("kind").and_then(Value::as_str) == Some("full") {
+                return Ok((subscription, message));
+            }
+        }
+    }
+
+    /// The next message. Nothing is lost where this is dropped half-way.
+    pub(super) async fn next(&mut self) -> Result<Value, Error> {
+        let action = EVENTS;
+        loop {
+            if let Some(data) = self.sse.next_data() {
+                self.silence = Box::pin(sleep(self.h2.limits.silence));
+                let parsed = serde_json::from_slice(&data);
+                return parsed.map_err(|source| Error::Parse { action, source });
+            }
+            let wake = tokio::select! {
+                biased;
+                bytes = self.wire.receive(&mut self.body) => Wake::Bytes(bytes),
+                () = &mut self.pings => Wake::Silence,
+                () = &mut self.silence => Wake::Silence,
+            };
+            let bytes = match wake {
+                Wake::Bytes(bytes) => bytes,
+                // Where the caller was slow, what waits to be read breaks the silence.
+                Wake::Silence => match self.wire.receive(&mut self.body).now_or_never() {
+                    Some(bytes) => bytes,
+                    None => {
+                        let seconds = self.h2.limits.silence.as_secs();
+                        return Err(Error::Silent { seconds });
+                    }
+                },
+            };
+            self.take(bytes)?;
+        }
+    }
+
+    fn take(&mut self, bytes: io::Result<Option<bytes::Bytes>>) -> Result<(), Error> {
+        let action = EVENTS;
+        let bytes = bytes.map_err(|source| Error::Receive { action, source })?;
+        let Some(bytes) = bytes else {
+            if self.sse.waiting() > 0 {
+                let source = io::ErrorKind::UnexpectedEof.into();
+                return Err(Error::Receive { action, source });
+            }
+            return Err(Error::Closed);
+        };
+        self.sse.push(&bytes);
+        let bytes_max = self.h2.limits.bytes_max;
+        match self.sse.waiting() > bytes_max {
+            true => Err(Error::Oversized { action, bytes_max }),
+            false => Ok(()),
+        }
+    }
+
+    /// The stream ended: another daemon may be better.
+    pub(super) fn give_up(&self) {
+        self.h2.distrust(self.peer.index);
+    }
+}
+
+/// Sends a PING now and then, each when the one before was answered.
+async fn ping(mut pings: PingPong, pause: std::time::Duration) {
+    loop {
+        sleep(pause).await;
+        if pings.ping(Ping::opaque()).await.is_err() {
+            // The stream says why.
+            return pending().await;
+        }
+    }
+}

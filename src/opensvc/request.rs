@@ -1,0 +1,99 @@
+//! What an agent 2.x is asked, in its own words for it, and how the answers are put together: the
+//! same over each way that leads to it. No connection here.
+
+use serde_json::{Value, json};
+
+use super::Error;
+use super::answer;
+use crate::inventory::{Config, Sensitive, Write};
+
+/// A request in the words of the raw socket.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) action: &'static str,
+    pub(super) options: Value,
+    /// For a node that has the object; the daemon that is asked passes it on.
+    pub(super) anywhere: bool,
+}
+
+impl Request {
+    /// For the daemon that is asked.
+    pub(super) fn new(action: &'static str, options: Value) -> Self {
+        let anywhere = false;
+        Self {
+            action,
+            options,
+            anywhere,
+        }
+    }
+
+    fn anywhere(self) -> Self {
+        let anywhere = true;
+        Self { anywhere, ..self }
+    }
+}
+
+/// A way to ask an agent 2.x. Clones lead to the same one.
+pub(super) trait Ask: Clone + Send + Sync + 'static {
+    /// Sends a request on a connection of its own and reads the answer, whatever it says.
+    fn ask(&self, request: Request) -> impl Future<Output = Result<Value, Error>> + Send;
+}
+
+/// Reads one key of a `sec` object. No error repeats what was read.
+pub(super) async fn read_key(
+    agent: impl Ask,
+    path: String,
+    key: String,
+) -> Result<Option<Sensitive>, Error> {
+    let action = "get_secret_key";
+    let request = Request::new(action, json!({"path": path, "key": key}));
+    // The parser never quotes what it reads; that stays so if there is nothing to quote.
+    let hidden = |error| match error {
+        Error::Parse { action, .. } => Error::Answer {
+            action,
+            reason: "no JSON",
+        },
+        error => error,
+    };
+    let here = agent.ask(request.clone()).await.map_err(hidden)?;
+    if !answer::is_unknown_here(&path, &here) {
+        return answer::key(action, &path, here);
+    }
+    let there = agent.ask(request.anywhere()).await.map_err(hidden)?;
+    answer::key(action, &path, answer::of_a_node(there))
+}
+
+/// Reads an object's raw configuration.
+pub(super) async fn read_config(agent: impl Ask, path: String) -> Result<Option<Config>, Error> {
+    let action = "get_service_config";
+    let options = json!({"path": path, "format": "json", "evaluate": false});
+    let request = Request::new(action, options);
+    let here = agent.ask(request.clone()).await?;
+    if !answer::is_unknown_here(&path, &here) {
+        return answer::config(action, &path, &here);
+    }
+    // What protects an expose may stand there: another node has the object.
+    let there = agent.ask(request.anywhere()).await?;
+    answer::config(action, &path, &answer::of_a_node(there))
+}
+
+/// Sets one keyword.
+pub(super) async fn write(agent: impl Ask, write: Write) -> Result<(), Error> {
+    let assignment = format!("{}={}", write.place(), write.value);
+    let path = write.object.to_string();
+    let options = json!({"path": path, "action": "set", "options": {"kw": [assignment]}});
+    let request = Request::new(SERVICE_ACTION, options);
+    let here = agent.ask(request.clone()).await?;
+    if !answer::is_elsewhere(&here) {
+        return answer::done(SERVICE_ACTION, &here);
+    }
+    let there = agent.ask(request.anywhere()).await?;
+    answer::done(SERVICE_ACTION, &answer::of_a_node(there))
+}
+
+/// The subscription to the event stream.
+pub(super) const EVENTS: &str = "events";
+/// The request that runs a command, and takes as long as the command.
+pub(super) const SERVICE_ACTION: &str = "service_action";
+/// The request that makes an object, with a command.
+pub(super) const CREATE: &str = "create";
