@@ -24,6 +24,7 @@ mod readme;
 mod references;
 mod refusals;
 mod session;
+mod storm;
 mod support;
 mod tidy;
 mod traffic;
