@@ -2,11 +2,13 @@
 //! outside this folder knows which agent answers.
 
 mod answer;
+mod changes;
 mod frames;
 pub mod json_delta;
 pub mod mirror;
 mod projection;
 pub mod raw;
+pub mod rights;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -35,6 +37,19 @@ pub trait Daemon: Send + Sync {
     ///
     /// That it was done is shown by the object alone, later.
     fn write(&self, write: &Write) -> BoxFuture<'static, Result<(), Error>>;
+
+    /// Sets one key of a `sec` or `cfg` object that exists, and returns when it reads back as
+    /// written and the daemon was made to tell of it. As with [`write`](Self::write), one change
+    /// at a time.
+    fn write_key(
+        &self,
+        path: &ObjectPath,
+        key: &str,
+        value: &Sensitive,
+    ) -> BoxFuture<'static, Result<(), Error>>;
+
+    /// Creates an object without keywords; one that exists is left as it is.
+    fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>>;
 }
 
 /// Why talking to the daemon failed; each variant says what was being tried.

@@ -17,11 +17,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep, timeout};
 use tracing::{debug, warn};
+use zeroize::Zeroizing;
 
 use super::answer;
 use super::frames::Frames;
 use super::mirror::Mirror;
-use super::{Daemon, Error};
+use super::{Daemon, Error, changes};
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
 /// A daemon behind a unix socket that only root may open.
@@ -47,7 +48,7 @@ pub struct Limits {
     pub flush: Duration,
     /// The longest pause between two messages of the event stream.
     pub silence: Duration,
-    /// The time after which the status is fetched anew, for what patches cannot express.
+    /// The time after which the status is fetched and compared, for what patches cannot express.
     pub refresh: Duration,
     /// The longest answer or message, and the most that may wait for a status.
     pub bytes_max: usize,
@@ -123,12 +124,12 @@ impl Raw {
     }
 
     /// Sends a request and reads its answer.
-    async fn ask(&self, request: Request) -> Result<Value, Error> {
+    pub(super) async fn ask(&self, request: Request) -> Result<Value, Error> {
         let action = request.action;
         let mut stream = self.send(&request).await?;
         let answer = self.receive(action, &mut stream);
         let limit = match action {
-            SERVICE_ACTION => self.limits.change,
+            changes::SERVICE_ACTION | changes::CREATE => self.limits.change,
             _ => self.limits.answer,
         };
         let Ok(answer) = timeout(limit, answer).await else {
@@ -242,42 +243,47 @@ impl Daemon for Raw {
     }
 
     fn write(&self, write: &Write) -> BoxFuture<'static, Result<(), Error>> {
-        let raw = self.clone();
-        let path = write.object.to_string();
-        let assignment = format!("{}={}", write.place(), write.value);
-        Box::pin(async move {
-            let options = json!({"path": path, "action": "set", "options": {"kw": [assignment]}});
-            let answer = raw
-                .ask(Request::new(SERVICE_ACTION, options.clone()))
-                .await?;
-            if !answer::is_elsewhere(&answer) {
-                return answer::done(SERVICE_ACTION, &answer);
-            }
-            let answer = raw.ask(Request::anywhere(SERVICE_ACTION, options)).await?;
-            answer::done(SERVICE_ACTION, &answer::of_a_node(answer))
-        })
+        Box::pin(changes::set_keyword(self.clone(), write.clone()))
+    }
+
+    fn write_key(
+        &self,
+        path: &ObjectPath,
+        key: &str,
+        value: &Sensitive,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        let (path, key, value) = (path.clone(), key.to_owned(), value.clone());
+        Box::pin(changes::set_key(self.clone(), path, key, value))
+    }
+
+    fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(changes::create(self.clone(), path.clone()))
     }
 }
 
 /// A request, ready to be written.
-struct Request {
+pub(super) struct Request {
     action: &'static str,
-    frame: Vec<u8>,
+    /// Wiped when dropped: it may hold a secret.
+    frame: Zeroizing<Vec<u8>>,
 }
 
 impl Request {
-    fn new(action: &'static str, options: Value) -> Self {
+    pub(super) fn new(action: &'static str, options: Value) -> Self {
         Self::framed(action, &json!({"action": action, "options": options}))
     }
 
     /// For a node that has the object; the daemon that is asked passes it on.
-    fn anywhere(action: &'static str, options: Value) -> Self {
+    pub(super) fn anywhere(action: &'static str, options: Value) -> Self {
         let request = json!({"action": action, "options": options, "node": "ANY"});
         Self::framed(action, &request)
     }
 
     fn framed(action: &'static str, request: &Value) -> Self {
-        let mut frame = request.to_string().into_bytes();
+        Self::of_text(action, Zeroizing::new(request.to_string().into_bytes()))
+    }
+
+    pub(super) fn of_text(action: &'static str, mut frame: Zeroizing<Vec<u8>>) -> Self {
         frame.push(0);
         Self { action, frame }
     }
@@ -300,6 +306,8 @@ struct Watch {
     ready: VecDeque<Event>,
     /// A status under way; messages wait for it.
     status: Option<BoxFuture<'static, Result<Value, Error>>>,
+    /// A status under way that the mirror is only compared with.
+    checking: Option<BoxFuture<'static, Result<Value, Error>>>,
     flushing: Option<BoxFuture<'static, Result<(), Error>>>,
     flush: Pin<Box<Sleep>>,
     silence: Pin<Box<Sleep>>,
@@ -310,6 +318,7 @@ struct Watch {
 enum Wake {
     Read(io::Result<usize>),
     Status(Result<Value, Error>),
+    Checked(Result<Value, Error>),
     Flushed(Result<(), Error>),
     Flush,
     Silence,
@@ -327,6 +336,7 @@ impl Watch {
             mirror: Mirror::default(),
             ready: VecDeque::new(),
             status: Some(Box::pin(raw.clone().status())),
+            checking: None,
             flushing: None,
             flush: Box::pin(sleep(limits.flush)),
             silence: Box::pin(sleep(limits.silence)),
@@ -351,6 +361,7 @@ impl Watch {
                     self.ready.extend(self.mirror.refresh(status?));
                     self.refresh = Box::pin(sleep(self.raw.limits.refresh));
                 }
+                Wake::Checked(status) => self.take_check(status)?,
                 Wake::Flushed(flushed) => {
                     self.flushing = None;
                     self.flush = Box::pin(sleep(self.raw.limits.flush));
@@ -361,7 +372,7 @@ impl Watch {
                     let seconds = self.raw.limits.silence.as_secs();
                     return Err(Error::Silent { seconds });
                 }
-                Wake::Refresh => self.resync(),
+                Wake::Refresh => self.checking = Some(Box::pin(self.raw.clone().status())),
             }
         }
     }
@@ -369,11 +380,12 @@ impl Watch {
     /// Waits for whatever comes first. Nothing is lost where it is dropped half-way.
     async fn wake(&mut self) -> Wake {
         let flush_due = self.flushing.is_none();
-        let refresh_due = self.status.is_none();
+        let refresh_due = self.status.is_none() && self.checking.is_none();
         tokio::select! {
             // Silence comes last: where the caller was slow, what waits to be read breaks it.
             biased;
             status = answered(&mut self.status) => Wake::Status(status),
+            status = answered(&mut self.checking) => Wake::Checked(status),
             flushed = answered(&mut self.flushing) => Wake::Flushed(flushed),
             () = &mut self.flush, if flush_due => Wake::Flush,
             () = &mut self.refresh, if refresh_due => Wake::Refresh,
@@ -421,7 +433,21 @@ impl Watch {
         Ok(true)
     }
 
+    fn take_check(&mut self, status: Result<Value, Error>) -> Result<(), Error> {
+        self.checking = None;
+        self.ready.extend(self.mirror.check(status?));
+        let limits = &self.raw.limits;
+        let wait = match self.mirror.is_suspicious() {
+            // What the status held when it was read must have come after so many flushes.
+            true => limits.flush * FLUSHES_SURE,
+            false => limits.refresh,
+        };
+        self.refresh = Box::pin(sleep(wait));
+        Ok(())
+    }
+
     fn resync(&mut self) {
+        self.checking = None;
         self.status = Some(Box::pin(self.raw.clone().status()));
     }
 }
@@ -464,6 +490,7 @@ async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>)
 }
 
 const EVENTS: &str = "events";
-const SERVICE_ACTION: &str = "service_action";
+/// After so many flushes a change has come as a patch, or never will.
+const FLUSHES_SURE: u32 = 3;
 /// How much is read at once; the daemon's own socket buffer holds about 208 KiB.
 const CHUNK_BYTES: usize = 64 << 10;
