@@ -9,6 +9,7 @@ mod captures;
 mod controller;
 mod convergence;
 mod fake;
+mod fuzz;
 mod golden;
 mod mirror;
 mod model;

@@ -22,15 +22,16 @@ use zeroize::Zeroizing;
 use super::answer;
 use super::frames::Frames;
 use super::mirror::Mirror;
+use super::rights::Told;
 use super::{Daemon, Error, changes};
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
-/// A daemon behind a unix socket that only root may open.
+/// A daemon behind a unix socket, which may be in one of several places, that only root may open.
 #[derive(Clone, Debug)]
 pub struct Raw {
-    /// Where the socket may be.
     sockets: Arc<[PathBuf]>,
     limits: Limits,
+    told: Told,
 }
 
 /// How long and how large things may be before something is taken to be wrong.
@@ -83,6 +84,7 @@ impl Raw {
         Self {
             sockets: [socket.as_ref().to_owned()].into(),
             limits,
+            told: Told::default(),
         }
     }
 
@@ -92,6 +94,7 @@ impl Raw {
         Self {
             sockets: sockets.into(),
             limits: Limits::default(),
+            told: Told::default(),
         }
     }
 
@@ -172,7 +175,8 @@ impl Raw {
     }
 
     async fn flush(self) -> Result<(), Error> {
-        self.ask(Request::new("whoami", json!({}))).await?;
+        let answer = self.ask(Request::new("whoami", json!({}))).await?;
+        self.told.once(&answer, |excess| warn!("{excess}"));
         Ok(())
     }
 }

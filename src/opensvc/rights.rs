@@ -3,6 +3,7 @@
 //! The daemon fixes an account's grants when a connection begins: the answer is as old as that.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Once};
 
 use serde_json::Value;
 
@@ -17,6 +18,25 @@ pub struct Account {
     pub guest: BTreeSet<String>,
     /// The namespaces whose keys and configurations it reads and writes.
     pub admin: BTreeSet<String>,
+}
+
+/// Whether it was said that the account may do more than is needed. Clones say it once together.
+#[derive(Clone, Debug)]
+pub struct Told(Arc<Once>);
+
+impl Default for Told {
+    fn default() -> Self {
+        Self(Arc::new(Once::new()))
+    }
+}
+
+impl Told {
+    /// Gives `say` what there is to say of a `whoami` answer, the first time that there is any.
+    pub fn once(&self, answer: &Value, say: impl FnOnce(&str)) {
+        if let Some(excess) = Account::of_whoami(answer).excess() {
+            self.0.call_once(|| say(excess));
+        }
+    }
 }
 
 /// What an account is used for.
@@ -158,6 +178,21 @@ mod tests {
             "grant": {"root": null}}));
         assert_eq!(root.missing(Role::Gateway, &names(&["test"])), [""; 0]);
         assert!(root.excess().is_some());
+    }
+
+    #[test]
+    fn that_it_is_root_is_said_once() {
+        let told = Told::default();
+        let mut said = 0;
+        told.once(&json!({"name": "acme", "grant": {"guest": []}}), |_| {
+            said += 1
+        });
+        assert_eq!(said, 0);
+        for _ in 0..3 {
+            let answer = json!({"name": "root", "grant": {"root": null}});
+            told.clone().once(&answer, |_| said += 1);
+        }
+        assert_eq!(said, 1);
     }
 
     #[test]
