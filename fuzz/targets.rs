@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// Messages of an event stream, one a line: a mirror that goes on after an error is made whole by
 /// a status, whatever came before.
-pub fn message(data: &[u8]) {
+pub(super) fn message(data: &[u8]) {
     let mut mirror = Mirror::default();
     let mut inventory = Inventory::default();
     for line in data.split(|byte| *byte == b'\n' || *byte == 0) {
@@ -29,7 +29,7 @@ pub fn message(data: &[u8]) {
 }
 
 /// A tree, and stanzas that are applied to it: `[tree, stanza, ...]`.
-pub fn json_delta(data: &[u8]) {
+pub(super) fn json_delta(data: &[u8]) {
     let Ok(Value::Array(mut parts)) = serde_json::from_slice(data) else {
         return;
     };
@@ -43,7 +43,7 @@ pub fn json_delta(data: &[u8]) {
 }
 
 /// A full status: equal statuses make equal reports, and none is told twice.
-pub fn status(data: &[u8]) {
+pub(super) fn status(data: &[u8]) {
     let Ok(status) = serde_json::from_slice::<Value>(data) else {
         return;
     };
@@ -58,7 +58,7 @@ pub fn status(data: &[u8]) {
 }
 
 /// A raw configuration.
-pub fn config(data: &[u8]) {
+pub(super) fn config(data: &[u8]) {
     if let Ok(value) = serde_json::from_slice::<Value>(data) {
         let read = Config::from_json(&value);
         assert_eq!(read, Config::from_json(&value));
@@ -66,7 +66,7 @@ pub fn config(data: &[u8]) {
 }
 
 /// Envoy JSON as a service may write it: what is taken can be shown again, and shows the same.
-pub fn envoy_json(data: &[u8]) {
+pub(super) fn envoy_json(data: &[u8]) {
     let Ok(value) = serde_json::from_slice::<Value>(data) else {
         return;
     };

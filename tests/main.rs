@@ -25,6 +25,7 @@ mod readme;
 mod references;
 mod refusals;
 mod session;
+mod status_page;
 mod storm;
 mod support;
 mod tidy;

@@ -229,7 +229,7 @@ fn a_daemon_that_forgets_everything_tells_nothing_until_it_knows_again() {
     assert_eq!(events, Mirror::default().reset(status()));
 }
 
-fn status_with(ip_status: &str) -> serde_json::Value {
+fn status_with(ip_status: &str) -> Value {
     let mut tree = status();
     let nodes = &mut tree["monitor"]["nodes"];
     let instance = &mut nodes["n1"]["services"]["status"]["test/svc/a"];
