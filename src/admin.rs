@@ -1,6 +1,7 @@
 //! EDGE: the admin HTTP pages: health, readiness, and what is wrong. Read-only.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ads::{Client, Clients, Snapshots};
 use crate::controller::View;
+use crate::inventory::{Held, NodeStatus};
 use crate::metrics::Standing;
 
 /// The pages and what they show.
@@ -89,11 +91,18 @@ async fn status(State(admin): State<Admin>) -> Json<Value> {
         .iter()
         .map(|(kind, count)| (kind.word(), *count))
         .collect();
+    let held: Vec<Value> = view.held.iter().map(|it| held(it, view.started)).collect();
     let clients: Vec<Value> = admin.clients.list().iter().map(client).collect();
     Json(json!({
         "ready": view.ready,
         "stale": admin.is_stale(),
-        "daemon": {"connected": view.connected, "syncs": view.syncs},
+        "daemon": {
+            "connected": view.connected,
+            "syncs": view.syncs,
+            "corrections": view.corrections,
+        },
+        "held": held,
+        "writes": view.writes,
         "resources": resources,
         "problems": view.problems,
         "clients": clients,
@@ -136,6 +145,25 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     }
 }
 
+/// An instance that is held: until when, where time ends it, and why in words.
+fn held(held: &Held, started: u64) -> Value {
+    let reason = match held.node_status {
+        NodeStatus::Starting => "the node's daemon starts and has not told of it yet",
+        NodeStatus::Expired => "the node stayed away for longer than its maintenance may last",
+        _ => "nothing is heard of the node",
+    };
+    let until = held.until.and_then(|at| {
+        let at = at.checked_add(Duration::from_secs(started))?;
+        let at = UNIX_EPOCH.checked_add(at)?;
+        // Beyond the year 9999 there is no way to write it, and no way to wait for it.
+        (at < UNIX_EPOCH + YEARS_WRITTEN).then(|| humantime::format_rfc3339_seconds(at).to_string())
+    });
+    let mut value = json!(held);
+    value["reason"] = reason.into();
+    value["until"] = json!(until);
+    value
+}
+
 fn client(client: &Client) -> Value {
     let sent: BTreeMap<&str, u64> = client
         .sent
@@ -157,5 +185,8 @@ fn client(client: &Client) -> Value {
         "refused": refused.collect::<Vec<_>>(),
     })
 }
+
+/// Until the end of the year 9999, about.
+const YEARS_WRITTEN: Duration = Duration::from_secs(253_000_000_000);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -14,9 +14,10 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::gateway::{Policy, compile};
-use crate::inventory::{Event, Inventory, NodeStatus, Problem};
+use crate::inventory::{Event, Held, Inventory, NodeStatus, Problem};
 use crate::opensvc::{Daemon, Error};
 use crate::reads::Reads;
+pub use crate::writes::Waiting;
 use crate::writes::Writes;
 use crate::xds::{ResourceType, Snapshot, encode};
 
@@ -29,6 +30,14 @@ pub struct View {
     pub connected: bool,
     /// How often the daemon's full status was taken.
     pub syncs: u64,
+    /// In how many places a full status showed that what was followed had gone wrong.
+    pub corrections: u64,
+    /// When the controller started, in seconds since 1970.
+    pub started: u64,
+    /// The instances that are served although they are not reported any more, or not yet again.
+    pub held: Vec<Held>,
+    /// What the daemon is asked to write.
+    pub writes: Vec<Waiting>,
     /// What cannot be exposed as written.
     pub problems: BTreeSet<Problem>,
     /// How many resources are served, by type.
@@ -86,7 +95,10 @@ impl Controller {
             inventory: Inventory::default(),
             snapshot: Arc::default(),
             changed: false,
-            view: View::default(),
+            view: View {
+                started: unix_seconds().unsigned_abs(),
+                ..View::default()
+            },
             problems: BTreeSet::new(),
             expiries: BTreeSet::new(),
             expired_shown: 0,
@@ -175,6 +187,16 @@ impl Controller {
     }
 
     fn take(&mut self, event: Event) {
+        if let Event::Corrected(places) = &event {
+            self.view.corrections += u64::try_from(places.len()).unwrap_or(u64::MAX);
+            let shown: Vec<&str> = places.iter().map(String::as_str).take(SHOWN_MAX).collect();
+            let count = places.len();
+            warn!(
+                count,
+                ?shown,
+                "what was followed had gone wrong; taking the full status"
+            );
+        }
         if let Event::Reset(report) = &event {
             self.view.syncs += 1;
             let (nodes, objects) = (report.nodes.len(), report.objects.len());
@@ -356,7 +378,9 @@ impl Controller {
         }
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
+        self.view.held = self.inventory.held(self.policy.hold_down);
+        self.view.writes = self.writes.waiting();
         self.views.send_if_modified(|view| {
             let changed = *view != self.view;
             if changed {
@@ -415,5 +439,7 @@ const HOLD_BACK_MAX: Duration = Duration::from_secs(5);
 const RECONNECT_FIRST: Duration = Duration::from_millis(200);
 const RECONNECT_LONGEST: Duration = Duration::from_secs(10);
 const RECONNECT_SEED: u64 = 1;
+/// How many places a log line names.
+const SHOWN_MAX: usize = 20;
 /// The loop wakes at least this often.
 const IDLE_WAKE_MAX: Duration = Duration::from_secs(3_600);

@@ -101,6 +101,7 @@ fn settings(options: &RunOptions) -> Settings {
             },
             health_checks: options.defaults.health_checks == HealthChecks::Tcp,
             hold_down: options.defaults.hold_down,
+            secrets_of: secrets_of(options),
             port_range: options.port_range.min..=options.port_range.max,
             reserved_ports: reserved_ports(options),
         },
@@ -110,6 +111,12 @@ fn settings(options: &RunOptions) -> Settings {
         admin_address: options.admin_address,
         state_dir: options.state_dir.clone(),
     }
+}
+
+fn secrets_of(options: &RunOptions) -> BTreeSet<String> {
+    let names = options.defaults.allow_secrets_of.iter();
+    let names = names.map(|name| name.trim().to_owned());
+    names.filter(|name| !name.is_empty()).collect()
 }
 
 /// What the controller, Envoy's admin pages and the agent listen on.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use serde::Serialize;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -23,6 +24,17 @@ pub(crate) struct Writes {
     wanted: BTreeSet<Write>,
     running: Option<(Write, BoxFuture<'static, Result<(), Error>>)>,
     tries: BTreeMap<Write, Try>,
+}
+
+/// A write that the daemon does not show yet.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Waiting {
+    /// What is to be written.
+    pub write: Write,
+    /// Whether the daemon took it.
+    pub taken: bool,
+    /// What the daemon said when it did not.
+    pub failure: Option<String>,
 }
 
 /// What became of a write that is still wanted.
@@ -89,6 +101,19 @@ impl Writes {
         let write = write.clone();
         self.running = None;
         self.note(write, result);
+    }
+
+    /// What is wanted and not shown yet.
+    pub(crate) fn waiting(&self) -> Vec<Waiting> {
+        let waiting = self.wanted.iter().map(|write| {
+            let one = self.tries.get(write);
+            Waiting {
+                write: write.clone(),
+                taken: one.is_some_and(|one| one.taken),
+                failure: one.and_then(|one| one.failure.clone()),
+            }
+        });
+        waiting.collect()
     }
 
     /// When the next write is due; `None` where there is none or one is under way.

@@ -40,6 +40,19 @@ impl Daemon for Burst {
         future::ready(Ok(Some(Config::default()))).boxed()
     }
 
+    fn write_key(
+        &self,
+        _: &ObjectPath,
+        _: &str,
+        _: &Sensitive,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        future::ready(Ok(())).boxed()
+    }
+
+    fn create(&self, _: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {
+        future::ready(Ok(())).boxed()
+    }
+
     fn write(&self, _: &Write) -> BoxFuture<'static, Result<(), Error>> {
         future::ready(Ok(())).boxed()
     }

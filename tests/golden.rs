@@ -41,6 +41,9 @@ fn read_policy(policy: &Value) -> Policy {
         let port = |value: &Value| value.as_u64().unwrap().try_into().unwrap();
         read.port_range = port(min)..=port(max);
     }
+    let lent = policy["secrets_of"].as_array().into_iter().flatten();
+    let lent = lent.filter_map(Value::as_str).map(str::to_owned);
+    read.secrets_of = lent.collect();
     read.health_checks = policy["health_checks"].as_bool().unwrap_or(true);
     read.downstream = Downstream {
         xff_trusted_hops: policy["xff_trusted_hops"].as_u64().unwrap_or(0) as u8,

@@ -160,13 +160,18 @@ async fn a_patch_that_does_not_apply_is_healed_by_a_new_status() {
 }
 
 #[tokio::test]
-async fn the_status_is_fetched_anew_now_and_then() {
+async fn a_change_that_never_came_as_a_patch_is_found_by_a_full_status_and_named() {
     let daemon = Fake::serving(cluster("up"));
     let mut limits = limits();
     limits.refresh = Duration::from_millis(100);
     let mut events = Raw::with_limits(&daemon.socket, limits).watch();
     assert_eq!(ip_status(&events.next().await), "up");
     daemon.serve(cluster("down"));
+    let corrected = events.next().await;
+    let Some(Ok(Event::Corrected(places))) = corrected else {
+        panic!("{corrected:?}");
+    };
+    assert_eq!(places.len(), 1, "{places:?}");
     let event = events.next().await;
     assert!(matches!(event, Some(Ok(Event::Reset(_)))));
     assert_eq!(ip_status(&event), "down");

@@ -18,6 +18,16 @@ pub struct DefaultOptions {
     )]
     pub hold_down: Duration,
 
+    /// Namespaces, separated by commas, whose sec objects services of other namespaces may use, by
+    /// full path [default: none]
+    #[arg(
+        long,
+        env = "OSVC_IGW_ALLOW_SECRETS_OF",
+        value_name = "NAMESPACES",
+        value_delimiter = ','
+    )]
+    pub allow_secrets_of: Vec<String>,
+
     /// Whether Envoy checks by itself that instances can be connected to
     #[arg(
         long,

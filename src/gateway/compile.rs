@@ -192,6 +192,7 @@ impl Compiler<'_> {
     fn resolve(&mut self, exposed: &Exposed<'_>, side: Side) -> Resolved {
         let mut resolver = Resolver {
             inventory: self.inventory,
+            secrets_of: &self.policy.secrets_of,
             problems: &mut self.compiled.problems,
             wants: &mut self.compiled.wants,
             expiries: &mut self.compiled.expiries,

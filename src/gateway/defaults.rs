@@ -18,6 +18,8 @@ pub struct Policy {
     pub health_checks: bool,
     /// How long the instances of a node that is lost are still endpoints.
     pub hold_down: Duration,
+    /// The namespaces whose `sec` objects services of any namespace may use, by full path.
+    pub secrets_of: BTreeSet<String>,
     /// The ports for exposes that state `listener_port = 0`.
     pub port_range: RangeInclusive<u16>,
     /// The ports of that range that something else on the gateway's host needs.
@@ -31,6 +33,7 @@ impl Default for Policy {
             downstream: Downstream::default(),
             health_checks: true,
             hold_down: Duration::from_secs(60),
+            secrets_of: BTreeSet::new(),
             port_range: 1_025..=u16::MAX,
             reserved_ports: BTreeSet::new(),
         }

@@ -58,6 +58,8 @@ pub enum Side {
 pub struct Resolver<'a, 'p> {
     /// What is known.
     pub inventory: &'a Inventory,
+    /// The namespaces whose secrets every service may use.
+    pub secrets_of: &'a BTreeSet<String>,
     /// Takes what is wrong.
     pub problems: &'p mut BTreeSet<Problem>,
     /// Takes what has to be read.
@@ -286,8 +288,13 @@ impl<'a> Resolver<'a, '_> {
             return broken(format!("{} is no name of a sec object", shown(word)));
         };
         // Another namespace belongs to somebody else: naming its secret must not lend it.
-        if path.namespace() != exposed.owner.namespace() {
-            return broken(format!("{path} is in another namespace than the service"));
+        let lent = self.secrets_of.contains(path.namespace());
+        if path.namespace() != exposed.owner.namespace() && !lent {
+            let namespace = path.namespace();
+            return broken(format!(
+                "{path} is in another namespace than the service; --allow-secrets-of {namespace} \
+                 would let every service use it"
+            ));
         }
         // A reading that ends after the object went must not live on: what is served would depend
         // on which was faster.

@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod config;
+mod held;
 pub mod keywords;
 pub mod node;
 pub mod path;
@@ -13,13 +14,14 @@ mod scaling;
 pub mod secret;
 pub mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use certificate::{Pair, Trust};
 pub use config::Config;
+pub use held::Held;
 pub use node::NodeStatus;
 pub use path::{Kind, ObjectPath};
 pub use problem::Problem;
@@ -82,6 +84,8 @@ pub enum Event {
     Config(ObjectPath, Reading<Config>),
     /// The daemon is being asked to write this.
     Asked(Write),
+    /// What was told of these was wrong, as the daemon's full status shows; a reset follows.
+    Corrected(BTreeSet<String>),
 }
 
 /// A complete report of the daemon.
@@ -193,6 +197,7 @@ impl Inventory {
                 // Nothing is other than it was before the daemon shows it.
                 false
             }
+            Event::Corrected(_) => false,
         }
     }
 

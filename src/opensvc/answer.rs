@@ -130,6 +130,29 @@ pub(super) fn done(action: &'static str, answer: &Value) -> Result<(), Error> {
     }
 }
 
+/// An error unless the daemon says that it set a key. The daemon may repeat what it was given:
+/// nothing of its words is kept.
+pub(super) fn key_set(action: &'static str, answer: &Value) -> Result<(), Error> {
+    let Some(answer) = answer.as_object() else {
+        let reason = "no JSON object";
+        return Err(Error::Answer { action, reason });
+    };
+    if let Some(refusal) = refusal(answer) {
+        let reason = "not shown, as a secret was written".to_owned();
+        return Err(Refusal { reason, ..refusal }.into_error(action));
+    }
+    match answer.get("status").and_then(Value::as_i64) {
+        Some(0) if answer.get("info").is_none_or(|info| info != NO_NODE) => Ok(()),
+        _ => {
+            let reason = "nothing says that the key was set";
+            Err(Error::Answer { action, reason })
+        }
+    }
+}
+
+/// What looks like success where no node has the object.
+const NO_NODE: &str = "empty node selection";
+
 /// What an error document says.
 struct Refusal {
     status: String,

@@ -114,6 +114,19 @@ impl Daemon for Local {
     fn write(&self, write: &Write) -> BoxFuture<'static, Result<(), Error>> {
         self.ask(|daemon| daemon.write(write))
     }
+
+    fn write_key(
+        &self,
+        path: &ObjectPath,
+        key: &str,
+        value: &Sensitive,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        self.ask(|daemon| daemon.write_key(path, key, value))
+    }
+
+    fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {
+        self.ask(|daemon| daemon.create(path))
+    }
 }
 
 const H2_SOCKET: &str = "h2.sock";

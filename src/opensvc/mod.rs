@@ -5,6 +5,7 @@
 //! agent 3 has its place beside them; so far it is found out by `probe`, and named.
 
 mod answer;
+mod changes;
 mod frames;
 pub mod h2;
 pub mod json_delta;
@@ -14,6 +15,7 @@ mod probe;
 mod projection;
 pub mod raw;
 mod request;
+pub mod rights;
 pub mod sse;
 pub mod tls;
 
@@ -46,6 +48,19 @@ pub trait Daemon: Send + Sync {
     ///
     /// That it was done is shown by the object alone, later.
     fn write(&self, write: &Write) -> BoxFuture<'static, Result<(), Error>>;
+
+    /// Sets one key of a `sec` or `cfg` object that exists, and returns when it reads back as
+    /// written and the daemon was made to tell of it. As with [`write`](Self::write), one change
+    /// at a time.
+    fn write_key(
+        &self,
+        path: &ObjectPath,
+        key: &str,
+        value: &Sensitive,
+    ) -> BoxFuture<'static, Result<(), Error>>;
+
+    /// Creates an object without keywords; one that exists is left as it is.
+    fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>>;
 }
 
 /// Why talking to the daemon failed; each variant says what was being tried.

@@ -22,15 +22,16 @@ use super::answer;
 use super::frames::Frames;
 use super::mirror::Mirror;
 use super::request::{self, Ask, CREATE, EVENTS, Request, SERVICE_ACTION};
-use super::{Daemon, Error};
+use super::rights::Told;
+use super::{Daemon, Error, changes};
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
-/// A daemon behind a unix socket that only root may open.
+/// A daemon behind a unix socket, which may be in one of several places, that only root may open.
 #[derive(Clone, Debug)]
 pub struct Raw {
-    /// Where the socket may be.
     sockets: Arc<[PathBuf]>,
     limits: Limits,
+    told: Told,
 }
 
 /// How long and how large things may be before something is taken to be wrong.
@@ -48,7 +49,7 @@ pub struct Limits {
     pub flush: Duration,
     /// The longest pause between two messages of the event stream.
     pub silence: Duration,
-    /// The time after which the status is fetched anew, for what patches cannot express.
+    /// The time after which the status is fetched and compared, for what patches cannot express.
     pub refresh: Duration,
     /// The longest answer or message, and the most that may wait for a status.
     pub bytes_max: usize,
@@ -83,6 +84,7 @@ impl Raw {
         Self {
             sockets: [socket.as_ref().to_owned()].into(),
             limits,
+            told: Told::default(),
         }
     }
 
@@ -92,6 +94,7 @@ impl Raw {
         Self {
             sockets: sockets.into(),
             limits: Limits::default(),
+            told: Told::default(),
         }
     }
 
@@ -155,7 +158,8 @@ impl Raw {
     }
 
     async fn flush(self) -> Result<(), Error> {
-        self.ask(Request::new("whoami", json!({}))).await?;
+        let answer = self.ask(Request::new("whoami", json!({}))).await?;
+        self.told.once(&answer, |excess| warn!("{excess}"));
         Ok(())
     }
 }
@@ -218,6 +222,20 @@ impl Daemon for Raw {
     fn write(&self, write: &Write) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(request::write(self.clone(), write.clone()))
     }
+
+    fn write_key(
+        &self,
+        path: &ObjectPath,
+        key: &str,
+        value: &Sensitive,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        let (path, key, value) = (path.clone(), key.to_owned(), value.clone());
+        Box::pin(changes::set_key(self.clone(), path, key, value))
+    }
+
+    fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(changes::create(self.clone(), path.clone()))
+    }
 }
 
 /// The request as it is sent.
@@ -253,6 +271,8 @@ struct Watch {
     ready: VecDeque<Event>,
     /// A status under way; messages wait for it.
     status: Option<BoxFuture<'static, Result<Value, Error>>>,
+    /// A status under way that the mirror is only compared with.
+    checking: Option<BoxFuture<'static, Result<Value, Error>>>,
     flushing: Option<BoxFuture<'static, Result<(), Error>>>,
     flush: Pin<Box<Sleep>>,
     silence: Pin<Box<Sleep>>,
@@ -263,6 +283,7 @@ struct Watch {
 enum Wake {
     Read(io::Result<usize>),
     Status(Result<Value, Error>),
+    Checked(Result<Value, Error>),
     Flushed(Result<(), Error>),
     Flush,
     Silence,
@@ -280,6 +301,7 @@ impl Watch {
             mirror: Mirror::default(),
             ready: VecDeque::new(),
             status: Some(Box::pin(raw.clone().status())),
+            checking: None,
             flushing: None,
             flush: Box::pin(sleep(limits.flush)),
             silence: Box::pin(sleep(limits.silence)),
@@ -304,6 +326,7 @@ impl Watch {
                     self.ready.extend(self.mirror.refresh(status?));
                     self.refresh = Box::pin(sleep(self.raw.limits.refresh));
                 }
+                Wake::Checked(status) => self.take_check(status)?,
                 Wake::Flushed(flushed) => {
                     self.flushing = None;
                     self.flush = Box::pin(sleep(self.raw.limits.flush));
@@ -314,7 +337,7 @@ impl Watch {
                     let seconds = self.raw.limits.silence.as_secs();
                     return Err(Error::Silent { seconds });
                 }
-                Wake::Refresh => self.resync(),
+                Wake::Refresh => self.checking = Some(Box::pin(self.raw.clone().status())),
             }
         }
     }
@@ -322,11 +345,12 @@ impl Watch {
     /// Waits for whatever comes first. Nothing is lost where it is dropped half-way.
     async fn wake(&mut self) -> Wake {
         let flush_due = self.flushing.is_none();
-        let refresh_due = self.status.is_none();
+        let refresh_due = self.status.is_none() && self.checking.is_none();
         tokio::select! {
             // Silence comes last: where the caller was slow, what waits to be read breaks it.
             biased;
             status = answered(&mut self.status) => Wake::Status(status),
+            status = answered(&mut self.checking) => Wake::Checked(status),
             flushed = answered(&mut self.flushing) => Wake::Flushed(flushed),
             () = &mut self.flush, if flush_due => Wake::Flush,
             () = &mut self.refresh, if refresh_due => Wake::Refresh,
@@ -374,7 +398,21 @@ impl Watch {
         Ok(true)
     }
 
+    fn take_check(&mut self, status: Result<Value, Error>) -> Result<(), Error> {
+        self.checking = None;
+        self.ready.extend(self.mirror.check(status?));
+        let limits = &self.raw.limits;
+        let wait = match self.mirror.is_suspicious() {
+            // What the status held when it was read must have come after so many flushes.
+            true => limits.flush * FLUSHES_SURE,
+            false => limits.refresh,
+        };
+        self.refresh = Box::pin(sleep(wait));
+        Ok(())
+    }
+
     fn resync(&mut self) {
+        self.checking = None;
         self.status = Some(Box::pin(self.raw.clone().status()));
     }
 }
@@ -416,5 +454,7 @@ async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>)
     timeout(limit, future).await.unwrap_or_else(late)
 }
 
+/// After so many flushes a change has come as a patch, or never will.
+const FLUSHES_SURE: u32 = 3;
 /// How much is read at once; the daemon's own socket buffer holds about 208 KiB.
 const CHUNK_BYTES: usize = 64 << 10;

@@ -27,7 +27,7 @@ impl Request {
         }
     }
 
-    fn anywhere(self) -> Self {
+    pub(super) fn anywhere(self) -> Self {
         let anywhere = true;
         Self { anywhere, ..self }
     }
@@ -45,7 +45,16 @@ pub(super) async fn read_key(
     path: String,
     key: String,
 ) -> Result<Option<Sensitive>, Error> {
-    let action = "get_secret_key";
+    read_value(agent, "get_secret_key", path, key).await
+}
+
+/// Reads one key of a `sec` or `cfg` object, with the request for its kind.
+pub(super) async fn read_value(
+    agent: impl Ask,
+    action: &'static str,
+    path: String,
+    key: String,
+) -> Result<Option<Sensitive>, Error> {
     let request = Request::new(action, json!({"path": path, "key": key}));
     // The parser never quotes what it reads; that stays so if there is nothing to quote.
     let hidden = |error| match error {

@@ -53,6 +53,7 @@ pub(super) fn answer(state: &mut State, session: &str, request: &[u8]) -> Answer
         (Some("DELETE"), "key") => delete_key(state, options),
         (Some("GET"), "object_keys") => keys(state, options),
         (None, "service_action") | (Some("POST"), "object_action") => act(state, options),
+        (None, "create") | (Some("POST"), "object_create") => create(state, options),
         (None | Some("POST"), "wake_monitor") => json!({"status": 0}),
         _ => {
             let method = method.unwrap_or("None");
@@ -151,10 +152,30 @@ fn write_key(state: &mut State, options: &Map<String, Value>) -> Value {
     let data = data
         .as_str()
         .map_or_else(|| data.to_string(), str::to_owned);
-    match state.key(path, key, Some(&data)) {
+    match state.key_by_request(path, key, &data) {
         Ok(()) => json!({"status": 0, "info": format!("key {key} value set")}),
         Err(_) => unknown(path),
     }
+}
+
+/// Creates empty objects, as recorded: `{"data": {path: {}}}`.
+fn create(state: &mut State, options: &Map<String, Value>) -> Value {
+    let Some(objects) = options.get("data").and_then(Value::as_object) else {
+        return missing("data");
+    };
+    let (mut out, mut err, mut ret) = (String::new(), String::new(), 0);
+    for path in objects.keys() {
+        match state.create(path, "") {
+            Ok(()) => out.push_str(&format!("create {path}\n")),
+            Err(Refused(reason)) => {
+                err.push_str(&format!("E {reason}\n"));
+                ret = 1;
+            }
+        }
+    }
+    let node = state.cluster.order.first().cloned().unwrap_or_default();
+    let data = json!({"out": out, "err": err, "ret": ret});
+    json!({"nodes": {node: {"status": ret, "data": data}}, "status": ret})
 }
 
 /// Runs an `om` command: of all there are, `set` with keywords. One that fails is answered as

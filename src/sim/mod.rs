@@ -421,12 +421,12 @@ impl Sim {
         self.shared.lock().delay = delay;
     }
 
-    /// Requests to set a keyword fail, or work again.
+    /// Requests to set a keyword or a key fail, or work again.
     pub fn refuse_sets(&self, refuse: bool) {
         self.shared.lock().refuse_sets = refuse;
     }
 
-    /// The next requests to set a keyword are answered as if they had worked.
+    /// The next requests to set a keyword or a key are answered as if they had worked.
     pub fn lose_sets(&self, count: u32) {
         self.shared.lock().lose_sets = count;
     }

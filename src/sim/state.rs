@@ -137,6 +137,24 @@ impl State {
         self.set(path, assignments)
     }
 
+    /// A key set by a request: refused and lost as keywords are.
+    pub(super) fn key_by_request(
+        &mut self,
+        path: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<(), Refused> {
+        if self.refuse_sets {
+            return Err(Refused::new("the configuration is locked".to_owned()));
+        }
+        let exists = self.cluster.objects.contains_key(path);
+        if let Some(left) = self.lose_sets.checked_sub(1).filter(|_| exists) {
+            self.lose_sets = left;
+            return Ok(());
+        }
+        self.key(path, key, Some(value))
+    }
+
     /// `om PATH unset --kw …`.
     pub(super) fn unset(&mut self, path: &str, keywords: &[&str]) -> Result<(), Refused> {
         let mut ini = self.cluster.object(path)?.ini.clone();

@@ -28,6 +28,7 @@ const LAYERS: &[Layer] = &[
     edge("src/metrics.rs", &[]),
     pure("src/opensvc/json_delta.rs", &[], &["serde_json"]),
     pure("src/opensvc/mirror/", &["inventory"], &["serde_json"]),
+    pure("src/opensvc/rights.rs", &[], &["serde_json"]),
     pure("src/opensvc/sse.rs", &[], &[]),
     edge("src/opensvc/", &["inventory", "backoff"]),
     edge("src/cert/", &["opensvc", "inventory", "gateway", "xds::status", "backoff"]),
@@ -35,7 +36,7 @@ const LAYERS: &[Layer] = &[
     edge("src/controller.rs", CORE),
     edge("src/writes.rs", &["backoff", "inventory", "opensvc"]),
     edge("src/reads.rs", &["backoff", "gateway", "inventory", "opensvc"]),
-    edge("src/admin.rs", &["ads", "controller", "gateway", "xds", "metrics", "inventory::Problem"]),
+    edge("src/admin.rs", &["ads", "controller", "gateway", "xds", "metrics", "inventory"]),
     edge("src/state.rs", &["xds"]),
     edge("src/dry_run.rs", CORE),
     edge("src/run.rs", &[

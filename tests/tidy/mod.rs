@@ -93,6 +93,7 @@ const ROOT: &[&str] = &[
     "build.rs",
     "charts",
     "examples",
+    "fuzz",
     "proto",
     "src",
     "target",

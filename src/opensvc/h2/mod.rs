@@ -25,6 +25,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::changes;
 use super::raw::Limits;
 use super::request::{self, Ask, CREATE, Request, SERVICE_ACTION};
 use super::tls::{Access, Server};
@@ -235,6 +236,20 @@ impl Daemon for H2 {
 
     fn write(&self, write: &Write) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(request::write(self.clone(), write.clone()))
+    }
+
+    fn write_key(
+        &self,
+        path: &ObjectPath,
+        key: &str,
+        value: &Sensitive,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        let (path, key, value) = (path.clone(), key.to_owned(), value.clone());
+        Box::pin(changes::set_key(self.clone(), path, key, value))
+    }
+
+    fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(changes::create(self.clone(), path.clone()))
     }
 }
 

@@ -4,9 +4,13 @@
 //! ([`Resync`]), and says what changed object by object, at a cost that follows the change. What
 //! the tree means is for `projection` to say. No socket and no clock is read here.
 
+mod check;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
+
+use check::Differences;
 
 use super::json_delta::{Stanza, Unapplied};
 use super::projection;
@@ -23,6 +27,8 @@ pub struct Mirror {
     stale_left: u32,
     /// What the events so far amount to; `None` until a report was complete enough to tell.
     told: Option<Report>,
+    /// Where a second full status may confirm that the mirror is wrong.
+    suspected: Differences,
     #[cfg(test)]
     projections: usize,
 }
@@ -60,6 +66,7 @@ impl Default for Mirror {
             last_id: None,
             stale_left: STALE_PATCHES_MAX,
             told: None,
+            suspected: Differences::default(),
             #[cfg(test)]
             projections: 0,
         }
@@ -78,14 +85,43 @@ impl Mirror {
 
     /// Like [`reset`](Self::reset), but on the same event stream: the patch ids go on.
     pub fn refresh(&mut self, status: Value) -> Vec<Event> {
-        let mut kept = Map::new();
-        if let Value::Object(status) = status {
-            kept.extend(status.into_iter().filter(|(key, _)| is_kept(key)));
-        }
-        self.tree = Value::Object(kept);
+        self.tree = kept_of(status);
         self.stale_left = STALE_PATCHES_MAX;
         self.told = None;
+        self.suspected = Differences::default();
         self.tell_all()
+    }
+
+    /// Compares a full status that was read beside the event stream with what was told, and
+    /// takes it if the mirror is wrong: then an [`Event::Corrected`] comes before the reset.
+    ///
+    /// A status may be ahead of the patches, and they of it. So a difference counts only if a
+    /// second status says the same as the first, and no patch changed the place in between:
+    /// while [`is_suspicious`](Self::is_suspicious), the caller checks again, as soon as all
+    /// that the first status held must have come as patches.
+    pub fn check(&mut self, status: Value) -> Vec<Event> {
+        let Some(told) = &self.told else {
+            return self.refresh(status);
+        };
+        let kept = kept_of(status);
+        if !projection::is_complete(&kept) {
+            // The daemon starts anew; its event stream ends by itself.
+            return Vec::new();
+        }
+        let found = Differences::between(told, &projection::report(&kept));
+        let confirmed = found.confirmed_by(&self.suspected);
+        if confirmed.is_empty() {
+            self.suspected = found;
+            return Vec::new();
+        }
+        let mut events = self.refresh(kept);
+        events.insert(0, Event::Corrected(confirmed));
+        events
+    }
+
+    /// Whether a difference was found that a second [`check`](Self::check) has to confirm.
+    pub fn is_suspicious(&self) -> bool {
+        !self.suspected.is_empty()
     }
 
     /// Takes a message of the event stream in, and says what changed.
@@ -273,6 +309,14 @@ impl Scope {
             _ => Self::Nothing,
         }
     }
+}
+
+fn kept_of(status: Value) -> Value {
+    let mut kept = Map::new();
+    if let Value::Object(status) = status {
+        kept.extend(status.into_iter().filter(|(key, _)| is_kept(key)));
+    }
+    Value::Object(kept)
 }
 
 /// The top-level keys that matter; the others are most of the traffic.

@@ -228,3 +228,69 @@ fn a_daemon_that_forgets_everything_tells_nothing_until_it_knows_again() {
     let events = patch(&mut mirror, 2, json!([[["monitor", "nodes"], nodes]])).unwrap();
     assert_eq!(events, Mirror::default().reset(status()));
 }
+
+fn status_with(ip_status: &str) -> Value {
+    let mut tree = status();
+    let nodes = &mut tree["monitor"]["nodes"];
+    let instance = &mut nodes["n1"]["services"]["status"]["test/svc/a"];
+    instance["resources"]["ip#1"]["status"] = ip_status.into();
+    tree
+}
+
+#[test]
+fn a_status_like_the_mirror_is_no_event() {
+    let mut mirror = mirror();
+    assert_eq!(mirror.check(status()), []);
+    assert!(!mirror.is_suspicious());
+}
+
+#[test]
+fn a_difference_that_two_statuses_confirm_is_told_and_corrected() {
+    let mut mirror = settled();
+    assert_eq!(mirror.check(status_with("down")), []);
+    assert!(mirror.is_suspicious());
+    let events = mirror.check(status_with("down"));
+    let [Event::Corrected(places), Event::Reset(report)] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!(places.iter().collect::<Vec<_>>(), ["test/svc/a"]);
+    let object = &report.objects[&path("test/svc/a")];
+    assert_eq!(object.instances["n1"].resources["ip#1"].status, "down");
+    assert!(!mirror.is_suspicious());
+    assert_eq!(mirror.check(status_with("down")), []);
+}
+
+#[test]
+fn a_status_that_is_ahead_of_the_patches_is_no_difference() {
+    let mut mirror = settled();
+    assert_eq!(mirror.check(status_with("down")), []);
+    assert_eq!(
+        patch(&mut mirror, 1, json!([[IP, "down"]])).unwrap().len(),
+        1
+    );
+    assert_eq!(mirror.check(status_with("down")), []);
+    assert!(!mirror.is_suspicious());
+}
+
+#[test]
+fn what_moves_between_two_statuses_has_to_be_confirmed_anew() {
+    let mut mirror = settled();
+    assert_eq!(mirror.check(status_with("down")), []);
+    assert_eq!(mirror.check(status_with("warn")), []);
+    assert!(mirror.is_suspicious());
+    assert_eq!(
+        patch(&mut mirror, 1, json!([[IP, "n/a"]])).unwrap().len(),
+        1
+    );
+    assert_eq!(mirror.check(status_with("warn")), []);
+    assert!(mirror.is_suspicious());
+    assert_eq!(mirror.check(status_with("warn")).len(), 2);
+}
+
+#[test]
+fn a_starting_daemon_is_no_difference() {
+    let mut mirror = mirror();
+    let empty = json!({"monitor": {"nodes": {}, "services": {}}});
+    assert_eq!(mirror.check(empty), []);
+    assert!(!mirror.is_suspicious());
+}
