@@ -42,10 +42,14 @@ impl Session {
         for (resource, _) in resources {
             // While a changed cluster warms, the one before it goes on serving.
             if !feed.serves(&resource.name) {
+                // The client may refuse this one and be left with the one before, which has its
+                // endpoints and waits for more.
+                let before = self.warming.get(&resource.name);
+                let waited = before.is_some_and(|warming| warming.until_acked);
                 let warming = Warming {
                     since: now,
                     nonce: self.nonce,
-                    until_acked: resource.warms_until_acked,
+                    until_acked: resource.warms_until_acked || waited,
                     endpoints_at: None,
                 };
                 self.warming.insert(resource.name.clone(), warming);

@@ -333,7 +333,9 @@ impl Run {
         let needs_more = content.is_some_and(|content| content.secret.is_some());
         let since = self.sent_at.get(cluster);
         let awaited = self.awaited.get(&ResourceType::Cluster);
-        needs_more
+        // With several unanswered it may be left with an earlier one, which needed more.
+        let several = awaited.is_some_and(|nonces| nonces.len() > 1);
+        (needs_more || several)
             && awaited.is_some_and(|nonces| !nonces.is_empty())
             && since.is_some_and(|since| self.now >= *since + HELD_BACK_MAX)
     }
