@@ -37,9 +37,7 @@ impl StateDir {
             let reason = "others may read it: it must have mode 0700";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
         }
-        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-        let name: String = gateway.chars().map(plain).collect();
-        let file = folder.join(format!("{name}.snapshot"));
+        let file = folder.join(format!("{}.snapshot", escaped(gateway)));
         Ok(Self { file })
     }
 
@@ -54,23 +52,33 @@ impl StateDir {
         }
         self.publish_saved(&snapshots).await;
         let mut written = Arc::default();
+        let mut ends = false;
         loop {
             let newest = latest.borrow_and_update().clone();
-            if let Some(newest) = newest.filter(|newest| !newest.is_partial())
-                && !Arc::ptr_eq(&newest, &written)
-            {
-                self.save(&newest).await;
-                written = newest;
-                // Many changes in a row are written once.
-                tokio::select! {
-                    () = sleep(PAUSE) => {}
-                    () = stop.cancelled() => {}
+            let newest = newest.filter(|newest| !newest.is_partial());
+            let mut saved = true;
+            if let Some(newest) = newest.filter(|newest| !Arc::ptr_eq(newest, &written)) {
+                saved = self.save(&newest).await;
+                if saved {
+                    written = newest;
                 }
             }
-            tokio::select! {
-                changed = latest.changed() => if changed.is_err() { return },
-                () = stop.cancelled() => return,
+            if ends {
+                return;
             }
+            let next = async {
+                // Many changes in a row are written once.
+                sleep(PAUSE).await;
+                tokio::select! {
+                    changed = latest.changed() => changed.is_err(),
+                    () = sleep(RETRY), if !saved => false,
+                }
+            };
+            // What changed last is saved before the end, too.
+            ends = tokio::select! {
+                ends = next => ends,
+                () = stop.cancelled() => true,
+            };
         }
     }
 
@@ -108,19 +116,33 @@ impl StateDir {
         }
     }
 
-    async fn save(&self, snapshot: &Arc<Snapshot>) {
+    /// Returns whether it is saved.
+    async fn save(&self, snapshot: &Arc<Snapshot>) -> bool {
         let (file, snapshot) = (self.file.clone(), Arc::clone(snapshot));
         let written = tokio::task::spawn_blocking(move || {
             let bytes = saved::to_bytes(&snapshot);
             write(&file, &bytes)
         });
         let failed = match written.await {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
         warn!(file = %self.file.display(), error = failed, "cannot save what is served");
+        false
     }
+}
+
+/// A file name for any gateway name, and another one for each.
+fn escaped(gateway: &str) -> String {
+    let mut name = String::new();
+    for byte in gateway.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(byte.into()),
+            _ => name.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    name
 }
 
 /// All or nothing: a reader sees the old content or the new, also after a power cut.
@@ -144,3 +166,20 @@ fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The least time between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
+/// After so long a write that failed is tried again, if nothing changes before.
+const RETRY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_gateway_has_a_file_of_its_own() {
+        let names = ["a-b", "a_b", "a b", "a/b", "a%20b", "A-B", "é", "."];
+        let mut files: Vec<String> = names.into_iter().map(escaped).collect();
+        assert!(files.iter().all(|file| !file.contains(['/', '.'])));
+        files.sort();
+        files.dedup();
+        assert_eq!(files.len(), names.len());
+    }
+}
