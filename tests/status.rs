@@ -13,7 +13,7 @@ use osvc_igw::xds::ResourceType;
 use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::refusals::bad_cluster;
+use crate::refusals::{bad_cluster, spoil_routes};
 use crate::support::stand::{LATE, Stand, all_answer, services};
 
 async fn channel(stand: &Stand) -> Channel {
@@ -92,6 +92,10 @@ async fn each_resource_is_told_of_as_the_client_has_it() {
     let error = bad.error_state.as_ref().expect("why");
     assert!(error.details.contains("Invalid duration"), "{error:?}");
     assert!(error.last_update_attempt.is_some(), "{error:?}");
+    assert!(
+        !error.version_info.is_empty() && bad.version_info.is_empty(),
+        "{bad:?}"
+    );
 
     stand.publish(good);
     let cured = async {
@@ -103,6 +107,29 @@ async fn each_resource_is_told_of_as_the_client_has_it() {
         }
     };
     timeout(LATE, cured).await.expect("the refused one is gone");
+}
+
+// Who is asked at three in the morning wants to know what still serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_change_is_told_beside_the_version_that_serves_on() {
+    let stand = Stand::start().await;
+    let (good, ports) = services(10, stand.backend.address());
+    stand.publish(good.clone());
+    all_answer(&ports).await;
+    let routes = (ResourceType::Route, format!("127.0.0.1:{}/tcp", ports[9]));
+    let serves = told(&stand).await[&routes].version_info.clone();
+    let mut changed = good;
+    spoil_routes(&routes.1, &mut changed);
+    stand.publish(changed);
+    stand.refuses(&[&format!("rds {}", routes.1)]).await;
+    let after = told(&stand).await.remove(&routes).expect("the routes");
+    assert_eq!(after.config_status, i32::from(Config::Error), "{after:?}");
+    assert_eq!(after.version_info, serves);
+    assert!(
+        after
+            .error_state
+            .is_some_and(|error| error.version_info != serves)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

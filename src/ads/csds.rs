@@ -131,10 +131,14 @@ fn generic(resource: ResourceStatus, began: Duration) -> GenericXdsConfig {
         State::Error { .. } => (pb::ConfigStatus::Error, ClientResourceStatus::Nacked),
     };
     let error_state = match resource.state {
-        State::Error { message, at: when } => Some(UpdateFailureState {
+        State::Error {
+            version,
+            message,
+            at: when,
+        } => Some(UpdateFailureState {
             last_update_attempt: Some(at(when)),
             details: message,
-            version_info: resource.wanted.map(|v| v.to_string()).unwrap_or_default(),
+            version_info: version.map(|sent| sent.to_string()).unwrap_or_default(),
             ..UpdateFailureState::default()
         }),
         _ => None,

@@ -47,8 +47,9 @@ pub(super) struct Feed {
 pub(super) struct Held {
     /// The version; `None` after a refusal left it open what was applied.
     pub(super) version: Option<String>,
-    /// When it was acknowledged; `None` for what the client told of an earlier stream.
-    pub(super) acked_at: Option<Duration>,
+    /// What it acknowledged last, also where a refusal came behind, and when; `None` for the time
+    /// of what the client told of an earlier stream.
+    pub(super) acked: Option<(String, Option<Duration>)>,
     /// Whether it is certain that there is a copy, whichever it is.
     pub(super) serves: bool,
     /// The clusters that the copy may send traffic to; `None` where another session sent it.
@@ -62,6 +63,8 @@ pub(super) struct Refusal {
     pub(super) content: Option<Version>,
     /// When it is tried again.
     pub(super) retry_at: Duration,
+    /// The version that it was sent under; `None` for a removal.
+    pub(super) version: Option<Version>,
     /// The client's words, and when it said them.
     pub(super) message: String,
     pub(super) at: Duration,
@@ -184,12 +187,11 @@ impl Feed {
     pub(super) fn told(&mut self, versions: BTreeMap<String, String>) {
         for (name, version) in versions {
             self.pending.insert(name.clone());
-            let version = Some(version);
             self.held.insert(
                 name,
                 Held {
-                    version,
-                    acked_at: None,
+                    acked: Some((version.clone(), None)),
+                    version: Some(version),
                     serves: true,
                     clusters: None,
                 },
@@ -276,7 +278,7 @@ impl Feed {
         for (resource, version) in &response.resources {
             let held = Held {
                 version: Some(version.to_string()),
-                acked_at: Some(now),
+                acked: Some((version.to_string(), Some(now))),
                 serves: !self.takes_away(&resource.name),
                 clusters: Some(resource.clusters.iter().cloned().collect()),
             };
@@ -311,10 +313,10 @@ impl Feed {
     ) -> bool {
         let alone = response.resources.len() + response.removed.len() == 1;
         let resources = response.resources.iter();
-        let named = resources.map(|(resource, _)| (&resource.name, Some(resource)));
-        for (name, resource) in named.chain(response.removed.iter().map(|name| (name, None))) {
+        let named = resources.map(|sent| (&sent.0.name, Some(sent)));
+        for (name, sent) in named.chain(response.removed.iter().map(|name| (name, None))) {
             let held = self.held.get_mut(name);
-            let clusters = resource.map(|resource| resource.clusters.iter().cloned());
+            let clusters = sent.map(|(resource, _)| resource.clusters.iter().cloned());
             if let Some(held) = held {
                 held.version = None;
                 if let Some(named) = &mut held.clusters {
@@ -326,7 +328,7 @@ impl Feed {
                     name.clone(),
                     Held {
                         version: None,
-                        acked_at: None,
+                        acked: None,
                         serves: false,
                         clusters,
                     },
@@ -341,8 +343,8 @@ impl Feed {
                 self.owed.insert(name.clone());
             }
             if alone {
-                let content = resource.map(|resource| resource.version);
-                self.retry_later(now, name, content, seed, message);
+                let sent = sent.map(|(resource, version)| (resource.version, *version));
+                self.retry_later(now, name, sent, seed, message);
             }
         }
         alone
@@ -372,22 +374,25 @@ impl Feed {
         &mut self,
         now: Duration,
         name: &str,
-        content: Option<Version>,
+        sent: Option<(Version, Version)>,
         seed: u64,
         message: &str,
     ) {
+        let (content, version) = sent.unzip();
         let refusal = self
             .refused
             .entry(name.to_owned())
             .or_insert_with(|| Refusal {
                 content,
                 retry_at: now,
+                version,
                 message: String::new(),
                 at: now,
                 backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST, seed),
             });
         message.clone_into(&mut refusal.message);
         refusal.at = now;
+        refusal.version = version;
         if refusal.content != content {
             refusal.content = content;
             refusal.backoff.reset();

@@ -18,7 +18,8 @@ pub struct ResourceStatus {
     pub name: String,
     /// The version that the client should have; `None` where it should have none.
     pub wanted: Option<Version>,
-    /// The version that it acknowledged last, and when; `None` for the time of what it told of an
+    /// The version that it acknowledged last, which serves on where a newer one is refused, and
+    /// when; `None` for the time of what it told of an
     /// earlier stream.
     pub acked: Option<(String, Option<Duration>)>,
     /// How it stands.
@@ -32,7 +33,7 @@ pub struct ResourceStatus {
 pub enum State {
     /// It has what it should.
     Synced,
-    /// It was sent, and the client has not answered.
+    /// It was sent, and it is not known whether the client took it.
     Stale,
     /// It is to be sent when its turn comes, or waits since then for something else.
     NotSent(Option<Duration>),
@@ -40,6 +41,8 @@ pub enum State {
     DoesNotExist,
     /// The client refuses it.
     Error {
+        /// The version that was sent; `None` for a removal.
+        version: Option<Version>,
         /// The client's words.
         message: String,
         /// When it said them.
@@ -71,13 +74,14 @@ impl Session {
     fn resource(&self, kind: ResourceType, feed: &Feed, name: &str) -> ResourceStatus {
         let resource = self.snapshot.get(kind, name);
         let held = feed.held.get(name);
-        let acked = held.and_then(|held| Some((held.version.clone()?, held.acked_at)));
+        let doubtful = held.is_some_and(|held| held.version.is_none());
         let flies = feed
             .in_flight
             .iter()
             .any(|flight| flight.tells(name).is_some());
         let state = if let Some(refusal) = feed.refused.get(name) {
             State::Error {
+                version: refusal.version,
                 message: refusal.message.clone(),
                 at: refusal.at,
             }
@@ -85,6 +89,8 @@ impl Session {
             State::Stale
         } else if feed.pending.contains(name) {
             State::NotSent(feed.waiting_since.get(name).copied())
+        } else if doubtful {
+            State::Stale
         } else if resource.is_none() && held.is_none() {
             State::DoesNotExist
         } else {
@@ -94,7 +100,7 @@ impl Session {
             kind,
             name: name.to_owned(),
             wanted: resource.map(|resource| feed.version(resource)),
-            acked,
+            acked: held.and_then(|held| held.acked.clone()),
             state,
             origins: resource.map_or_else(Vec::new, |resource| resource.origins.clone()),
         }
