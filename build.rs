@@ -1,8 +1,9 @@
-//! Makes the two things of the build that are not Rust: Envoy's message descriptors, as small as
-//! they get, and the number that stands for this version of the encoder.
+//! Makes the three things of the build that are not Rust: our own messages and service from
+//! `proto/`, Envoy's message descriptors, as small as they get, and the number that stands for
+//! this version of the encoder.
 //!
-//! The descriptors come from the locked `envoy-types` package, the same that the typed messages
-//! come from, so the two cannot disagree. No `.proto` file is read and no `protoc` is run.
+//! Envoy's descriptors come from the locked `envoy-types` package, the same that the typed messages
+//! come from, so the two cannot disagree. No `.proto` file of others is read, no `protoc` is run.
 
 #![allow(
     clippy::print_stderr,
@@ -15,6 +16,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
+
+use prost::Message;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -34,6 +37,7 @@ fn build() -> Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=Cargo.lock");
 
+    compile_own(&root.join("proto"), &out)?;
     let package = envoy_types(&root)?;
     let source = package.folder.join("src/generated/types.bin");
     println!("cargo::rerun-if-changed={}", source.display());
@@ -41,6 +45,17 @@ fn build() -> Result<()> {
 
     let encoder = encoder(&root.join("src/xds"), &package.version)?;
     println!("cargo::rustc-env=OSVC_IGW_ENCODER={encoder}");
+    Ok(())
+}
+
+/// Generates Rust from our own contract, and its descriptors for reflection and JSON.
+fn compile_own(proto: &Path, out: &Path) -> Result<()> {
+    println!("cargo::rerun-if-changed={}", proto.display());
+    let set = protox::compile(["osvc_igw/v1/service.proto"], [proto])?;
+    fs::write(out.join("osvc-igw-descriptors"), set.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .compile_fds(set)?;
     Ok(())
 }
 

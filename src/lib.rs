@@ -22,6 +22,7 @@
 //! | gateway to snapshot | [`xds::encode`](fn@xds::encode) | yes |
 //! | snapshot and requests to responses | [`xds::session::Session`] | yes |
 //! | responses to bytes | [`ads`] | edge |
+//! | what is known, to who asks | [`status`], by [`grpc`] and [`admin`] | edge |
 //!
 //! [`controller`] is the one loop that owns the inventory; [`run`](mod@run) builds the parts and
 //! ends them together; [`start`] turns a command into running parts. [`sim`] is the other side,
@@ -78,13 +79,16 @@ pub mod config;
 pub mod controller;
 pub mod demo;
 pub mod gateway;
+pub mod grpc;
 pub mod inventory;
 pub mod metrics;
 pub mod opensvc;
+pub mod pb;
 mod reads;
 pub mod run;
 pub mod sim;
 pub mod start;
 pub mod state;
+pub mod status;
 mod writes;
 pub mod xds;

@@ -15,8 +15,10 @@ use crate::admin::Admin;
 use crate::ads::{self, Ads};
 use crate::controller::{Controller, View};
 use crate::gateway::Policy;
+use crate::grpc;
 use crate::opensvc::Daemon;
 use crate::state::StateDir;
+use crate::status::Knowledge;
 
 /// What the controller runs with.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,6 +58,9 @@ pub enum Error {
         /// What the system said, or what is wrong with it.
         source: std::io::Error,
     },
+    /// The services beside xDS cannot be made.
+    #[error(transparent)]
+    Services(#[from] grpc::Error),
     /// A part ended that should not have.
     #[error("{part} ended: {reason}")]
     Ended {
@@ -90,7 +95,12 @@ pub async fn run(
     let (snapshots_tx, snapshots) = watch::channel(None);
     let (views_tx, views) = watch::channel(View::default());
     let ads = Ads::new(snapshots, streams_max, stop.clone());
-    let admin = Admin::new(views, ads.clients(), snapshots_tx.subscribe());
+    let gateway = &policy.gateway_name;
+    let knowledge = Knowledge::new(gateway, views, ads.clients(), snapshots_tx.subscribe());
+    let (beside, health) = grpc::services(knowledge.clone(), stop.clone())?;
+    let health = grpc::keep_health(health, snapshots_tx.subscribe(), stop.clone());
+    let ads = ads.beside(beside);
+    let admin = Admin::new(knowledge);
     let saving = doors
         .state
         .map(|state| state.follow(snapshots_tx.clone(), stop.clone()));
@@ -98,24 +108,15 @@ pub async fn run(
     info!(%xds_address, ?xds_socket, %admin_address, "serving");
 
     let mut parts: JoinSet<Ended> = JoinSet::new();
-    parts.spawn(async {
-        ("the controller", {
-            controller.run().await;
-            Ok(())
-        })
-    });
+    parts.spawn(async { ("the controller", ended(controller.run()).await) });
     let over_tcp = ads.clone();
     parts.spawn(async { ("xDS over TCP", text(over_tcp.serve_tcp(doors.tcp).await)) });
     if let Some(unix) = doors.unix {
         parts.spawn(async { ("xDS over the unix socket", text(ads.serve_unix(unix).await)) });
     }
+    parts.spawn(async { ("the health service", ended(health).await) });
     if let Some(saving) = saving {
-        parts.spawn(async {
-            ("keeping what is served", {
-                saving.await;
-                Ok(())
-            })
-        });
+        parts.spawn(async { ("keeping what is served", ended(saving).await) });
     }
     let until = stop.clone();
     parts.spawn(async {
@@ -198,6 +199,12 @@ async fn join(mut parts: JoinSet<Ended>, stop: CancellationToken) -> Result<(), 
     }
     info!("stopped");
     result
+}
+
+/// A part that does not fail.
+async fn ended(part: impl Future<Output = ()>) -> Result<(), String> {
+    part.await;
+    Ok(())
 }
 
 fn text<E: std::error::Error>(result: Result<(), E>) -> Result<(), String> {

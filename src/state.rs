@@ -87,7 +87,7 @@ impl StateDir {
             return;
         }
         let file = self.file.display();
-        let bytes = match tokio::fs::read(&self.file).await {
+        let bytes = match read(&self.file).await {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 info!(%file, "the OpenSVC daemon is away, and nothing was saved to be served");
@@ -133,6 +133,15 @@ impl StateDir {
     }
 }
 
+async fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let bytes = tokio::fs::metadata(file).await?.len();
+    if bytes > BYTES_MAX {
+        let reason = format!("it has {bytes} bytes, more than any that is written");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
+    tokio::fs::read(file).await
+}
+
 /// A file name for any gateway name, and another one for each.
 fn escaped(gateway: &str) -> String {
     let mut name = String::new();
@@ -166,12 +175,25 @@ fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The least time between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
+/// What ten thousand services need is a hundredth of this.
+const BYTES_MAX: u64 = 1 << 30;
 /// After so long a write that failed is tried again, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_file_of_any_size_is_not_read() {
+        let path = std::env::temp_dir().join(format!("osvc-igw-state-{}", std::process::id()));
+        let sparse = std::fs::File::create(&path).and_then(|file| file.set_len(BYTES_MAX + 1));
+        let refused = read(&path).await.map(|bytes| bytes.len());
+        let _ = std::fs::remove_file(&path);
+        assert!(sparse.is_ok());
+        let kind = refused.map_err(|error| error.kind());
+        assert_eq!(kind, Err(io::ErrorKind::FileTooLarge));
+    }
 
     #[test]
     fn every_gateway_has_a_file_of_its_own() {

@@ -14,6 +14,7 @@ mod daemon;
 mod fake;
 mod fuzz;
 mod golden;
+mod grpc;
 mod mirror;
 mod model;
 mod pipeline;

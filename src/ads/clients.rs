@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +35,8 @@ pub struct Client {
     pub node: String,
     /// What it is: `envoy/1.40.0` or the like.
     pub agent: String,
+    /// When its stream began, since 1970.
+    pub began: Duration,
     /// The one type that the stream carries; `None` for an aggregated stream.
     pub only: Option<ResourceType>,
     /// Resources sent to it so far, added or removed, by type.
@@ -45,17 +47,30 @@ pub struct Client {
     pub synced: Option<Arc<Snapshot>>,
 }
 
-/// The state of every resource of one stream, when it was asked for.
+/// The resources of one stream, when it was asked for them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Status {
-    /// How old the stream was.
-    pub age: Duration,
-    /// The resources.
+    /// How many are not as they should be.
+    pub unsynced: usize,
+    /// Those that were asked for.
     pub resources: Vec<ResourceStatus>,
 }
 
+/// Which resources to tell of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shown {
+    /// Every one.
+    All,
+    /// So many at most of those that are not as they should be.
+    Unsynced(usize),
+}
+
 /// Asks a stream for its state.
-type Question = oneshot::Sender<Status>;
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) shown: Shown,
+    pub(super) answer: oneshot::Sender<Status>,
+}
 
 #[derive(Debug)]
 struct Stream {
@@ -76,21 +91,26 @@ impl Clients {
             .collect()
     }
 
-    /// Every stream and its state; `None` for one that is busy sending to a client that does not
-    /// read.
-    pub async fn statuses(&self) -> Vec<(Client, Option<Status>)> {
+    /// Every stream that is `meant`, and its state; `None` for one that is busy sending to a client
+    /// that does not read.
+    pub async fn statuses(
+        &self,
+        shown: Shown,
+        meant: impl Fn(&Client) -> bool,
+    ) -> Vec<(Client, Option<Status>)> {
         let streams: Vec<_> = {
             let streams = self.lock();
-            let streams = streams.values();
+            let streams = streams.values().filter(|stream| meant(&stream.client));
             streams
                 .map(|stream| (stream.client.clone(), stream.questions.clone()))
                 .collect()
         };
         let asked = streams.into_iter().map(|(client, questions)| async move {
-            let (question, answer) = oneshot::channel();
+            let (answer, answered) = oneshot::channel();
+            let question = Question { shown, answer };
             let answered = async {
                 questions.send(question).await.ok()?;
-                answer.await.ok()
+                answered.await.ok()
             };
             let status = timeout(ANSWER_MAX, answered).await.ok().flatten();
             (client, status)
@@ -109,6 +129,7 @@ impl Clients {
         let stream = Stream {
             client: Client {
                 only,
+                began: wall(),
                 ..Client::default()
             },
             link,
@@ -211,6 +232,15 @@ impl Drop for Membership {
     fn drop(&mut self) {
         self.clients.lock().remove(&self.id);
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "people read when something happened by the clock on the wall"
+)]
+fn wall() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
 }
 
 /// A client that reads takes milliseconds.

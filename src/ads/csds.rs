@@ -2,7 +2,7 @@
 //! no contents of resources, and so no secret.
 
 use std::pin::Pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::admin::v3::{ClientResourceStatus, UpdateFailureState};
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -16,7 +16,7 @@ use futures::Stream;
 use futures::stream::StreamExt;
 use tonic::{Request, Response, Status as Refusal, Streaming};
 
-use super::{Ads, Client, Status};
+use super::{Ads, Client, Shown, Status};
 use crate::xds::status::{ResourceStatus, State};
 
 type Answers = Pin<Box<dyn Stream<Item = Result<pb::ClientStatusResponse, Refusal>> + Send>>;
@@ -53,9 +53,9 @@ impl Ads {
         request: &pb::ClientStatusRequest,
     ) -> Result<pb::ClientStatusResponse, Refusal> {
         let mut config = Vec::new();
-        for (client, status) in self.clients.statuses().await {
+        for (client, status) in self.clients.statuses(Shown::All, |_| true).await {
             if matches(&request.node_matchers, &client.node)? {
-                config.push(client_config(client, status.unwrap_or_default(), wall()));
+                config.push(client_config(client, status.unwrap_or_default()));
             }
         }
         Ok(pb::ClientStatusResponse { config })
@@ -95,7 +95,7 @@ fn matches_text(matcher: &StringMatcher, text: &str) -> Result<bool, Refusal> {
     })
 }
 
-fn client_config(client: Client, status: Status, wall: Duration) -> pb::ClientConfig {
+fn client_config(client: Client, status: Status) -> pb::ClientConfig {
     let resources = status.resources.into_iter();
     pb::ClientConfig {
         node: Some(Node {
@@ -104,7 +104,7 @@ fn client_config(client: Client, status: Status, wall: Duration) -> pb::ClientCo
             ..Node::default()
         }),
         generic_xds_configs: resources
-            .map(|resource| generic(resource, wall.saturating_sub(status.age)))
+            .map(|resource| generic(resource, client.began))
             .collect(),
         ..pb::ClientConfig::default()
     }
@@ -123,7 +123,7 @@ fn generic(resource: ResourceStatus, began: Duration) -> GenericXdsConfig {
     let (config_status, client_status) = match &resource.state {
         State::Synced => (pb::ConfigStatus::Synced, ClientResourceStatus::Acked),
         State::Stale => (pb::ConfigStatus::Stale, ClientResourceStatus::Requested),
-        State::NotSent(_) => (pb::ConfigStatus::NotSent, ClientResourceStatus::Requested),
+        State::NotSent { .. } => (pb::ConfigStatus::NotSent, ClientResourceStatus::Requested),
         State::DoesNotExist => (
             pb::ConfigStatus::NotSent,
             ClientResourceStatus::DoesNotExist,
@@ -153,13 +153,4 @@ fn generic(resource: ResourceStatus, began: Duration) -> GenericXdsConfig {
         error_state,
         ..GenericXdsConfig::default()
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "people read when something happened by the clock on the wall"
-)]
-fn wall() -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default()
 }

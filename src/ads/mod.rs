@@ -21,12 +21,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::xds::Snapshot;
 
-pub use clients::{Client, Clients, Status};
+pub use clients::{Client, Clients, Shown, Status};
 use connection::Connection;
 
 /// The latest snapshot; `None` until the first one.
@@ -39,6 +40,7 @@ pub struct Ads {
     places: Arc<Semaphore>,
     places_max: usize,
     clients: Clients,
+    beside: Routes,
     stop: CancellationToken,
 }
 
@@ -51,8 +53,16 @@ impl Ads {
             places: Arc::new(Semaphore::new(streams_max)),
             places_max: streams_max,
             clients: Clients::default(),
+            beside: Routes::default(),
             stop,
         }
+    }
+
+    /// Serves these at the same addresses.
+    #[must_use]
+    pub fn beside(mut self, routes: Routes) -> Self {
+        self.beside = routes;
+        self
     }
 
     /// The list of connected clients.

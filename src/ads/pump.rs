@@ -10,10 +10,11 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::{debug, info, warn};
 
-use super::clients::Membership;
+use super::clients::{Membership, Shown};
 use super::messages::{Asked, Body, Names, Reply};
 use super::{Snapshots, now};
 use crate::xds::session::{self, Refused, Session};
+use crate::xds::status::State;
 use crate::xds::whole::{self, Whole};
 use crate::xds::{Resource, ResourceType, sources};
 
@@ -120,16 +121,30 @@ impl Pump {
                     }
                 }
                 question = self.membership.question() => {
-                    let status = super::Status {
-                        age: now() - self.started,
-                        resources: self.session.status(),
-                    };
+                    let status = self.status(question.shown);
                     // Who asked may have gone.
-                    let _ = question.send(status);
+                    let _ = question.answer.send(status);
                 }
                 () = tokio::time::sleep_until(self.started + wake) => {}
             }
         }
+    }
+
+    fn status(&self, shown: Shown) -> super::Status {
+        let elapsed = now() - self.started;
+        let (all, max) = match shown {
+            Shown::All => (true, usize::MAX),
+            Shown::Unsynced(max) => (false, max),
+        };
+        let mut status = super::Status::default();
+        self.session.each_resource(elapsed, |resource| {
+            let unsynced = resource.state != State::Synced;
+            status.unsynced += usize::from(unsynced);
+            if (all || unsynced) && status.resources.len() < max {
+                status.resources.push(resource);
+            }
+        });
+        status
     }
 
     fn request(&mut self, request: Asked) {

@@ -24,7 +24,7 @@ use super::messages::{Asked, Reply};
 use super::pump::{Pump, Start, Style};
 use crate::xds::ResourceType;
 
-/// All of them.
+/// All of them, and what is served beside them.
 pub(super) fn all(ads: &Ads) -> Routes {
     macro_rules! served {
         ($server:path) => {
@@ -33,7 +33,9 @@ pub(super) fn all(ads: &Ads) -> Routes {
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)
         };
     }
-    Routes::new(served!(ads::AggregatedDiscoveryServiceServer<Ads>))
+    ads.beside
+        .clone()
+        .add_service(served!(ads::AggregatedDiscoveryServiceServer<Ads>))
         .add_service(served!(cds::ClusterDiscoveryServiceServer<Ads>))
         .add_service(served!(eds::EndpointDiscoveryServiceServer<Ads>))
         .add_service(served!(lds::ListenerDiscoveryServiceServer<Ads>))

@@ -6,7 +6,7 @@
 
 use prost::Message;
 use prost_reflect::{
-    DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, SerializeOptions,
+    DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, SerializeOptions,
 };
 use serde_json::{Map, Value};
 
@@ -48,6 +48,14 @@ pub enum JsonError {
     /// The descriptors that were built in cannot be read: this program is broken.
     #[error("the built-in descriptors of Envoy's API are damaged: {0}")]
     Descriptors(String),
+}
+
+/// The descriptors of Envoy's whole API, for who describes it to others.
+///
+/// # Errors
+/// [`JsonError::Descriptors`] alone.
+pub fn descriptors() -> Result<DescriptorPool, JsonError> {
+    Ok(api()?.pool.clone())
 }
 
 /// Renders an encoded message as canonical proto-JSON, with `"[redacted]"` in place of every

@@ -5,6 +5,7 @@ mod nack;
 mod order;
 mod partial;
 mod script;
+mod status;
 mod subscribe;
 mod whole;
 

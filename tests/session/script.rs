@@ -11,8 +11,10 @@
 //!                                    all that it wants, `< lds =a@1 b@1` is all that it is to have
 //! alone cds                          a stream that carries one type only
 //! reconnect                          a new stream, to a session that knows the old one's suspects
+//! status                             what is told of each resource of the client
 //! < cds +a@1 -b                      what comes back at once: `a@1.2` is content 1 in epoch 2
 //! ! cds a "why"                      a refusal that the session reports
+//! ~ cds a not sent since 2s: why     what is told of a resource
 //! ```
 
 #![expect(
@@ -28,6 +30,7 @@ use std::time::Duration;
 use osvc_igw::xds::encode::absent_route;
 use osvc_igw::xds::saved;
 use osvc_igw::xds::session::{Request, Response, Session};
+use osvc_igw::xds::status::State;
 use osvc_igw::xds::whole::{self, Whole};
 use osvc_igw::xds::{Resource, ResourceType, Snapshot, Version};
 
@@ -41,7 +44,10 @@ pub(super) fn check(script: &str) {
     let script: Vec<&str> = lines.collect();
     let mut talk = Talk::new();
     let mut found = String::new();
-    for line in script.iter().filter(|line| !line.starts_with(['<', '!'])) {
+    for line in script
+        .iter()
+        .filter(|line| !line.starts_with(['<', '!', '~']))
+    {
         writeln!(found, "{line}").unwrap();
         found += &talk.line(line);
     }
@@ -81,6 +87,7 @@ impl Talk {
             "partial" => self.publish(rest, true),
             ">" => self.request(rest),
             "tick" => self.tick(seconds(rest)),
+            "status" => self.status(),
             "whole" => {
                 self.whole = Some(Whole::default());
                 self.session = Session::new(Arc::clone(&self.snapshot), 1).of_whole_states();
@@ -101,6 +108,24 @@ impl Talk {
             }
             _ => panic!("no such line: {line}"),
         }
+    }
+
+    fn status(&self) -> String {
+        let mut out = String::new();
+        self.session.each_resource(self.now, |resource| {
+            let state = match resource.state {
+                State::Synced => "synced".to_owned(),
+                State::Stale => "stale".to_owned(),
+                State::DoesNotExist => "does not exist".to_owned(),
+                State::NotSent { since, waits } => {
+                    let since = since.map(|since| format!(" since {since:?}"));
+                    format!("not sent{}: {waits}", since.unwrap_or_default())
+                }
+                State::Error { message, at, .. } => format!("refused at {at:?}: {message}"),
+            };
+            writeln!(out, "~ {} {} {state}", resource.kind, resource.name).unwrap();
+        });
+        out
     }
 
     fn publish(&mut self, rest: &str, partial: bool) -> String {

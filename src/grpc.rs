@@ -1,0 +1,196 @@
+//! EDGE: what is served beside Envoy's discovery services at the same address: our own service,
+//! the standard health service, and reflection over all of them. Read-only.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::Stream;
+use futures::stream::{self, StreamExt};
+use prost_reflect::FileDescriptor;
+use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::ads::Snapshots;
+use crate::pb::gateway_server::{self, GatewayServer};
+use crate::pb::{self, GetStatusRequest};
+use crate::status::Knowledge;
+use crate::xds::json;
+
+/// Why the services cannot be made: this program is broken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The descriptors of Envoy's services.
+    #[error(transparent)]
+    Envoy(#[from] json::JsonError),
+    /// The descriptors of the services.
+    #[error("the built-in descriptors of the services are damaged: {0}")]
+    Descriptors(#[from] tonic_reflection::server::Error),
+}
+
+/// The services, and who keeps their health.
+///
+/// # Errors
+/// When the descriptors that were built in are damaged.
+pub fn services(
+    knowledge: Knowledge,
+    stop: CancellationToken,
+) -> Result<(Routes, HealthReporter), Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let gateway = GatewayServer::new(Gateway { knowledge, stop });
+    let envoy = envoy_services()?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_file_descriptor_set(envoy.clone())
+    };
+    let routes = Routes::new(health)
+        .add_service(gateway)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok((routes, reporter))
+}
+
+/// Tells the health of all services: serving from the first full status of the daemon on. What an
+/// earlier process saved is served before, and not called healthy.
+pub async fn keep_health(
+    reporter: HealthReporter,
+    mut snapshots: Snapshots,
+    stop: CancellationToken,
+) {
+    tell(&reporter, ServingStatus::NotServing).await;
+    let heard = snapshots.wait_for(|latest| {
+        let latest = latest.as_ref();
+        latest.is_some_and(|snapshot| !snapshot.is_partial())
+    });
+    let heard = tokio::select! {
+        heard = heard => heard.is_ok(),
+        () = stop.cancelled() => false,
+    };
+    if heard {
+        tell(&reporter, ServingStatus::Serving).await;
+    }
+    stop.cancelled().await;
+    tell(&reporter, ServingStatus::NotServing).await;
+}
+
+async fn tell(reporter: &HealthReporter, status: ServingStatus) {
+    let own = gateway_server::SERVICE_NAME;
+    for service in SERVICES.into_iter().chain([own, ""]) {
+        reporter.set_service_status(service, status).await;
+    }
+}
+
+/// The files that define Envoy's services, and all that they import. What else they define and is
+/// not served is left out.
+fn envoy_services() -> Result<FileDescriptorSet, json::JsonError> {
+    let pool = json::descriptors()?;
+    let mut files: BTreeMap<String, FileDescriptorProto> = BTreeMap::new();
+    let services = SERVICES
+        .into_iter()
+        .filter_map(|name| pool.get_service_by_name(name));
+    let mut next: Vec<FileDescriptor> = services.map(|it| it.parent_file()).collect();
+    while let Some(file) = next.pop() {
+        if files.contains_key(file.name()) {
+            continue;
+        }
+        next.extend(file.dependencies());
+        let mut content = file.file_descriptor_proto().clone();
+        let package = file.package_name().to_owned();
+        content.service.retain(|service| {
+            let name = format!("{package}.{}", service.name());
+            SERVICES.contains(&name.as_str())
+        });
+        files.insert(file.name().to_owned(), content);
+    }
+    Ok(FileDescriptorSet {
+        file: files.into_values().collect(),
+    })
+}
+
+struct Gateway {
+    knowledge: Knowledge,
+    stop: CancellationToken,
+}
+
+type Statuses = Pin<Box<dyn Stream<Item = Result<pb::Status, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl gateway_server::Gateway for Gateway {
+    type WatchStatusStream = Statuses;
+
+    async fn get_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<pb::Status>, Status> {
+        let status = self.knowledge.status(request.get_ref());
+        Ok(Response::new(status.await))
+    }
+
+    async fn watch_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<Statuses>, Status> {
+        let watch = Watch {
+            knowledge: self.knowledge.clone(),
+            request: request.into_inner(),
+            told: None,
+            due: now(),
+        };
+        let statuses = stream::unfold(watch, |watch| async {
+            let (status, watch) = watch.next().await;
+            Some((Ok(status), watch))
+        });
+        let stop = self.stop.clone().cancelled_owned();
+        Ok(Response::new(statuses.take_until(stop).boxed()))
+    }
+}
+
+/// Who is told of changes.
+struct Watch {
+    knowledge: Knowledge,
+    request: GetStatusRequest,
+    told: Option<pb::Status>,
+    due: Instant,
+}
+
+impl Watch {
+    async fn next(mut self) -> (pb::Status, Self) {
+        loop {
+            sleep_until(self.due).await;
+            let status = self.knowledge.status(&self.request).await;
+            self.due = now() + PAUSE;
+            if self.told.as_ref() != Some(&status) {
+                self.told = Some(status.clone());
+                return (status, self);
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how often a watcher is told is a matter of time"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// The services of Envoy's API that are served.
+const SERVICES: [&str; 7] = [
+    "envoy.service.discovery.v3.AggregatedDiscoveryService",
+    "envoy.service.cluster.v3.ClusterDiscoveryService",
+    "envoy.service.endpoint.v3.EndpointDiscoveryService",
+    "envoy.service.listener.v3.ListenerDiscoveryService",
+    "envoy.service.route.v3.RouteDiscoveryService",
+    "envoy.service.secret.v3.SecretDiscoveryService",
+    "envoy.service.status.v3.ClientStatusDiscoveryService",
+];
+/// The least time between two messages to who watches.
+const PAUSE: Duration = Duration::from_secs(1);

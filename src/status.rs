@@ -1,0 +1,271 @@
+//! EDGE: the document of what this controller knows, of what its parts show. Read-only; the same
+//! for every way it is asked for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_types::Timestamp;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::ads::{self, Clients, Shown, Snapshots};
+use crate::controller::{View, Waiting};
+use crate::gateway::Origin;
+use crate::inventory::{Held, NodeStatus, Problem};
+use crate::pb;
+use crate::xds::ResourceType;
+use crate::xds::status::{ResourceStatus, State};
+
+/// What is known, for whoever asks.
+#[derive(Clone, Debug)]
+pub struct Knowledge {
+    gateway: Arc<str>,
+    views: watch::Receiver<View>,
+    clients: Clients,
+    snapshots: Snapshots,
+}
+
+impl Knowledge {
+    /// Of the latest of `views` and `snapshots`, and the list of `clients`.
+    pub fn new(
+        gateway: &str,
+        views: watch::Receiver<View>,
+        clients: Clients,
+        snapshots: Snapshots,
+    ) -> Self {
+        Self {
+            gateway: gateway.into(),
+            views,
+            clients,
+            snapshots,
+        }
+    }
+
+    /// What the controller shows.
+    pub fn view(&self) -> View {
+        self.views.borrow().clone()
+    }
+
+    /// The clients.
+    pub const fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// Whether what is served was saved by an earlier process.
+    pub fn is_stale(&self) -> bool {
+        let latest = self.snapshots.borrow();
+        let latest = latest.as_ref();
+        latest.is_some_and(|snapshot| snapshot.is_partial())
+    }
+
+    /// The document. Of each client at most [`RESOURCES_MAX`] resources are listed, unless those
+    /// that are in order are asked for as well.
+    pub async fn status(&self, request: &pb::GetStatusRequest) -> pb::Status {
+        let shown = match request.synced_resources {
+            true => Shown::All,
+            false => Shown::Unsynced(RESOURCES_MAX),
+        };
+        let asked = request.node.as_str();
+        let statuses = self
+            .clients
+            .statuses(shown, |client| asked.is_empty() || client.node == asked);
+        let statuses = statuses.await;
+        let latest = self.snapshots.borrow().clone();
+        let clients = statuses.into_iter().map(|(client, status)| {
+            let same = |synced| latest.as_ref().is_some_and(|it| Arc::ptr_eq(it, synced));
+            let synced = client.synced.as_ref().is_some_and(same);
+            of_client(client, status, synced)
+        });
+        let clients = clients.collect();
+        let view = self.view();
+        let held = view.held.iter().map(|it| of_held(it, view.started));
+        pb::Status {
+            gateway: self.gateway.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: view.ready,
+            stale: self.is_stale(),
+            daemon: Some(pb::Daemon {
+                connected: view.connected,
+                syncs: count(view.syncs),
+                corrections: count(view.corrections),
+            }),
+            resources: by_type(&view.resources, |number| count(*number as u64)),
+            held: held.collect(),
+            problems: view.problems.iter().map(of_problem).collect(),
+            writes: view.writes.into_iter().map(of_waiting).collect(),
+            clients,
+        }
+    }
+}
+
+/// The document as JSON: the field names of the message, and every field, also empty ones.
+///
+/// # Errors
+/// When the descriptors that were built in are damaged.
+pub fn to_json(status: &pb::Status) -> Result<Value, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let pool = DescriptorPool::decode(pb::DESCRIPTORS).map_err(|error| text(&error))?;
+    let descriptor = pool
+        .get_message_by_name("osvc_igw.v1.Status")
+        .ok_or("no descriptor of the status")?;
+    let mut message = DynamicMessage::new(descriptor);
+    message
+        .transcode_from(status)
+        .map_err(|error| text(&error))?;
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .skip_default_fields(false);
+    message
+        .serialize_with_options(serde_json::value::Serializer, &options)
+        .map_err(|error| text(&error))
+}
+
+fn of_client(client: ads::Client, status: Option<ads::Status>, synced: bool) -> pb::Client {
+    let refused = client.refused.into_values().map(|refused| pb::Refused {
+        r#type: refused.kind.word().to_owned(),
+        name: refused.name,
+        message: refused.message,
+        origins: of_origins(refused.origins),
+    });
+    let blocked = status.is_none();
+    let status = status.unwrap_or_default();
+    let resources = status.resources.into_iter();
+    pb::Client {
+        node: client.node,
+        agent: client.agent,
+        only: client
+            .only
+            .map(|kind| kind.word().to_owned())
+            .unwrap_or_default(),
+        synced,
+        blocked,
+        sent: by_type(&client.sent, |number| count(*number)),
+        refused: refused.collect(),
+        unsynced: count(status.unsynced as u64),
+        resources: resources
+            .map(|one| of_resource(one, client.began))
+            .collect(),
+    }
+}
+
+fn of_resource(resource: ResourceStatus, began: Duration) -> pb::Resource {
+    let at = |since: Duration| timestamp(began.saturating_add(since));
+    let (acked, acked_at) = resource.acked.unzip();
+    let mut told = pb::Resource {
+        r#type: resource.kind.word().to_owned(),
+        name: resource.name,
+        wanted: resource
+            .wanted
+            .map(|version| version.to_string())
+            .unwrap_or_default(),
+        acked: acked.unwrap_or_default(),
+        acked_at: acked_at.flatten().and_then(at),
+        origins: of_origins(resource.origins),
+        ..pb::Resource::default()
+    };
+    let state = match resource.state {
+        State::Synced => pb::ResourceState::Synced,
+        State::Stale => pb::ResourceState::Stale,
+        State::DoesNotExist => pb::ResourceState::DoesNotExist,
+        State::NotSent { since, waits } => {
+            told.since = since.and_then(at);
+            told.reason = waits.to_string();
+            pb::ResourceState::NotSent
+        }
+        State::Error {
+            version,
+            message,
+            at: when,
+        } => {
+            told.since = at(when);
+            told.reason = message;
+            told.refused = version.map(|it| it.to_string()).unwrap_or_default();
+            pb::ResourceState::Error
+        }
+    };
+    told.set_state(state);
+    told
+}
+
+fn of_origins(origins: Vec<Origin>) -> Vec<pb::Origin> {
+    let origins = origins.into_iter().map(|origin| pb::Origin {
+        object: origin.object.to_string(),
+        section: origin.section,
+    });
+    origins.collect()
+}
+
+fn of_problem(problem: &Problem) -> pb::Problem {
+    pb::Problem {
+        object: problem.object.to_string(),
+        section: problem.section.clone(),
+        keyword: problem.keyword.clone(),
+        reason: problem.reason.clone(),
+    }
+}
+
+fn of_held(held: &Held, started: u64) -> pb::HeldInstance {
+    let (status, reason) = match held.node_status {
+        NodeStatus::Starting => (
+            "starting",
+            "the node's daemon starts and has not told of it yet",
+        ),
+        NodeStatus::Expired => (
+            "expired",
+            "the node stayed away for longer than its maintenance may last",
+        ),
+        _ => ("lost", "nothing is heard of the node"),
+    };
+    let started = Duration::from_secs(started);
+    pb::HeldInstance {
+        object: held.object.to_string(),
+        node: held.node.clone(),
+        node_status: status.to_owned(),
+        addresses: held.addresses.clone(),
+        reason: reason.to_owned(),
+        until: held
+            .until
+            .and_then(|at| timestamp(started.saturating_add(at))),
+    }
+}
+
+fn of_waiting(waiting: Waiting) -> pb::WaitingWrite {
+    let write = waiting.write;
+    pb::WaitingWrite {
+        write: Some(pb::Write {
+            object: write.object.to_string(),
+            section: write.section,
+            keyword: write.keyword,
+            value: write.value,
+        }),
+        taken: waiting.taken,
+        failure: waiting.failure,
+    }
+}
+
+fn by_type<T>(of: &BTreeMap<ResourceType, T>, number: impl Fn(&T) -> u32) -> BTreeMap<String, u32> {
+    of.iter()
+        .map(|(kind, it)| (kind.word().to_owned(), number(it)))
+        .collect()
+}
+
+fn count(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Beyond the year 9999 there is no way to write it, and no way to wait for it.
+fn timestamp(since_1970: Duration) -> Option<Timestamp> {
+    let seconds = i64::try_from(since_1970.as_secs()).ok()?;
+    (since_1970 < YEARS_WRITTEN).then(|| Timestamp {
+        seconds,
+        nanos: i32::try_from(since_1970.subsec_nanos()).unwrap_or_default(),
+    })
+}
+
+/// The resources that are listed of one client, at most, where not all are asked for.
+pub const RESOURCES_MAX: usize = 1_000;
+
+/// Until the end of the year 9999, about.
+const YEARS_WRITTEN: Duration = Duration::from_secs(253_000_000_000);
