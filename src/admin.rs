@@ -100,6 +100,9 @@ async fn status(State(admin): State<Admin>) -> Json<Value> {
             "connected": view.connected,
             "syncs": view.syncs,
             "corrections": view.corrections,
+            "failure": view.failure,
+            "account": view.account,
+            "lacks": view.lacks,
         },
         "held": held,
         "writes": view.writes,
@@ -133,6 +136,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         connected: view.connected,
         syncs: view.syncs,
         problems: view.problems.len() as u64,
+        lacks: view.lacks.len() as u64,
         resources: resources
             .map(|(kind, count)| (kind.word(), *count as u64))
             .collect(),

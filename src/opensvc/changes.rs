@@ -24,7 +24,7 @@ pub(super) async fn set_key(
         false => here,
         true => answer::of_a_node(agent.ask(request.anywhere()).await?),
     };
-    answer::key_set(SET_KEY, &taken)?;
+    answer::key_set(SET_KEY, &name, &taken)?;
     let action = match path.kind() {
         Kind::Sec => "get_secret_key",
         _ => "get_key",
@@ -49,7 +49,7 @@ pub(super) async fn create(agent: impl Ask, path: ObjectPath) -> Result<(), Erro
     }
     let request = Request::new(CREATE, json!({"data": {&name: {}}}));
     let created = agent.ask(request).await?;
-    answer::done(CREATE, &answer::of_a_node(created))?;
+    answer::done(CREATE, &name, &answer::of_a_node(created))?;
     wake(&agent, &name).await;
     Ok(())
 }

@@ -157,9 +157,14 @@ impl Raw {
         answer::status(action, status)
     }
 
+    /// Says once that who opens the daemon's socket may do everything.
+    pub(super) fn tell_root(&self) {
+        self.told.once(|excess| warn!("{excess}"));
+    }
+
     async fn flush(self) -> Result<(), Error> {
-        let answer = self.ask(Request::new("whoami", json!({}))).await?;
-        self.told.once(&answer, |excess| warn!("{excess}"));
+        self.ask(Request::new("whoami", json!({}))).await?;
+        self.tell_root();
         Ok(())
     }
 }

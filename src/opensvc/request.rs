@@ -90,14 +90,14 @@ pub(super) async fn read_config(agent: impl Ask, path: String) -> Result<Option<
 pub(super) async fn write(agent: impl Ask, write: Write) -> Result<(), Error> {
     let assignment = format!("{}={}", write.place(), write.value);
     let path = write.object.to_string();
-    let options = json!({"path": path, "action": "set", "options": {"kw": [assignment]}});
+    let options = json!({"path": &path, "action": "set", "options": {"kw": [assignment]}});
     let request = Request::new(SERVICE_ACTION, options);
     let here = agent.ask(request.clone()).await?;
     if !answer::is_elsewhere(&here) {
-        return answer::done(SERVICE_ACTION, &here);
+        return answer::done(SERVICE_ACTION, &path, &here);
     }
     let there = agent.ask(request.anywhere()).await?;
-    answer::done(SERVICE_ACTION, &answer::of_a_node(there))
+    answer::done(SERVICE_ACTION, &path, &answer::of_a_node(there))
 }
 
 /// The subscription to the event stream.

@@ -21,6 +21,7 @@ const LAYERS: &[Layer] = &[
     pure("src/inventory/", &[], &["rustls", "serde", "serde_json", "x509_parser", "zeroize"]),
     pure("src/backoff.rs", &[], &[]),
     pure("src/bootstrap.rs", &[], &[]),
+    pure("src/budget.rs", &[], &[]),
     pure("src/config/", &["bootstrap", "inventory::Sensitive"], &["clap", "humantime"]),
     pure("src/gateway/", &["inventory"], &["regex_syntax", "serde", "serde_json"]),
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
@@ -28,14 +29,15 @@ const LAYERS: &[Layer] = &[
     edge("src/metrics.rs", &[]),
     pure("src/opensvc/json_delta.rs", &[], &["serde_json"]),
     pure("src/opensvc/mirror/", &["inventory"], &["serde_json"]),
-    pure("src/opensvc/rights.rs", &[], &["serde_json"]),
+    pure("src/opensvc/rights.rs", &["inventory"], &["serde_json"]),
     pure("src/opensvc/sse.rs", &[], &[]),
     edge("src/opensvc/", &["inventory", "backoff"]),
     edge("src/cert/", &["opensvc", "inventory", "gateway", "xds::status", "backoff"]),
     edge("src/ads/", &["xds", "metrics"]),
     edge("src/controller.rs", CORE),
     edge("src/writes.rs", &["backoff", "inventory", "opensvc"]),
-    edge("src/reads.rs", &["backoff", "gateway", "inventory", "opensvc"]),
+    edge("src/reads.rs", &["backoff", "budget", "gateway", "inventory", "opensvc"]),
+    edge("src/lacks.rs", &["inventory", "opensvc"]),
     edge("src/admin.rs", &["ads", "controller", "gateway", "xds", "metrics", "inventory"]),
     edge("src/state.rs", &["xds"]),
     edge("src/dry_run.rs", CORE),
@@ -78,6 +80,7 @@ const CORE: &[&str] = &[
     "metrics",
     "writes",
     "reads",
+    "lacks",
 ];
 
 const ANYTHING: &[&str] = &["*"];

@@ -176,6 +176,11 @@ impl H2 {
         Ok((wire, peer))
     }
 
+    /// Whether this is the daemon's own unix socket.
+    fn is_socket(&self) -> bool {
+        matches!(*self.place, Place::Socket(_))
+    }
+
     /// Lets the next connection begin with the server after this one.
     fn distrust(&self, index: usize) {
         if let Place::Servers { servers, first, .. } = &*self.place {
