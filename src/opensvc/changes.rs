@@ -17,8 +17,8 @@ pub(super) async fn set_key(
     value: Sensitive,
 ) -> Result<(), Error> {
     let name = path.to_string();
-    let options = json!({"path": name, "key": key, "data": value.expose()});
-    let request = Request::new(SET_KEY, options);
+    let request = Request::new(SET_KEY, json!({"path": name, "key": key}));
+    let request = request.with_data(value.clone());
     let here = agent.ask(request.clone()).await?;
     let taken = match answer::is_unknown_here(&name, &here) {
         false => here,

@@ -24,6 +24,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use super::changes;
 use super::raw::Limits;
@@ -280,7 +281,8 @@ fn compose(request: &Request, peer: &Peer) -> Result<(http::Request<()>, Option<
     if method == Method::GET {
         uri += &query(&request.options);
     } else {
-        let text = request.options.to_string();
+        let mut text = Zeroizing::new(Vec::new());
+        request.write_options(&mut text)?;
         if text.len() > BODY_BYTES_MAX {
             return Err(Error::Unsendable {
                 action,
@@ -288,7 +290,8 @@ fn compose(request: &Request, peer: &Peer) -> Result<(http::Request<()>, Option<
                 bytes_max: BODY_BYTES_MAX,
             });
         }
-        body = Some(Bytes::from(text));
+        // What is sent is wiped when it was.
+        body = Some(Bytes::from_owner(text));
     }
     let mut builder = head(method, &uri, peer).header(ACCEPT, "*/*");
     if let Some(body) = &body {
