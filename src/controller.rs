@@ -18,8 +18,8 @@ use crate::inventory::{Event, Held, Inventory, NodeStatus, Problem};
 use crate::lacks::Lacks;
 use crate::opensvc::{Daemon, Error};
 use crate::reads::Reads;
-pub use crate::writes::Waiting;
 use crate::writes::Writes;
+pub use crate::writes::{Ticket, Unwritten, Waiting, WriteQueue};
 use crate::xds::{ResourceType, Snapshot, encode};
 
 /// What the controller knows, for whoever shows it.
@@ -119,6 +119,11 @@ impl Controller {
         }
     }
 
+    /// The way for other tasks to have keys written and objects created: one writer for all.
+    pub fn queue(&self) -> WriteQueue {
+        self.writes.queue()
+    }
+
     /// Runs until stopped. While the daemon is away, what was published last stays published.
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_LONGEST, RECONNECT_SEED);
@@ -133,17 +138,29 @@ impl Controller {
             }
             self.view.connected = false;
             self.show();
-            let delay = backoff.next_delay();
+            if self.pause(backoff.next_delay()).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits, and takes in what is submitted meanwhile; returns whether the controller was
+    /// stopped.
+    async fn pause(&mut self, delay: Duration) -> bool {
+        let end = now() + delay;
+        loop {
             tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(delay) => {}
+                () = self.stop.cancelled() => return true,
+                () = tokio::time::sleep_until(end) => return false,
+                () = self.writes.next() => self.show(),
             }
         }
     }
 
     /// Follows one connection to its end; returns whether the controller was stopped.
     ///
-    /// Five arms: an event | a read that ended | a write that ended | the next deadline | stop.
+    /// Five arms: an event | a read that ended | a write that ended or is submitted | the next
+    /// deadline | stop.
     async fn follow(&mut self, mut events: Events) -> bool {
         loop {
             let deadline = self.deadline();
@@ -222,6 +239,7 @@ impl Controller {
             && self.lacks.take(account)
         {
             self.reads.hurry();
+            self.writes.hurry();
         }
         self.changed |= self.inventory.apply(event);
     }

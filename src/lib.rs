@@ -48,6 +48,8 @@
 //! * Of a refused response each resource is sent again alone, and the one that is refused alone
 //!   is tried again with backoff. The others are not held up.
 //! * A certificate goes out with its own key or not at all; what was good last stays meanwhile.
+//! * All that the daemon is asked to change goes through one queue ([`controller::WriteQueue`]):
+//!   one write at a time, as the daemon loses some of several, each until it is done or unwanted.
 //! * A secret is in two places: the body of an SDS resource and [`inventory::Sensitive`].
 //! * If a part ends, the process ends, saying why.
 //!

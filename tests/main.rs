@@ -38,3 +38,4 @@ mod tidy;
 mod traffic;
 mod variants;
 mod walk_through;
+mod write_queue;

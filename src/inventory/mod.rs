@@ -31,7 +31,7 @@ pub use path::{Kind, ObjectPath};
 pub use problem::Problem;
 use scaling::Scaling;
 pub use secret::{Judged, Sensitive};
-pub use write::{Asked, Write};
+pub use write::{Asked, Change, Target, Write};
 
 /// Everything the daemon has told, as of the last [`Event`].
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]

@@ -35,7 +35,7 @@ const LAYERS: &[Layer] = &[
     edge("src/cert/", &["opensvc", "inventory", "gateway", "xds::status", "backoff"]),
     edge("src/ads/", &["xds", "metrics"]),
     edge("src/controller.rs", CORE),
-    edge("src/writes.rs", &["backoff", "inventory", "opensvc"]),
+    edge("src/writes/", &["backoff", "inventory", "opensvc"]),
     edge("src/reads.rs", &["backoff", "budget", "gateway", "inventory", "opensvc"]),
     edge("src/lacks.rs", &["inventory", "opensvc"]),
     edge("src/admin.rs", &["ads", "controller", "gateway", "xds", "metrics", "inventory"]),
