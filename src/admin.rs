@@ -111,6 +111,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         connected: view.connected,
         syncs: view.syncs,
         problems: view.problems.len() as u64,
+        lacks: view.lacks.len() as u64,
         resources: resources
             .map(|(kind, count)| (kind.word(), *count as u64))
             .collect(),

@@ -15,10 +15,11 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::gateway::{Policy, compile};
 use crate::inventory::{Event, Held, Inventory, NodeStatus, Problem};
+use crate::lacks::Lacks;
 use crate::opensvc::{Daemon, Error};
 use crate::reads::Reads;
-pub use crate::writes::Waiting;
 use crate::writes::Writes;
+pub use crate::writes::{Ticket, Unwritten, Waiting, WriteQueue};
 use crate::xds::{ResourceType, Snapshot, encode};
 
 /// What the controller knows, for whoever shows it.
@@ -28,6 +29,12 @@ pub struct View {
     pub ready: bool,
     /// Whether the daemon is being followed now.
     pub connected: bool,
+    /// Why it is not, in the daemon's words or the system's.
+    pub failure: Option<String>,
+    /// Who the daemon takes this process for, where that was asked: over TLS.
+    pub account: Option<String>,
+    /// What that account lacks for what is served.
+    pub lacks: BTreeSet<String>,
     /// How often the daemon's full status was taken.
     pub syncs: u64,
     /// In how many places a full status showed that what was followed had gone wrong.
@@ -64,6 +71,7 @@ pub struct Controller {
     away: bool,
     reads: Reads,
     writes: Writes,
+    lacks: Lacks,
     /// Since when what was read waits for more reads.
     gathering_since: Option<Instant>,
     /// Since when a snapshot that removes something waits.
@@ -103,11 +111,17 @@ impl Controller {
             expiries: BTreeSet::new(),
             expired_shown: 0,
             away: false,
+            lacks: Lacks::default(),
             gathering_since: None,
             held_back_since: None,
             synced_at: None,
             started_at: now(),
         }
+    }
+
+    /// The way for other tasks to have keys written and objects created: one writer for all.
+    pub fn queue(&self) -> WriteQueue {
+        self.writes.queue()
     }
 
     /// Runs until stopped. While the daemon is away, what was published last stays published.
@@ -124,17 +138,29 @@ impl Controller {
             }
             self.view.connected = false;
             self.show();
-            let delay = backoff.next_delay();
+            if self.pause(backoff.next_delay()).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits, and takes in what is submitted meanwhile; returns whether the controller was
+    /// stopped.
+    async fn pause(&mut self, delay: Duration) -> bool {
+        let end = now() + delay;
+        loop {
             tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(delay) => {}
+                () = self.stop.cancelled() => return true,
+                () = tokio::time::sleep_until(end) => return false,
+                () = self.writes.next() => self.show(),
             }
         }
     }
 
     /// Follows one connection to its end; returns whether the controller was stopped.
     ///
-    /// Five arms: an event | a read that ended | a write that ended | the next deadline | stop.
+    /// Five arms: an event | a read that ended | a write that ended or is submitted | the next
+    /// deadline | stop.
     async fn follow(&mut self, mut events: Events) -> bool {
         loop {
             let deadline = self.deadline();
@@ -205,8 +231,15 @@ impl Controller {
                 false => info!(nodes, objects, "took the full status of the OpenSVC daemon"),
             }
             self.view.connected = true;
+            self.view.failure = None;
             self.away = false;
             self.synced_at.get_or_insert_with(now);
+        }
+        if let Event::Account(account) = &event
+            && self.lacks.take(account)
+        {
+            self.reads.hurry();
+            self.writes.hurry();
         }
         self.changed |= self.inventory.apply(event);
     }
@@ -228,6 +261,8 @@ impl Controller {
     /// Says once that the daemon is away; that it is back is said when its status comes.
     fn log_lost(&mut self, error: &Error) {
         let cause = std::error::Error::source(error).map(ToString::to_string);
+        let because = cause.as_ref().map(|cause| format!(": {cause}"));
+        self.view.failure = Some(format!("{error}{}", because.unwrap_or_default()));
         if std::mem::replace(&mut self.away, true) {
             debug!(%error, cause, "the OpenSVC daemon is still away");
         } else {
@@ -242,7 +277,7 @@ impl Controller {
         let Some(synced_at) = self.synced_at else {
             return;
         };
-        let due = self.reads.is_due() || self.held_back_since.is_some();
+        let due = self.held_back_since.is_some();
         if !std::mem::take(&mut self.changed) && self.view.ready && !due {
             if self.expired() != self.expired_shown {
                 self.show_problems();
@@ -251,7 +286,8 @@ impl Controller {
             return;
         }
         let compiled = compile(&self.inventory, &self.policy);
-        self.reads.want(compiled.wants);
+        self.reads.want(compiled.wants, self.view.ready);
+        self.lacks.need(compiled.namespaces);
         self.writes.want(compiled.writes);
         if !self.view.ready && !self.is_complete(synced_at) {
             self.show();
@@ -316,7 +352,6 @@ impl Controller {
         let lost = self.inventory.next_expiry(self.policy.hold_down);
         // A hold-down of ages is no time that can be waited for.
         let lost = lost.and_then(|at| self.started_at.checked_add(at));
-        let retry = self.reads.next_retry();
         let may_write = self.view.ready && self.view.connected;
         let write = self.writes.next_due().filter(|_| may_write);
         let next = self.expiries.iter().nth(self.expired());
@@ -324,20 +359,11 @@ impl Controller {
         // Behind the last second in which it is good.
         let wait = wait.map(|wait| Duration::from_secs(wait.unsigned_abs() + 1));
         let expiry = wait.and_then(|wait| now().checked_add(wait));
-        [
-            first,
-            held_back,
-            gathered,
-            retry,
-            lost,
-            write,
-            expiry,
-            Some(idle),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(idle)
+        [first, held_back, gathered, lost, write, expiry, Some(idle)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(idle)
     }
 
     /// Shows what is wrong by now.
@@ -381,6 +407,8 @@ impl Controller {
     fn show(&mut self) {
         self.view.held = self.inventory.held(self.policy.hold_down);
         self.view.writes = self.writes.waiting();
+        self.view.account = self.lacks.account().map(str::to_owned);
+        self.view.lacks.clone_from(self.lacks.missing());
         self.views.send_if_modified(|view| {
             let changed = *view != self.view;
             if changed {

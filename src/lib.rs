@@ -49,6 +49,8 @@
 //! * Of a refused response each resource is sent again alone, and the one that is refused alone
 //!   is tried again with backoff. The others are not held up.
 //! * A certificate goes out with its own key or not at all; what was good last stays meanwhile.
+//! * All that the daemon is asked to change goes through one queue ([`controller::WriteQueue`]):
+//!   one write at a time, as the daemon loses some of several, each until it is done or unwanted.
 //! * A secret is in two places: the body of an SDS resource and [`inventory::Sensitive`].
 //! * If a part ends, the process ends, saying why.
 //!
@@ -75,12 +77,14 @@ pub mod admin;
 pub mod ads;
 pub mod backoff;
 pub mod bootstrap;
+mod budget;
 pub mod config;
 pub mod controller;
 pub mod demo;
 pub mod gateway;
 pub mod grpc;
 pub mod inventory;
+mod lacks;
 pub mod metrics;
 pub mod opensvc;
 pub mod pb;

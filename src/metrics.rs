@@ -36,6 +36,8 @@ pub struct Standing {
     pub syncs: u64,
     /// How many problems there are.
     pub problems: u64,
+    /// How many rights the account at the daemon lacks.
+    pub lacks: u64,
     /// How many resources are served, by type.
     pub resources: BTreeMap<&'static str, u64>,
     /// How many streams there are.
@@ -126,6 +128,8 @@ fn gauges(standing: &Standing) -> Registry {
     number("daemon_full_statuses", help, standing.syncs);
     let help = "What cannot be exposed as it is written";
     number("problems", help, standing.problems);
+    let help = "Rights that the account at the OpenSVC daemon lacks for what is served";
+    number("daemon_rights_missing", help, standing.lacks);
     number("xds_streams", "Streams of Envoys", standing.streams);
     let served: Family<Labels<1>, Gauge> = Family::default();
     for (kind, count) in &standing.resources {

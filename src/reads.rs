@@ -1,17 +1,22 @@
 //! EDGE: reads of what the event stream does not carry: keys of `sec` objects and raw
 //! configurations. What is wanted is not decided here.
+//!
+//! A few at a time, and not more in a time than the daemon can give beside its own work; of what
+//! waits the newest is read. What is wanted for the first snapshot is read at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{self, BoxFuture};
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
+use crate::budget::Budget;
 use crate::gateway::Want;
 use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, TRUST_KEYS};
 use crate::inventory::{Event, ObjectPath, Reading, Secret};
@@ -23,7 +28,20 @@ pub(crate) struct Reads {
     running: FuturesUnordered<BoxFuture<'static, (Want, Result<Event, Error>)>>,
     under_way: BTreeSet<Want>,
     waiting: BTreeSet<Want>,
-    failed: BTreeMap<Want, (Backoff, Instant)>,
+    failed: BTreeMap<Want, Failed>,
+    budget: Budget,
+    /// Whether the budget counts.
+    serving: bool,
+    began: Instant,
+}
+
+/// A read that failed and is still wanted.
+struct Failed {
+    backoff: Backoff,
+    retry_at: Instant,
+    /// Whether the account may not read it: another try may say the same for ever.
+    refused: bool,
+    said: String,
 }
 
 impl Reads {
@@ -34,25 +52,43 @@ impl Reads {
             under_way: BTreeSet::new(),
             waiting: BTreeSet::new(),
             failed: BTreeMap::new(),
+            budget: Budget::new(BURST, PAUSE),
+            serving: false,
+            began: now(),
         }
     }
 
-    /// Replaces what is wanted; starts what can be started.
-    pub(crate) fn want(&mut self, wants: BTreeSet<Want>) {
+    /// Replaces what is wanted; starts what can be started. Once something is `serving`, the
+    /// budget counts.
+    pub(crate) fn want(&mut self, wants: BTreeSet<Want>, serving: bool) {
         self.failed.retain(|want, _| wants.contains(want));
         self.waiting = wants;
+        self.serving = serving;
         self.start();
+    }
+
+    /// The account may do other things than before: what failed is tried again now.
+    pub(crate) fn hurry(&mut self) {
+        let due = now();
+        for failed in self.failed.values_mut() {
+            failed.backoff.reset();
+            failed.retry_at = due;
+        }
     }
 
     fn start(&mut self) {
         let due = now();
-        let waiting = std::mem::take(&mut self.waiting);
-        for want in waiting {
-            let delayed = self.failed.get(&want).is_some_and(|(_, at)| *at > due);
+        let since = due - self.began;
+        for want in std::mem::take(&mut self.waiting) {
             if self.under_way.contains(&want) {
                 continue;
             }
-            if delayed || self.under_way.len() >= READS_MAX {
+            let failed = self.failed.get(&want);
+            let delayed = failed.is_some_and(|failed| failed.retry_at > due);
+            if delayed
+                || self.under_way.len() >= READS_MAX
+                || (self.serving && !self.budget.take(since))
+            {
                 self.waiting.insert(want);
                 continue;
             }
@@ -61,34 +97,75 @@ impl Reads {
         }
     }
 
-    /// The next thing that was read. Never resolves while nothing is under way.
+    /// When something that waits can be started; `None` where that depends on something else.
+    fn next_start(&self) -> Option<Instant> {
+        if self.under_way.len() >= READS_MAX {
+            return None;
+        }
+        let now = now();
+        let waiting = self.waiting.iter().map(|want| {
+            let failed = self.failed.get(want);
+            failed.map_or(now, |failed| failed.retry_at)
+        });
+        let budget = match self.serving {
+            true => self.began + self.budget.next(now - self.began),
+            false => now,
+        };
+        Some(waiting.min()?.max(budget))
+    }
+
+    /// The next thing that was read, or may not be. Never resolves while there is nothing to do.
     pub(crate) async fn next(&mut self) -> Event {
         loop {
-            let Some((want, result)) = self.running.next().await else {
-                return future::pending().await;
+            let start = self.next_start();
+            let ended = tokio::select! {
+                ended = ended(&mut self.running) => Some(ended),
+                () = at(start) => None,
             };
-            self.under_way.remove(&want);
-            match result {
-                Ok(event) => {
-                    self.failed.remove(&want);
-                    self.start();
-                    return event;
+            let event = ended.and_then(|(want, result)| {
+                self.under_way.remove(&want);
+                match result {
+                    Ok(event) => {
+                        self.failed.remove(&want);
+                        Some(event)
+                    }
+                    Err(error) => self.fail(want, error),
                 }
-                Err(error) => self.fail(want, &error),
-            }
+            });
             self.start();
+            if let Some(event) = event {
+                return event;
+            }
         }
     }
 
-    fn fail(&mut self, want: Want, error: &Error) {
+    fn fail(&mut self, want: Want, error: Error) -> Option<Event> {
         let (Want::Secret(path, _) | Want::Trust(path, _) | Want::Config(path, _)) = &want;
-        warn!(object = %path, %error, "cannot read from the OpenSVC daemon; will try again");
-        let (backoff, retry_at) = self
-            .failed
-            .entry(want.clone())
-            .or_insert_with(|| (Backoff::new(RETRY_FIRST, RETRY_LONGEST, RETRY_SEED), now()));
-        *retry_at = now() + backoff.next_delay();
+        let path = path.clone();
+        let failed = self.failed.entry(want.clone()).or_insert_with(|| Failed {
+            backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST, RETRY_SEED),
+            retry_at: now(),
+            refused: false,
+            said: String::new(),
+        });
+        failed.retry_at = now() + failed.backoff.next_delay();
+        failed.refused = matches!(error, Error::Forbidden { .. });
+        let said = error.to_string();
+        // What is refused is a problem, and is told as one.
+        match failed.refused || failed.said == said {
+            true => debug!(object = %path, error = said, "cannot read from the OpenSVC daemon"),
+            false => warn!(
+                object = %path,
+                error = said,
+                "cannot read from the OpenSVC daemon; will try again"
+            ),
+        }
+        failed.said = said;
         self.waiting.insert(want);
+        match error {
+            Error::Forbidden { lack, .. } => Some(Event::Refused(path, lack)),
+            _ => None,
+        }
     }
 
     /// Whether nothing is under way; what failed may still wait for its retry.
@@ -96,20 +173,25 @@ impl Reads {
         self.under_way.is_empty()
     }
 
-    /// Whether everything that is wanted was read.
+    /// Whether everything that is wanted and may be read was read.
     pub(crate) fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && self.waiting.is_empty()
+        let refused = |want| self.failed.get(want).is_some_and(|failed| failed.refused);
+        let mut open = self.under_way.iter().chain(&self.waiting);
+        open.all(refused)
     }
+}
 
-    /// Whether the time of a retry has come.
-    pub(crate) fn is_due(&self) -> bool {
-        self.next_retry().is_some_and(|at| at <= now())
+async fn ended<T>(running: &mut FuturesUnordered<BoxFuture<'static, T>>) -> T {
+    match running.next().await {
+        Some(ended) => ended,
+        None => pending().await,
     }
+}
 
-    pub(crate) fn next_retry(&self) -> Option<Instant> {
-        let waiting = self.waiting.iter();
-        let retries = waiting.filter_map(|want| self.failed.get(want));
-        retries.map(|(_, at)| *at).min()
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }
 
@@ -176,3 +258,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 const RETRY_SEED: u64 = 1;
 /// Reads of the daemon at once.
 const READS_MAX: usize = 4;
+/// How many objects are read at once at most after a quiet while, and how long after each the
+/// next one may be read: 50 in a second.
+const BURST: u32 = 1_000;
+const PAUSE: Duration = Duration::from_millis(20);

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::ads::{self, Clients, Shown, Snapshots};
 use crate::controller::{View, Waiting};
 use crate::gateway::Origin;
-use crate::inventory::{Held, NodeStatus, Problem};
+use crate::inventory::{Held, NodeStatus, Problem, Target};
 use crate::pb;
 use crate::xds::ResourceType;
 use crate::xds::status::{ResourceStatus, State};
@@ -90,6 +90,9 @@ impl Knowledge {
                 connected: view.connected,
                 syncs: count(view.syncs),
                 corrections: count(view.corrections),
+                failure: view.failure.clone(),
+                account: view.account.clone(),
+                lacks: view.lacks.iter().cloned().collect(),
             }),
             resources: by_type(&view.resources, |number| count(*number as u64)),
             held: held.collect(),
@@ -232,14 +235,29 @@ fn of_held(held: &Held, started: u64) -> pb::HeldInstance {
 }
 
 fn of_waiting(waiting: Waiting) -> pb::WaitingWrite {
-    let write = waiting.write;
-    pb::WaitingWrite {
-        write: Some(pb::Write {
+    let write = match waiting.write {
+        Target::Keyword(write) => pb::Write {
+            change: "keyword".to_owned(),
             object: write.object.to_string(),
             section: write.section,
             keyword: write.keyword,
             value: write.value,
-        }),
+            ..pb::Write::default()
+        },
+        Target::Key { object, key } => pb::Write {
+            change: "key".to_owned(),
+            object: object.to_string(),
+            key,
+            ..pb::Write::default()
+        },
+        Target::Create { object } => pb::Write {
+            change: "create".to_owned(),
+            object: object.to_string(),
+            ..pb::Write::default()
+        },
+    };
+    pb::WaitingWrite {
+        write: Some(write),
         taken: waiting.taken,
         failure: waiting.failure,
     }

@@ -182,6 +182,7 @@ fn files(outcome: &Outcome) -> BTreeMap<&'static str, String> {
         wants,
         writes,
         expiries: _,
+        namespaces: _,
     } = &outcome.compiled;
     let problems = problems
         .iter()

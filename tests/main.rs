@@ -39,3 +39,4 @@ mod tidy;
 mod traffic;
 mod variants;
 mod walk_through;
+mod write_queue;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{self, BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
@@ -12,6 +12,7 @@ use osvc_igw::inventory::{
     Config, Event, Instance, NodeStatus, Object, ObjectPath, Report, Resource, Sensitive, Write,
 };
 use osvc_igw::opensvc::{Daemon, Error};
+use osvc_igw::xds::Snapshot;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -137,49 +138,104 @@ async fn read_at(count: &Mutex<Count>, revision: u32) {
     );
 }
 
+/// A controller that follows a daemon of a thousand services.
+struct Storm {
+    tell: mpsc::UnboundedSender<Event>,
+    count: Arc<Mutex<Count>>,
+    stop: CancellationToken,
+    _views: watch::Receiver<View>,
+    _snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+}
+
+impl Storm {
+    /// Has read each service once.
+    async fn start() -> Self {
+        let (tell, events) = mpsc::unbounded_channel();
+        let count = Arc::new(Mutex::new(Count::default()));
+        let daemon = Counting {
+            events: Mutex::new(Some(events)),
+            count: Arc::clone(&count),
+        };
+        let (publish, snapshots) = watch::channel(None);
+        let (show, mut views) = watch::channel(View::default());
+        let stop = CancellationToken::new();
+        let policy = Policy::default();
+        let controller = Controller::new(Arc::new(daemon), policy, publish, show, stop.clone());
+        tokio::spawn(controller.run());
+        let objects = (0..OBJECTS).map(|number| service(number, 0));
+        let report = Report {
+            nodes: BTreeMap::from([("n1".to_owned(), NodeStatus::Settled)]),
+            objects: objects
+                .map(|object| (object.path.clone(), object))
+                .collect(),
+            ..Report::default()
+        };
+        tell.send(Event::Reset(report)).expect("a controller");
+        read_at(&count, 0).await;
+        assert_eq!(count.lock().expect("no panic").total, OBJECTS);
+        views.wait_for(|view| view.ready).await.expect("a snapshot");
+        Self {
+            tell,
+            count,
+            stop,
+            _views: views,
+            _snapshots: snapshots,
+        }
+    }
+
+    /// Every service changes.
+    fn change(&self, revision: u32) {
+        self.count.lock().expect("no panic").revision = revision;
+        for number in 0..OBJECTS {
+            let change = Event::Put(service(number, revision));
+            self.tell.send(change).expect("a controller");
+        }
+    }
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
 #[tokio::test]
 async fn a_thousand_changes_at_once_are_read_four_at_a_time_and_the_newest_wins() {
-    let (tell, events) = mpsc::unbounded_channel();
-    let count = Arc::new(Mutex::new(Count::default()));
-    let daemon = Counting {
-        events: Mutex::new(Some(events)),
-        count: Arc::clone(&count),
-    };
-    let (snapshots, _published) = watch::channel(None);
-    let (views, _seen) = watch::channel(View::default());
-    let stop = CancellationToken::new();
-    let policy = Policy::default();
-    let controller = Controller::new(Arc::new(daemon), policy, snapshots, views, stop.clone());
-    let running = tokio::spawn(controller.run());
-    let objects = (0..OBJECTS).map(|number| service(number, 0));
-    let report = Report {
-        nodes: BTreeMap::from([("n1".to_owned(), NodeStatus::Settled)]),
-        objects: objects
-            .map(|object| (object.path.clone(), object))
-            .collect(),
-        ..Report::default()
-    };
-    tell.send(Event::Reset(report)).expect("a controller");
-    read_at(&count, 0).await;
-    assert_eq!(count.lock().expect("no panic").total, OBJECTS);
+    let storm = Storm::start().await;
     // Nothing that has not changed is read again.
     for revision in 1..=3 {
-        count.lock().expect("no panic").revision = revision;
-        for number in 0..OBJECTS {
-            tell.send(Event::Put(service(number, revision)))
-                .expect("a controller");
-        }
+        storm.change(revision);
         sleep(Duration::from_millis(20)).await;
     }
-    read_at(&count, 3).await;
+    read_at(&storm.count, 3).await;
     let (most, total) = {
-        let count = count.lock().expect("no panic");
+        let count = storm.count.lock().expect("no panic");
         (count.most, count.total)
     };
     assert!(most <= 4, "{most} reads at once");
     assert!(total <= 4 * OBJECTS, "{total} reads");
-    stop.cancel();
-    running.await.expect("a controller that ends");
 }
 
+#[tokio::test]
+async fn changes_that_go_on_cost_no_more_reads_than_the_budget_has() {
+    let storm = Storm::start().await;
+    let since = Instant::now();
+    storm.change(1);
+    read_at(&storm.count, 1).await;
+    storm.change(2);
+    let total = || storm.count.lock().expect("no panic").total;
+    let more = async {
+        while total() < OBJECTS + BURST + 200 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let more = timeout(Duration::from_secs(60), more).await;
+    let (total, took) = (total(), since.elapsed());
+    let allowed = OBJECTS + BURST + 1 + took.as_millis() as usize / 20;
+    assert!(more.is_ok(), "{total} reads: nothing is read any more");
+    assert!(total <= allowed, "{total} reads in {took:?}");
+}
+
+/// What is read at once after a quiet while.
+const BURST: usize = 1_000;
 const OBJECTS: usize = 1_000;

@@ -29,6 +29,8 @@ pub struct Compiled {
     pub wants: BTreeSet<Want>,
     /// What the daemon should be asked to write.
     pub writes: BTreeSet<Write>,
+    /// The namespaces whose objects something is exposed of, or has to be read for it.
+    pub namespaces: BTreeSet<String>,
     /// The problems that time will bring: each begins after a second, counted from 1970.
     pub expiries: BTreeSet<(i64, Problem)>,
 }
@@ -67,9 +69,12 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
         compiled,
     };
     for exposed in exposes {
+        let namespace = exposed.owner.namespace().to_owned();
+        compiler.compiled.namespaces.insert(namespace);
         compiler.expose(&exposed);
     }
     let mut compiled = compiler.compiled;
+    settle_rights(inventory, &mut compiled);
     for listener in compiled.gateway.listeners.values_mut() {
         settle_matches(listener);
     }
@@ -196,6 +201,7 @@ impl Compiler<'_> {
             problems: &mut self.compiled.problems,
             wants: &mut self.compiled.wants,
             expiries: &mut self.compiled.expiries,
+            namespaces: &mut self.compiled.namespaces,
         };
         resolver.resolve(exposed, side)
     }
@@ -365,6 +371,22 @@ impl Compiler<'_> {
                 }
             }
             None => listener.chains.push(chain),
+        }
+    }
+}
+
+/// What is wanted and may not be read is a problem of the object that it is read of.
+fn settle_rights(inventory: &Inventory, compiled: &mut Compiled) {
+    for want in &compiled.wants {
+        let (Want::Secret(path, _) | Want::Trust(path, _) | Want::Config(path, _)) = want;
+        compiled.namespaces.insert(path.namespace().to_owned());
+        if let Some(lack) = inventory.refused.get(path) {
+            compiled.problems.insert(Problem {
+                object: path.clone(),
+                section: String::new(),
+                keyword: String::new(),
+                reason: lack.clone(),
+            });
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Resolver<'a, 'p> {
     pub wants: &'p mut BTreeSet<Want>,
     /// Takes what will be wrong, and after which second since 1970.
     pub expiries: &'p mut BTreeSet<(i64, Problem)>,
+    /// Takes the namespaces that secrets are named of.
+    pub namespaces: &'p mut BTreeSet<String>,
 }
 
 /// Why a certificate is not there.
@@ -273,7 +275,7 @@ impl<'a> Resolver<'a, '_> {
 
     /// The `sec` object that a keyword names, and its revision.
     fn secret(
-        &self,
+        &mut self,
         exposed: &Exposed<'_>,
         keywords: &Keywords<'_>,
         keyword: &str,
@@ -296,6 +298,7 @@ impl<'a> Resolver<'a, '_> {
                  would let every service use it"
             ));
         }
+        self.namespaces.insert(path.namespace().to_owned());
         // A reading that ends after the object went must not live on: what is served would depend
         // on which was faster.
         match self.inventory.objects.get(&path) {

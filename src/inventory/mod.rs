@@ -3,8 +3,10 @@
 //! An [`Inventory`] is built from [`Event`]s alone and holds observations, never intentions.
 //! No Envoy noun appears here, and nothing here reads a clock or a socket.
 
+pub mod account;
 pub mod certificate;
 pub mod config;
+mod event;
 mod held;
 pub mod keywords;
 pub mod node;
@@ -14,20 +16,22 @@ mod scaling;
 pub mod secret;
 pub mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
+pub use account::Account;
 use certificate::{Pair, Trust};
 pub use config::Config;
+pub use event::{Event, Reading, Report};
 pub use held::Held;
 pub use node::NodeStatus;
 pub use path::{Kind, ObjectPath};
 pub use problem::Problem;
 use scaling::Scaling;
 pub use secret::{Judged, Sensitive};
-pub use write::{Asked, Write};
+pub use write::{Asked, Change, Target, Write};
 
 /// Everything the daemon has told, as of the last [`Event`].
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -42,6 +46,8 @@ pub struct Inventory {
     pub trusts: BTreeMap<ObjectPath, Judged<Trust>>,
     /// What was read of raw object configurations.
     pub configs: BTreeMap<ObjectPath, Reading<Config>>,
+    /// The objects that the account may not read, and which right it lacks, as a sentence.
+    pub refused: BTreeMap<ObjectPath, String>,
     /// What the daemon was asked to write.
     pub asked: Asked,
     /// The nodes' labels (keyword `labels` of the node), as they are reported.
@@ -62,51 +68,6 @@ pub type Labels = BTreeMap<String, String>;
 
 /// The keys of a `sec` object, by name.
 pub type Secret = BTreeMap<String, Sensitive>;
-
-/// A change of what is known. An event says what is, never what to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// The daemon's complete report: replaces every node and object at once.
-    Reset(Report),
-    /// A node appeared or changed (`Some`), or left (`None`).
-    Node(String, Option<NodeStatus>),
-    /// A node's labels changed.
-    Labels(String, Labels),
-    /// An object appeared or changed.
-    Put(Object),
-    /// An object is gone from every node.
-    Remove(ObjectPath),
-    /// The keys of a `sec` object that a pair is in were read.
-    Secret(ObjectPath, Reading<Secret>),
-    /// The keys of a `sec` object that tell whom to trust were read.
-    Trust(ObjectPath, Reading<Secret>),
-    /// The raw configuration of an object was read.
-    Config(ObjectPath, Reading<Config>),
-    /// The daemon is being asked to write this.
-    Asked(Write),
-    /// What was told of these was wrong, as the daemon's full status shows; a reset follows.
-    Corrected(BTreeSet<String>),
-}
-
-/// A complete report of the daemon.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Report {
-    /// Every node the daemon has data of, and every member that it has none of.
-    pub nodes: BTreeMap<String, NodeStatus>,
-    /// The labels of the nodes that have some.
-    pub labels: BTreeMap<String, Labels>,
-    /// Every object that has at least one instance.
-    pub objects: BTreeMap<ObjectPath, Object>,
-}
-
-/// What came of reading something that the event stream does not carry.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Reading<T> {
-    /// The [`Object::revision`] that the object had when the read began.
-    pub revision: String,
-    /// The content; `None` where the daemon says that there is no such object.
-    pub content: Option<T>,
-}
 
 /// An object and its instances.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -175,7 +136,10 @@ impl Inventory {
     /// object is kept as long as the object, and not a moment longer.
     pub fn apply(&mut self, event: Event) -> bool {
         match event {
-            Event::Secret(path, _) | Event::Trust(path, _) | Event::Config(path, _)
+            Event::Secret(path, _)
+            | Event::Trust(path, _)
+            | Event::Config(path, _)
+            | Event::Refused(path, _)
                 if !self.objects.contains_key(&path) =>
             {
                 false
@@ -186,18 +150,24 @@ impl Inventory {
             Event::Put(object) => self.put(object),
             Event::Remove(path) => self.remove(&path),
             Event::Secret(path, reading) => {
-                judge(&mut self.secrets, path, &reading, Pair::of_secret)
+                let again = self.refused.remove(&path).is_some();
+                judge(&mut self.secrets, path, &reading, Pair::of_secret) || again
             }
             Event::Trust(path, reading) => {
-                judge(&mut self.trusts, path, &reading, Trust::of_secret)
+                let again = self.refused.remove(&path).is_some();
+                judge(&mut self.trusts, path, &reading, Trust::of_secret) || again
             }
-            Event::Config(path, reading) => insert_changed(&mut self.configs, path, reading),
+            Event::Config(path, reading) => {
+                let again = self.refused.remove(&path).is_some();
+                insert_changed(&mut self.configs, path, reading) || again
+            }
+            Event::Refused(path, lack) => insert_changed(&mut self.refused, path, lack),
             Event::Asked(write) => {
                 self.asked.note(write);
                 // Nothing is other than it was before the daemon shows it.
                 false
             }
-            Event::Corrected(_) => false,
+            Event::Corrected(_) | Event::Account(_) => false,
         }
     }
 
@@ -304,6 +274,7 @@ impl Inventory {
         self.secrets.retain(|path, _| known.contains_key(path));
         self.trusts.retain(|path, _| known.contains_key(path));
         self.configs.retain(|path, _| known.contains_key(path));
+        self.refused.retain(|path, _| known.contains_key(path));
         self.asked.retain(|path| known.contains_key(path));
         objects != self.objects
     }
@@ -466,6 +437,7 @@ impl Inventory {
         self.secrets.remove(path);
         self.trusts.remove(path);
         self.configs.remove(path);
+        self.refused.remove(path);
         self.asked.retain(|object| object != path);
     }
 

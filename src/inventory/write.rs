@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::ObjectPath;
+use super::{ObjectPath, Sensitive};
 
 /// One keyword of one object's configuration, and the value that it should have.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -37,6 +37,73 @@ impl fmt::Display for Write {
             value,
         } = self;
         write!(f, "{object} {section}.{keyword}={value}")
+    }
+}
+
+/// Something that the daemon is asked to change. Prints without the value of a key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// A keyword.
+    Keyword(Write),
+    /// A key of a `sec` or `cfg` object.
+    Key {
+        /// The object.
+        object: ObjectPath,
+        /// The key's name.
+        key: String,
+        /// What it should hold.
+        value: Sensitive,
+    },
+    /// An object that should exist.
+    Create(ObjectPath),
+}
+
+/// What a [`Change`] changes: without the value of a key.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Target {
+    /// A keyword, and its value, which is no secret.
+    Keyword(Write),
+    /// A key of a `sec` or `cfg` object.
+    Key {
+        /// The object.
+        object: ObjectPath,
+        /// The key's name.
+        key: String,
+    },
+    /// An object that should exist.
+    Create {
+        /// Its path.
+        object: ObjectPath,
+    },
+}
+
+impl Change {
+    /// The object that is changed.
+    pub fn object(&self) -> &ObjectPath {
+        match self {
+            Self::Keyword(write) => &write.object,
+            Self::Key { object, .. } | Self::Create(object) => object,
+        }
+    }
+
+    /// What is changed.
+    pub fn target(&self) -> Target {
+        match self.clone() {
+            Self::Keyword(write) => Target::Keyword(write),
+            Self::Key { object, key, .. } => Target::Key { object, key },
+            Self::Create(object) => Target::Create { object },
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keyword(write) => write.fmt(f),
+            Self::Key { object, key } => write!(f, "{object} key {}", key.escape_debug()),
+            Self::Create { object } => write!(f, "{object}"),
+        }
     }
 }
 

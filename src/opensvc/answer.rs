@@ -5,8 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use super::Error;
-use crate::inventory::{Config, Sensitive};
+use super::{Error, rights};
+use crate::inventory::{Config, ObjectPath, Sensitive};
 
 /// A status, or why there is none.
 pub(super) fn status(action: &'static str, answer: Value) -> Result<Value, Error> {
@@ -44,7 +44,7 @@ pub(super) fn key(
             return Ok(None);
         }
         if refusal.is_forbidden() {
-            return Err(refusal.into_error(action));
+            return Err(refusal.forbids(action, path));
         }
         let reason = "not shown, as a secret was asked for".to_owned();
         return Err(Refusal { reason, ..refusal }.into_error(action));
@@ -70,7 +70,7 @@ pub(super) fn config(
         if refusal.is_unknown_object(path) {
             return Ok(None);
         }
-        return Err(refusal.into_error(action));
+        return Err(refusal.forbids(action, path));
     }
     match Config::from_json(answer) {
         Some(config) => Ok(Some(config)),
@@ -105,8 +105,10 @@ pub(super) fn is_elsewhere(answer: &Value) -> bool {
 
 /// An error unless the command that the daemon ran for a change ended well. One that failed is
 /// answered with status 0, too: `{"status": 0, "data": {"out", "err", "ret"}}`.
-pub(super) fn done(action: &'static str, answer: &Value) -> Result<(), Error> {
-    refusal_of(action, answer)?;
+pub(super) fn done(action: &'static str, path: &str, answer: &Value) -> Result<(), Error> {
+    if let Some(refusal) = answer.as_object().and_then(refusal) {
+        return Err(refusal.forbids(action, path));
+    }
     let data = answer.get("data");
     match data
         .and_then(|data| data.get("ret"))
@@ -132,12 +134,15 @@ pub(super) fn done(action: &'static str, answer: &Value) -> Result<(), Error> {
 
 /// An error unless the daemon says that it set a key. The daemon may repeat what it was given:
 /// nothing of its words is kept.
-pub(super) fn key_set(action: &'static str, answer: &Value) -> Result<(), Error> {
+pub(super) fn key_set(action: &'static str, path: &str, answer: &Value) -> Result<(), Error> {
     let Some(answer) = answer.as_object() else {
         let reason = "no JSON object";
         return Err(Error::Answer { action, reason });
     };
     if let Some(refusal) = refusal(answer) {
+        if refusal.is_forbidden() {
+            return Err(refusal.forbids(action, path));
+        }
         let reason = "not shown, as a secret was written".to_owned();
         return Err(Refusal { reason, ..refusal }.into_error(action));
     }
@@ -201,6 +206,17 @@ impl Refusal {
     /// Whether the daemon says which right is missing. It has not looked at anything yet.
     fn is_forbidden(&self) -> bool {
         self.status == "403" && self.reason.starts_with("Forbidden: handler '")
+    }
+
+    /// The error, which names the right where one is missing for what was asked of `path`.
+    fn forbids(self, action: &'static str, path: &str) -> Error {
+        if !self.is_forbidden() {
+            return self.into_error(action);
+        }
+        let namespace = path.parse::<ObjectPath>();
+        let namespace = namespace.as_ref().map_or("root", ObjectPath::namespace);
+        let lack = rights::lack(action, namespace, &self.reason);
+        Error::Forbidden { action, lack }
     }
 
     fn is_missing_key(&self) -> bool {
@@ -275,10 +291,8 @@ mod tests {
         let error = "Forbidden: handler 'key' requested by user 'acme' with grants 'guest:test' \
                      requires role 'admin'";
         let told = key_of(json!({"status": 403, "error": error})).unwrap_err();
-        assert!(
-            told.to_string().ends_with("requires role 'admin'"),
-            "{told}"
-        );
+        let told = told.to_string();
+        assert!(told.contains("acme has no grant admin:test:"), "{told}");
         let errors = ["a: needs the squatter role", "b: as well"];
         let told = refusal_of("create", &json!({"status": 403, "error": errors})).unwrap_err();
         assert!(
@@ -313,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_change_is_done_only_if_the_command_ended_well() {
-        let done_of = |answer: &Value| done("service_action", answer);
+        let done_of = |answer: &Value| done("service_action", "test/svc/a", answer);
         done_of(&json!({"status": 0, "data": {"out": "", "err": "", "ret": 0}})).unwrap();
         for (answer, part) in [
             (
@@ -332,7 +346,8 @@ mod tests {
 
     #[test]
     fn a_change_elsewhere_is_what_the_one_node_says() {
-        let done_of = |answer: &Value| done("service_action", &of_a_node(answer.clone()));
+        let done_of =
+            |answer: &Value| done("service_action", "test/svc/a", &of_a_node(answer.clone()));
         let node = |answer: Value| json!({"nodes": {"n2": answer}, "status": 0});
         done_of(&node(json!({"status": 0, "data": {"ret": 0}}))).unwrap();
         for answer in [

@@ -17,14 +17,14 @@ pub(super) async fn set_key(
     value: Sensitive,
 ) -> Result<(), Error> {
     let name = path.to_string();
-    let options = json!({"path": name, "key": key, "data": value.expose()});
-    let request = Request::new(SET_KEY, options);
+    let request = Request::new(SET_KEY, json!({"path": name, "key": key}));
+    let request = request.with_data(value.clone());
     let here = agent.ask(request.clone()).await?;
     let taken = match answer::is_unknown_here(&name, &here) {
         false => here,
         true => answer::of_a_node(agent.ask(request.anywhere()).await?),
     };
-    answer::key_set(SET_KEY, &taken)?;
+    answer::key_set(SET_KEY, &name, &taken)?;
     let action = match path.kind() {
         Kind::Sec => "get_secret_key",
         _ => "get_key",
@@ -49,7 +49,7 @@ pub(super) async fn create(agent: impl Ask, path: ObjectPath) -> Result<(), Erro
     }
     let request = Request::new(CREATE, json!({"data": {&name: {}}}));
     let created = agent.ask(request).await?;
-    answer::done(CREATE, &answer::of_a_node(created))?;
+    answer::done(CREATE, &name, &answer::of_a_node(created))?;
     wake(&agent, &name).await;
     Ok(())
 }

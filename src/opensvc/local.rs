@@ -86,7 +86,12 @@ impl Daemon for Local {
                 let mut events = h2.watch();
                 match events.next().await {
                     Some(Err(Error::Connect { .. })) => {}
-                    first => return stream::iter(first).chain(events).boxed(),
+                    first => {
+                        if matches!(first, Some(Ok(_))) {
+                            local.raw.tell_root();
+                        }
+                        return stream::iter(first).chain(events).boxed();
+                    }
                 }
             }
             let mut events = local.raw.watch();

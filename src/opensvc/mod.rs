@@ -95,7 +95,11 @@ pub enum Error {
         reason: String,
     },
     /// The daemon does not know this user, or not with these credentials.
-    #[error("the OpenSVC daemon at {address} does not take these credentials")]
+    #[error(
+        "the OpenSVC daemon at {address} does not take these credentials: {}; a password or a \
+         token has to be right",
+        rights::UNKNOWN
+    )]
     Unauthorized {
         /// The daemon's host and port.
         address: String,
@@ -175,6 +179,14 @@ pub enum Error {
         status: String,
         /// The daemon's own error text, shortened; left out where a secret was asked for.
         reason: String,
+    },
+    /// The daemon does not let this account do what was asked.
+    #[error("the OpenSVC daemon refuses {action}: {lack}")]
+    Forbidden {
+        /// The daemon's name of the request.
+        action: &'static str,
+        /// The right that is missing, and the command that gives it.
+        lack: String,
     },
     /// The daemon ended the event stream.
     #[error("the OpenSVC daemon closed the event stream")]

@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep, timeout};
 use tracing::{debug, warn};
+use zeroize::Zeroizing;
 
 use super::answer;
 use super::frames::Frames;
@@ -115,7 +116,7 @@ impl Raw {
     /// Opens a connection and writes its one request.
     async fn send(&self, request: &Request) -> Result<UnixStream, Error> {
         let mut stream = self.connect().await?;
-        let frame = frame(request);
+        let frame = frame(request)?;
         let writing = stream.write_all(&frame);
         let written = within(self.limits.request, writing).await;
         match written {
@@ -157,9 +158,14 @@ impl Raw {
         answer::status(action, status)
     }
 
+    /// Says once that who opens the daemon's socket may do everything.
+    pub(super) fn tell_root(&self) {
+        self.told.once(|excess| warn!("{excess}"));
+    }
+
     async fn flush(self) -> Result<(), Error> {
-        let answer = self.ask(Request::new("whoami", json!({}))).await?;
-        self.told.once(&answer, |excess| warn!("{excess}"));
+        self.ask(Request::new("whoami", json!({}))).await?;
+        self.tell_root();
         Ok(())
     }
 }
@@ -238,20 +244,21 @@ impl Daemon for Raw {
     }
 }
 
-/// The request as it is sent.
-fn frame(request: &Request) -> Vec<u8> {
-    let Request {
-        action,
-        options,
-        anywhere,
-    } = request;
-    let mut json = json!({"action": action, "options": options});
-    if *anywhere {
-        json["node"] = "ANY".into();
-    }
-    let mut frame = json.to_string().into_bytes();
-    frame.push(0);
-    frame
+/// The request as it is sent; what it says is wiped when it was.
+fn frame(request: &Request) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut frame = Zeroizing::new(Vec::new());
+    let begin = format!("{{\"action\":{},\"options\":", Value::from(request.action));
+    let mut options = Zeroizing::new(Vec::new());
+    request.write_options(&mut options)?;
+    frame.reserve_exact(begin.len() + options.len() + END_BYTES_MAX);
+    frame.extend_from_slice(begin.as_bytes());
+    frame.extend_from_slice(&options);
+    let end: &[u8] = match request.anywhere {
+        true => b",\"node\":\"ANY\"}\0",
+        false => b"}\0",
+    };
+    frame.extend_from_slice(end);
+    Ok(frame)
 }
 
 /// How far a stream of events is.
@@ -456,5 +463,7 @@ async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>)
 
 /// After so many flushes a change has come as a patch, or never will.
 const FLUSHES_SURE: u32 = 3;
+/// How long the end of a request is.
+const END_BYTES_MAX: usize = 32;
 /// How much is read at once; the daemon's own socket buffer holds about 208 KiB.
 const CHUNK_BYTES: usize = 64 << 10;

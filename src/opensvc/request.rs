@@ -12,6 +12,8 @@ use crate::inventory::{Config, Sensitive, Write};
 pub(super) struct Request {
     pub(super) action: &'static str,
     pub(super) options: Value,
+    /// What the option `data` holds: no other part of a request is a secret.
+    data: Option<Sensitive>,
     /// For a node that has the object; the daemon that is asked passes it on.
     pub(super) anywhere: bool,
 }
@@ -23,13 +25,46 @@ impl Request {
         Self {
             action,
             options,
+            data: None,
             anywhere,
         }
+    }
+
+    /// The same with a secret in its option `data`.
+    pub(super) fn with_data(self, data: Sensitive) -> Self {
+        let data = Some(data);
+        Self { data, ..self }
     }
 
     pub(super) fn anywhere(self) -> Self {
         let anywhere = true;
         Self { anywhere, ..self }
+    }
+
+    /// Appends the options as JSON, the secret among them.
+    ///
+    /// # Errors
+    /// Never, as it writes to memory; the serializer's type says so otherwise.
+    pub(super) fn write_options(&self, to: &mut Vec<u8>) -> Result<(), Error> {
+        let options = self.options.to_string();
+        let (data, rest) = match (&self.data, options.strip_prefix('{')) {
+            (Some(data), Some(rest)) => (data.expose(), rest),
+            _ => {
+                to.extend_from_slice(options.as_bytes());
+                return Ok(());
+            }
+        };
+        // A buffer that has to grow leaves a copy behind, which nobody wipes.
+        to.reserve(options.len() + data.len().saturating_mul(ESCAPED_BYTES_MAX) + ROOM_BYTES);
+        to.extend_from_slice(b"{\"data\":");
+        serde_json::to_writer(&mut *to, data).map_err(|error| Error::Send {
+            action: self.action,
+            source: error.into(),
+        })?;
+        // There are other options always: the object's path.
+        to.push(b',');
+        to.extend_from_slice(rest.as_bytes());
+        Ok(())
     }
 }
 
@@ -90,16 +125,20 @@ pub(super) async fn read_config(agent: impl Ask, path: String) -> Result<Option<
 pub(super) async fn write(agent: impl Ask, write: Write) -> Result<(), Error> {
     let assignment = format!("{}={}", write.place(), write.value);
     let path = write.object.to_string();
-    let options = json!({"path": path, "action": "set", "options": {"kw": [assignment]}});
+    let options = json!({"path": &path, "action": "set", "options": {"kw": [assignment]}});
     let request = Request::new(SERVICE_ACTION, options);
     let here = agent.ask(request.clone()).await?;
     if !answer::is_elsewhere(&here) {
-        return answer::done(SERVICE_ACTION, &here);
+        return answer::done(SERVICE_ACTION, &path, &here);
     }
     let there = agent.ask(request.anywhere()).await?;
-    answer::done(SERVICE_ACTION, &answer::of_a_node(there))
+    answer::done(SERVICE_ACTION, &path, &answer::of_a_node(there))
 }
 
+/// How long a byte gets in JSON.
+const ESCAPED_BYTES_MAX: usize = 6;
+/// What stands around the options.
+const ROOM_BYTES: usize = 256;
 /// The subscription to the event stream.
 pub(super) const EVENTS: &str = "events";
 /// The request that runs a command, and takes as long as the command.

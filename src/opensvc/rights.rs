@@ -7,20 +7,9 @@ use std::sync::{Arc, Once};
 
 use serde_json::Value;
 
-/// Who the daemon takes this process for.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Account {
-    /// The account's name; `nobody` where the daemon knows none.
-    pub name: String,
-    /// Whether it may do everything.
-    pub root: bool,
-    /// The namespaces whose objects it sees.
-    pub guest: BTreeSet<String>,
-    /// The namespaces whose keys and configurations it reads and writes.
-    pub admin: BTreeSet<String>,
-}
+use crate::inventory::Account;
 
-/// Whether it was said that the account may do more than is needed. Clones say it once together.
+/// Whether it was said that this process is root. Clones say it once together.
 #[derive(Clone, Debug)]
 pub struct Told(Arc<Once>);
 
@@ -31,11 +20,9 @@ impl Default for Told {
 }
 
 impl Told {
-    /// Gives `say` what there is to say of a `whoami` answer, the first time that there is any.
-    pub fn once(&self, answer: &Value, say: impl FnOnce(&str)) {
-        if let Some(excess) = Account::of_whoami(answer).excess() {
-            self.0.call_once(|| say(excess));
-        }
+    /// Gives `say` what there is to say where the daemon's unix socket is open, the first time.
+    pub fn once(&self, say: impl FnOnce(&str)) {
+        self.0.call_once(|| say(ROOT));
     }
 }
 
@@ -58,34 +45,49 @@ impl Account {
             let names = list.into_iter().flatten().filter_map(Value::as_str);
             names.map(str::to_owned).collect()
         };
-        let name = answer.get("name").and_then(Value::as_str);
+        let text = |name: &str| answer.get(name).and_then(Value::as_str);
+        let granted = text("raw_grant").unwrap_or_default().split_whitespace();
         Self {
-            name: name.unwrap_or(NOBODY).to_owned(),
+            name: text("name").unwrap_or(NOBODY).to_owned(),
+            namespace: text("namespace").map(str::to_owned),
             root: grant.is_some_and(|grant| grant.get("root").is_some()),
             guest: namespaces("guest"),
             admin: namespaces("admin"),
+            granted: granted.map(str::to_owned).collect(),
         }
+    }
+
+    /// Whether the daemon has such an account.
+    pub fn is_known(&self) -> bool {
+        self.root || self.name != NOBODY
     }
 
     /// What the account lacks to serve these namespaces, one sentence for each right, with the
     /// grant that gives it. Nothing is lacking where nothing is returned.
+    ///
+    /// Of a namespace that is new the daemon tells with the next connection: a grant that has it
+    /// by its pattern counts at once.
     pub fn missing(&self, role: Role, namespaces: &BTreeSet<String>) -> Vec<String> {
         if self.root {
             return Vec::new();
         }
-        if self.name == NOBODY {
-            return vec![UNKNOWN.to_owned()];
+        if !self.is_known() {
+            return vec![format!("the daemon does not know this account: {UNKNOWN}")];
         }
         let mut missing = Vec::new();
+        if self.guest.is_empty() && !self.granted.iter().any(|word| word.contains(':')) {
+            missing.push(self.lacks("guest", ANY, "no object is seen"));
+        }
         for namespace in namespaces {
-            if !self.guest.contains(namespace) {
+            if !self.has("guest", &self.guest, namespace) {
                 missing.push(self.lacks("guest", namespace, "its objects are not seen"));
             }
-            if !self.admin.contains(namespace) {
+            if !self.has("admin", &self.admin, namespace) {
                 let consequence = match role {
                     Role::Gateway => {
-                        "keys of its sec objects and raw configurations cannot be read, and \
-                         listener_port=0 cannot be replaced by a port"
+                        "its configurations and the keys of its sec objects are not read, so its \
+                         services are not served, or as they were read last, and \
+                         listener_port=0 is not replaced by a port"
                     }
                     Role::Operator => "certificates and challenges cannot be written",
                 };
@@ -96,24 +98,110 @@ impl Account {
     }
 
     /// What to say once where the account may do more than anything here needs.
-    pub fn excess(&self) -> Option<&'static str> {
-        self.root.then_some(ROOT)
+    pub fn excess(&self) -> Option<String> {
+        let name = &self.name;
+        self.root.then(|| match self.namespace {
+            None => ROOT.to_owned(),
+            Some(_) => format!(
+                "the account {name} has the grant root: it may change everything, and a gateway \
+                 needs guest and admin of the namespaces that it serves"
+            ),
+        })
+    }
+
+    fn has(&self, role: &str, listed: &BTreeSet<String>, namespace: &str) -> bool {
+        let rank = |role: &str| ROLES.iter().position(|known| *known == role);
+        let gives = |word: &String| {
+            let Some((granted, patterns)) = word.split_once(':') else {
+                return false;
+            };
+            let enough = rank(granted).is_some_and(|granted| Some(granted) <= rank(role));
+            enough && patterns.split(',').any(|pattern| fits(pattern, namespace))
+        };
+        listed.contains(namespace) || self.granted.iter().any(gives)
     }
 
     fn lacks(&self, right: &str, namespace: &str, consequence: &str) -> String {
-        let name = &self.name;
-        format!(
-            "the account {name} has no grant {right}:{namespace}: {consequence} (om \
-             system/usr/{name} set --kw grant+={right}:{namespace})"
+        let home = self.namespace.as_deref().unwrap_or(SYSTEM);
+        sentence(
+            &self.name,
+            home,
+            &format!("{right}:{namespace}"),
+            consequence,
         )
     }
 }
 
+/// What an account lacks, where the daemon refuses `action` in `namespace` with these words.
+pub(super) fn lack(action: &str, namespace: &str, words: &str) -> String {
+    let part = |before: &str| {
+        let (_, rest) = words.split_once(before)?;
+        let (part, _) = rest.split_once('\'')?;
+        (!part.is_empty() && part.len() <= NAME_BYTES_MAX).then_some(part)
+    };
+    let parts = part("requested by user '").zip(part("requires role '"));
+    let Some((user, role)) = parts else {
+        return words.chars().take(SHOWN_CHARS).collect();
+    };
+    let consequence = match action {
+        "get_service_config" => "its configurations are not read, nor is what they define served",
+        "get_secret_key" | "get_key" => {
+            "the keys of its objects are not read, nor is what needs them served"
+        }
+        "set_key" => "the keys of its objects are not written",
+        "create" => "no object is created there",
+        _ => "its objects are not changed",
+    };
+    let right = match ROLES.contains(&role) {
+        true => format!("{role}:{namespace}"),
+        false => role.to_owned(),
+    };
+    sentence(user, SYSTEM, &right, consequence)
+}
+
+fn sentence(name: &str, home: &str, grant: &str, consequence: &str) -> String {
+    format!(
+        "the account {name} has no grant {grant}: {consequence} (om {home}/usr/{name} set --kw \
+         grant+={grant})"
+    )
+}
+
+/// Whether a pattern with stars fits a name.
+fn fits(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let inner = name.strip_prefix(start);
+    let Some(mut inner) = inner.and_then(|name| name.strip_suffix(end)) else {
+        return false;
+    };
+    // Each star takes as little as it can: what is left for the others is most then.
+    for part in middle.split('*') {
+        let Some((_, after)) = inner.split_once(part) else {
+            return false;
+        };
+        inner = after;
+    }
+    true
+}
+
+/// Each has what those behind it have.
+const ROLES: [&str; 3] = ["admin", "operator", "guest"];
 const NOBODY: &str = "nobody";
-const UNKNOWN: &str = "the daemon does not know this account: the certificate's common name, or \
-                       the user's name, has to be that of a usr object of the namespace system";
+/// The namespace of accounts.
+const SYSTEM: &str = "system";
+/// What stands for the namespaces that nobody has named yet.
+const ANY: &str = "NAMESPACE";
+/// What an account's name has to be.
+pub(super) const UNKNOWN: &str = "the certificate's common name, or the user's name, has to be \
+                                  that of a usr object of the namespace system";
 const ROOT: &str = "the daemon's unix socket makes this process root: it may change everything; \
                     an account with grants of its own connects over TLS";
+/// A longer name is none.
+const NAME_BYTES_MAX: usize = 100;
+/// How much of the daemon's own words is repeated.
+const SHOWN_CHARS: usize = 400;
 
 #[cfg(test)]
 mod tests {
@@ -149,7 +237,10 @@ mod tests {
 
     #[test]
     fn each_missing_right_has_a_message_of_its_own_with_the_command_that_grants_it() {
-        let missing = recorded().missing(Role::Operator, &names(&["other", "new"]));
+        let words = json!({"name": "acme", "namespace": "system", "raw_grant": "guest:other",
+            "grant": {"guest": ["other"], "admin": []}});
+        let account = Account::of_whoami(&words);
+        let missing = account.missing(Role::Operator, &names(&["other", "new"]));
         assert_eq!(
             missing,
             [
@@ -168,7 +259,7 @@ mod tests {
         let missing = guest.missing(Role::Gateway, &names(&["test"]));
         assert_eq!(missing.len(), 1);
         assert!(missing[0].contains("admin:test"), "{missing:?}");
-        assert!(missing[0].contains("cannot be read"), "{missing:?}");
+        assert!(missing[0].contains("are not read"), "{missing:?}");
     }
 
     #[test]
@@ -184,15 +275,74 @@ mod tests {
     fn that_it_is_root_is_said_once() {
         let told = Told::default();
         let mut said = 0;
-        told.once(&json!({"name": "acme", "grant": {"guest": []}}), |_| {
-            said += 1
-        });
-        assert_eq!(said, 0);
         for _ in 0..3 {
-            let answer = json!({"name": "root", "grant": {"root": null}});
-            told.clone().once(&answer, |_| said += 1);
+            told.clone().once(|_| said += 1);
         }
         assert_eq!(said, 1);
+    }
+
+    #[test]
+    fn an_account_with_the_grant_root_is_told_that_it_needs_less() {
+        let account = Account::of_whoami(&json!({
+            "name": "igw", "namespace": "system", "raw_grant": "root", "grant": {"root": null}}));
+        let excess = account.excess().unwrap();
+        assert!(
+            excess.starts_with("the account igw has the grant root"),
+            "{excess}"
+        );
+    }
+
+    #[test]
+    fn an_account_that_sees_nothing_at_all_is_told_so() {
+        let account = Account::of_whoami(&json!({
+            "name": "igw", "namespace": "system", "raw_grant": "", "grant": {"guest": []}}));
+        let missing = account.missing(Role::Gateway, &BTreeSet::new());
+        assert_eq!(
+            missing,
+            [
+                "the account igw has no grant guest:NAMESPACE: no object is seen (om \
+              system/usr/igw set --kw grant+=guest:NAMESPACE)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_grant_by_pattern_has_namespaces_that_are_new() {
+        let account = |raw: &str| {
+            let answer = json!({"name": "igw", "namespace": "system", "raw_grant": raw,
+                "grant": {"guest": [], "admin": []}});
+            Account::of_whoami(&answer)
+        };
+        let new = names(&["shop-new"]);
+        for (raw, lacking) in [
+            ("guest:* admin:shop-*", 0),
+            ("admin:*", 0),
+            ("admin:a,shop-new", 0),
+            ("admin:*-n*w", 0),
+            ("operator:shop-new", 1),
+            ("admin:shop", 2),
+            ("squire:*", 2),
+        ] {
+            let missing = account(raw).missing(Role::Gateway, &new);
+            assert_eq!(missing.len(), lacking, "{raw}: {missing:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_daemon_forbids_is_told_with_the_grant_that_allows_it() {
+        let words = "Forbidden: handler 'key' requested by user 'acme' with grants 'guest:test' \
+                     requires role 'admin'";
+        assert_eq!(
+            lack("get_secret_key", "test", words),
+            "the account acme has no grant admin:test: the keys of its objects are not read, nor \
+             is what needs them served (om system/usr/acme set --kw grant+=admin:test)"
+        );
+        let root = words.replace("'admin'", "'root'");
+        let told = lack("lock", "test", &root);
+        assert!(told.contains("has no grant root:"), "{told}");
+        for strange in ["Forbidden", "requested by user '", &"x".repeat(1_000)] {
+            assert!(strange.starts_with(&lack("set_key", "test", strange)));
+        }
     }
 
     #[test]
@@ -204,7 +354,9 @@ mod tests {
             json!({"name": 7, "grant": {"guest": "test", "admin": [1]}}),
         ] {
             let account = Account::of_whoami(&answer);
-            assert_eq!(account.missing(Role::Gateway, &names(&["test"])), [UNKNOWN]);
+            let missing = account.missing(Role::Gateway, &names(&["test"]));
+            assert_eq!(missing.len(), 1);
+            assert!(missing[0].ends_with(UNKNOWN), "{missing:?}");
         }
     }
 }

@@ -84,7 +84,11 @@ async fn who_is_not_known_is_told_so_and_shown_nothing() {
         let daemon = client(&site, login);
         let error = refused(&daemon).await;
         let address = format!("127.0.0.1:{}", site.server.port);
-        let expected = format!("the OpenSVC daemon at {address} does not take these credentials");
+        let expected = format!(
+            "the OpenSVC daemon at {address} does not take these credentials: the certificate's \
+             common name, or the user's name, has to be that of a usr object of the namespace \
+             system; a password or a token has to be right"
+        );
         assert_eq!(error.to_string(), expected);
         let read = daemon.read_config(&SERVICE.parse().expect("a path")).await;
         assert_eq!(read.expect_err("a refusal").to_string(), expected);
@@ -103,7 +107,7 @@ async fn a_token_is_read_anew_for_each_connection() {
     let error = refused(&daemon).await;
     let address = format!("127.0.0.1:{}", site.server.port);
     let expected = format!(
-        "the OpenSVC daemon at {address} hangs up on events, as on a token that is expired"
+        "the OpenSVC daemon at {address} hangs up on whoami, as on a token that is expired"
     );
     assert_eq!(error.to_string(), expected);
     site.sim.set_token("second", Some(("igw", "guest:test")));
@@ -251,13 +255,17 @@ async fn a_right_that_is_missing_is_named() {
     site.sim.set_user("igw", "guest:test", None);
     let daemon = client(&site, site.access().login);
     let path = |text: &str| text.parse().expect("a path");
-    let needs = "requested by user 'igw' with grants 'guest:test' requires role 'admin'";
+    let needs = "the account igw has no grant admin:test: ";
+    let remedy = "(om system/usr/igw set --kw grant+=admin:test)";
     let key = daemon.read_key(&path("test/sec/a"), "k").await;
     let key = key.expect_err("a refusal").to_string();
-    assert!(key.contains(needs), "{key}");
+    assert!(key.contains(needs) && key.ends_with(remedy), "{key}");
     let config = daemon.read_config(&path(SERVICE)).await;
     let config = config.expect_err("a refusal").to_string();
-    assert!(config.contains(needs), "{config}");
+    assert!(
+        config.contains(needs) && config.ends_with(remedy),
+        "{config}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -307,6 +315,8 @@ async fn a_stream_that_cannot_be_renewed_is_followed() {
     let daemon = site.daemon_with(short);
     let mut events = daemon.watch();
     events.next().await.expect("an event").expect("a status");
+    let account = events.next().await.expect("an event").expect("an account");
+    assert!(matches!(account, Event::Account(_)), "{account:?}");
     site.sim.set_user("igw", "", None);
     site.sim.refuse(true);
     tokio::spawn({

@@ -5,6 +5,7 @@
 mod binary;
 mod fake;
 mod faults;
+mod grants;
 mod local;
 mod login;
 mod rights;

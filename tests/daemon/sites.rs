@@ -109,10 +109,15 @@ pub(crate) struct Served {
 impl Served {
     /// Follows the daemon.
     pub(crate) fn from(daemon: Arc<dyn Daemon>) -> Self {
+        Self::with(daemon, Policy::default())
+    }
+
+    /// Follows the daemon with a policy.
+    pub(crate) fn with(daemon: Arc<dyn Daemon>, policy: Policy) -> Self {
         let (publish, snapshots) = watch::channel(None);
         let (show, views) = watch::channel(View::default());
         let stop = CancellationToken::new();
-        let controller = Controller::new(daemon, Policy::default(), publish, show, stop.clone());
+        let controller = Controller::new(daemon, policy, publish, show, stop.clone());
         tokio::spawn(controller.run());
         let seen = Arc::<Mutex<Vec<Arc<Snapshot>>>>::default();
         let (mut published, all) = (snapshots.clone(), seen.clone());
@@ -152,6 +157,23 @@ impl Served {
         let waiting = timeout(PATIENCE, snapshots.wait_for(is_new)).await;
         let came = waiting.expect("no new snapshot").expect("a controller");
         came.clone().expect("a snapshot")
+    }
+
+    /// Waits until this is shown.
+    #[track_caller]
+    pub(crate) fn shows(&self, is_right: impl Fn(&View) -> bool) -> impl Future<Output = View> {
+        let mut views = self.views.clone();
+        let place = std::panic::Location::caller();
+        async move {
+            let waiting = timeout(PATIENCE, views.wait_for(|view| is_right(view))).await;
+            let shown = waiting.ok().and_then(|view| Some(view.ok()?.clone()));
+            shown.unwrap_or_else(|| panic!("not shown at {place}: {:?}", views.borrow()))
+        }
+    }
+
+    /// What is served by now.
+    pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.snapshots.borrow().clone()
     }
 
     /// All that was published.

@@ -24,6 +24,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use super::changes;
 use super::raw::Limits;
@@ -176,6 +177,11 @@ impl H2 {
         Ok((wire, peer))
     }
 
+    /// Whether this is the daemon's own unix socket.
+    fn is_socket(&self) -> bool {
+        matches!(*self.place, Place::Socket(_))
+    }
+
     /// Lets the next connection begin with the server after this one.
     fn distrust(&self, index: usize) {
         if let Place::Servers { servers, first, .. } = &*self.place {
@@ -275,7 +281,8 @@ fn compose(request: &Request, peer: &Peer) -> Result<(http::Request<()>, Option<
     if method == Method::GET {
         uri += &query(&request.options);
     } else {
-        let text = request.options.to_string();
+        let mut text = Zeroizing::new(Vec::new());
+        request.write_options(&mut text)?;
         if text.len() > BODY_BYTES_MAX {
             return Err(Error::Unsendable {
                 action,
@@ -283,7 +290,8 @@ fn compose(request: &Request, peer: &Peer) -> Result<(http::Request<()>, Option<
                 bytes_max: BODY_BYTES_MAX,
             });
         }
-        body = Some(Bytes::from(text));
+        // What is sent is wiped when it was.
+        body = Some(Bytes::from_owner(text));
     }
     let mut builder = head(method, &uri, peer).header(ACCEPT, "*/*");
     if let Some(body) = &body {

@@ -14,6 +14,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::wire::Wire;
 use super::{H2, Peer, finish, head, judge, read};
+use crate::inventory::Account;
 use crate::opensvc::request::EVENTS;
 use crate::opensvc::sse::Sse;
 use crate::opensvc::{Error, answer};
@@ -25,6 +26,8 @@ pub(super) struct Subscription {
     wire: Wire,
     body: RecvStream,
     sse: Sse,
+    /// Who this is for the daemon, if it was asked.
+    account: Option<Account>,
     /// Sends PINGs for ever; ends only with the connection.
     pings: BoxFuture<'static, ()>,
     silence: Pin<Box<Sleep>>,
@@ -56,6 +59,7 @@ impl Subscription {
 
     async fn subscribe(h2: &H2, mut wire: Wire, peer: Peer) -> Result<(Box<Self>, Value), Error> {
         let action = EVENTS;
+        let account = whoami(h2, &mut wire, &peer).await?;
         let uri = format!("{}/{EVENTS}?full=true", peer.base);
         // Exactly this one: with another the daemon pushes, which clients do not take.
         let request = head(Method::GET, &uri, &peer).header(ACCEPT, "text/event-stream");
@@ -81,6 +85,7 @@ impl Subscription {
             wire,
             body,
             sse: Sse::default(),
+            account,
             pings,
             silence: Box::pin(sleep(h2.limits.silence)),
         });
@@ -90,6 +95,11 @@ impl Subscription {
                 return Ok((subscription, message));
             }
         }
+    }
+
+    /// Who this is for the daemon, the first time that it is asked for.
+    pub(super) fn take_account(&mut self) -> Option<Account> {
+        self.account.take()
     }
 
     /// The next message. Nothing is lost where this is dropped half-way.
@@ -143,6 +153,35 @@ impl Subscription {
     /// The stream ended: another daemon may be better.
     pub(super) fn give_up(&self) {
         self.h2.distrust(self.peer.index);
+    }
+}
+
+/// Asks who this is, on the connection of the events: what is granted is fixed with it. Nobody
+/// asks at the unix socket, where everyone is root. A daemon that does not say it is followed.
+async fn whoami(h2: &H2, wire: &mut Wire, peer: &Peer) -> Result<Option<Account>, Error> {
+    if h2.is_socket() {
+        return Ok(None);
+    }
+    let action = "whoami";
+    let uri = format!("{}/{action}", peer.base);
+    let request = head(Method::GET, &uri, peer).header(ACCEPT, "*/*");
+    let response = wire.request(finish(request, action)?, None).await;
+    let response = response.map_err(|source| peer.hung_up(action, source))?;
+    let (head, mut body) = response.into_parts();
+    let bytes = read(wire, &mut body, action, h2.limits.bytes_max).await?;
+    let document = match judge(action, head.status, &bytes, &peer.address) {
+        Err(Error::Parse { .. }) => return Ok(None),
+        document => document?,
+    };
+    if document.get("name").is_none_or(|name| !name.is_string()) {
+        return Ok(None);
+    }
+    let account = Account::of_whoami(&document);
+    match account.is_known() {
+        true => Ok(Some(account)),
+        false => Err(Error::Unauthorized {
+            address: peer.address.clone(),
+        }),
     }
 }
 

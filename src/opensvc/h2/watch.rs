@@ -114,14 +114,15 @@ impl Watch {
         self.opening = None;
         self.renew = Box::pin(sleep(spread(self.h2.limits.refresh)));
         match opened {
-            Ok((subscription, full)) => {
-                let mut full = full;
+            Ok((mut subscription, mut full)) => {
                 let status = full.get_mut("data").map(Value::take).unwrap_or_default();
                 if !status.is_object() {
                     let (action, reason) = ("events", "a full without a status");
                     return Err(Error::Answer { action, reason });
                 }
                 self.ready.extend(self.mirror.reset(status));
+                let account = subscription.take_account();
+                self.ready.extend(account.map(Event::Account));
                 self.current = Some(subscription);
                 Ok(())
             }
