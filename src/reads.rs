@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub(crate) struct Reads {
     running: FuturesUnordered<BoxFuture<'static, (Want, Result<Event, Error>)>>,
     under_way: BTreeSet<Want>,
     waiting: BTreeSet<Want>,
+    /// The configuration that was begun last: the next are those behind it, so that changes which
+    /// go on and on do not keep any of them for ever.
+    last: Option<Want>,
     failed: BTreeMap<Want, Failed>,
     budget: Budget,
     /// Whether the budget counts.
@@ -51,6 +55,7 @@ impl Reads {
             running: FuturesUnordered::new(),
             under_way: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            last: None,
             failed: BTreeMap::new(),
             budget: Budget::new(BURST, PAUSE),
             serving: false,
@@ -63,6 +68,7 @@ impl Reads {
     pub(crate) fn want(&mut self, wants: BTreeSet<Want>, serving: bool) {
         self.failed.retain(|want, _| wants.contains(want));
         self.waiting = wants;
+        self.waiting.retain(|want| !self.under_way.contains(want));
         self.serving = serving;
         self.start();
     }
@@ -78,23 +84,30 @@ impl Reads {
 
     fn start(&mut self) {
         let due = now();
-        let since = due - self.began;
-        for want in std::mem::take(&mut self.waiting) {
-            if self.under_way.contains(&want) {
-                continue;
-            }
-            let failed = self.failed.get(&want);
-            let delayed = failed.is_some_and(|failed| failed.retry_at > due);
-            if delayed
-                || self.under_way.len() >= READS_MAX
-                || (self.serving && !self.budget.take(since))
-            {
-                self.waiting.insert(want);
-                continue;
+        while self.under_way.len() < READS_MAX
+            && let Some(want) = self.next_in_turn(due)
+            && (!self.serving || self.budget.take(due - self.began))
+        {
+            self.waiting.remove(&want);
+            if is_config(&want) {
+                self.last = Some(want.clone());
             }
             self.under_way.insert(want.clone());
             self.running.push(read(&self.daemon, want));
         }
+    }
+
+    /// What is begun next: keys first, which are few, then the configurations in turn.
+    fn next_in_turn(&self, due: Instant) -> Option<Want> {
+        let keys = self.waiting.iter().take_while(|want| !is_config(want));
+        let behind = self.last.iter();
+        let behind = behind.flat_map(|last| self.waiting.range((Excluded(last), Unbounded)));
+        let mut all = keys.chain(behind).chain(&self.waiting);
+        let is_due = |want: &&Want| {
+            let failed = self.failed.get(*want);
+            failed.is_none_or(|failed| failed.retry_at <= due)
+        };
+        all.find(is_due).cloned()
     }
 
     /// When something that waits can be started; `None` where that depends on something else.
@@ -148,8 +161,13 @@ impl Reads {
             refused: false,
             said: String::new(),
         });
-        failed.retry_at = now() + failed.backoff.next_delay();
         failed.refused = matches!(error, Error::Forbidden { .. });
+        let delay = failed.backoff.next_delay();
+        failed.retry_at = now()
+            + match failed.refused {
+                true => delay * REFUSED_FACTOR,
+                false => delay,
+            };
         let said = error.to_string();
         // What is refused is a problem, and is told as one.
         match failed.refused || failed.said == said {
@@ -179,6 +197,10 @@ impl Reads {
         let mut open = self.under_way.iter().chain(&self.waiting);
         open.all(refused)
     }
+}
+
+fn is_config(want: &Want) -> bool {
+    matches!(want, Want::Config(..))
 }
 
 async fn ended<T>(running: &mut FuturesUnordered<BoxFuture<'static, T>>) -> T {
@@ -254,6 +276,8 @@ fn now() -> Instant {
 
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
+/// What may not be read is tried so much later: it is tried at once when the rights change.
+const REFUSED_FACTOR: u32 = 10;
 /// Every queue that fails tries again at the same times.
 const RETRY_SEED: u64 = 1;
 /// Reads of the daemon at once.

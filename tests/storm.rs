@@ -27,6 +27,8 @@ struct Count {
     /// Which revision each object had when it was read last.
     read: BTreeMap<String, u32>,
     revision: u32,
+    /// Nothing may be read.
+    forbids: bool,
 }
 
 /// Tells what it is given, and counts what it is asked for.
@@ -65,8 +67,13 @@ impl Daemon for Counting {
                 count.read.insert(path, revision);
             }
             sleep(Duration::from_micros(200)).await;
-            count.lock().expect("no panic").now -= 1;
-            Ok(Some(Config::default()))
+            let mut count = count.lock().expect("no panic");
+            count.now -= 1;
+            let (action, lack) = ("get_service_config", "no right".to_owned());
+            match count.forbids {
+                true => Err(Error::Forbidden { action, lack }),
+                false => Ok(Some(Config::default())),
+            }
         };
         read.boxed()
     }
@@ -143,26 +150,40 @@ struct Storm {
     tell: mpsc::UnboundedSender<Event>,
     count: Arc<Mutex<Count>>,
     stop: CancellationToken,
-    _views: watch::Receiver<View>,
+    views: watch::Receiver<View>,
     _snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
 }
 
 impl Storm {
     /// Has read each service once.
     async fn start() -> Self {
+        let storm = Self::of(OBJECTS, false);
+        read_at(&storm.count, 0).await;
+        assert_eq!(storm.count.lock().expect("no panic").total, OBJECTS);
+        let mut views = storm.views.clone();
+        views.wait_for(|view| view.ready).await.expect("a snapshot");
+        storm
+    }
+
+    /// A daemon of so many services.
+    fn of(objects: usize, forbids: bool) -> Self {
         let (tell, events) = mpsc::unbounded_channel();
-        let count = Arc::new(Mutex::new(Count::default()));
+        let count = Count {
+            forbids,
+            ..Count::default()
+        };
+        let count = Arc::new(Mutex::new(count));
         let daemon = Counting {
             events: Mutex::new(Some(events)),
             count: Arc::clone(&count),
         };
         let (publish, snapshots) = watch::channel(None);
-        let (show, mut views) = watch::channel(View::default());
+        let (show, views) = watch::channel(View::default());
         let stop = CancellationToken::new();
         let policy = Policy::default();
         let controller = Controller::new(Arc::new(daemon), policy, publish, show, stop.clone());
         tokio::spawn(controller.run());
-        let objects = (0..OBJECTS).map(|number| service(number, 0));
+        let objects = (0..objects).map(|number| service(number, 0));
         let report = Report {
             nodes: BTreeMap::from([("n1".to_owned(), NodeStatus::Settled)]),
             objects: objects
@@ -171,14 +192,11 @@ impl Storm {
             ..Report::default()
         };
         tell.send(Event::Reset(report)).expect("a controller");
-        read_at(&count, 0).await;
-        assert_eq!(count.lock().expect("no panic").total, OBJECTS);
-        views.wait_for(|view| view.ready).await.expect("a snapshot");
         Self {
             tell,
             count,
             stop,
-            _views: views,
+            views,
             _snapshots: snapshots,
         }
     }
@@ -223,17 +241,45 @@ async fn changes_that_go_on_cost_no_more_reads_than_the_budget_has() {
     storm.change(1);
     read_at(&storm.count, 1).await;
     storm.change(2);
+    read_more(&storm, 200).await;
+    let total = storm.count.lock().expect("no panic").total;
+    let took = since.elapsed();
+    let allowed = OBJECTS + BURST + 1 + took.as_millis() as usize / 20;
+    assert!(total <= allowed, "{total} reads in {took:?}");
+    // Nor does any object wait for ever: those that were read are not read before the others.
+    storm.change(3);
+    read_more(&storm, 150).await;
+    let count = storm.count.lock().expect("no panic");
+    let newer = count.read.values().filter(|read| **read >= 2).count();
+    assert!(newer >= 300, "{newer} objects were read");
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_is_a_problem_and_is_tried_again_much_later() {
+    let storm = Storm::of(1, true);
+    let mut views = storm.views.clone();
+    let since = Instant::now();
+    let problem = |view: &View| view.problems.iter().any(|one| one.reason == "no right");
+    let told = timeout(Duration::from_secs(20), views.wait_for(problem));
+    assert!(told.await.is_ok(), "no problem");
+    storm.count.lock().expect("no panic").forbids = false;
+    let cleared = views.wait_for(|view| view.problems.is_empty());
+    let cleared = timeout(Duration::from_secs(20), cleared);
+    assert!(cleared.await.is_ok(), "not tried again");
+    assert_eq!(storm.count.lock().expect("no panic").total, 2);
+    assert!(since.elapsed() >= Duration::from_millis(2_500), "at once");
+}
+
+async fn read_more(storm: &Storm, more: usize) {
     let total = || storm.count.lock().expect("no panic").total;
-    let more = async {
-        while total() < OBJECTS + BURST + 200 {
+    let enough = total() + more;
+    let reading = async {
+        while total() < enough {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    let more = timeout(Duration::from_secs(60), more).await;
-    let (total, took) = (total(), since.elapsed());
-    let allowed = OBJECTS + BURST + 1 + took.as_millis() as usize / 20;
-    assert!(more.is_ok(), "{total} reads: nothing is read any more");
-    assert!(total <= allowed, "{total} reads in {took:?}");
+    let read = timeout(Duration::from_secs(60), reading).await;
+    assert!(read.is_ok(), "nothing is read any more");
 }
 
 /// What is read at once after a quiet while.

@@ -1,6 +1,9 @@
 //! The binary over each way: what its options name is what it follows.
 
 use std::process::Command;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
 
 use super::{Site, Way};
 use crate::support::controller::{Controller, Options};
@@ -26,6 +29,60 @@ async fn it_follows_a_daemon_over_tls_with_a_password_of_the_environment() {
     let controller = serves(options).await;
     assert!(site.sim.requests("events") > 0);
     assert!(!controller.log().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_right_that_is_missing_is_logged_once_when_it_appears_and_once_when_it_clears() {
+    let site = Site::start(Way::Tls);
+    site.sim.set_user("igw", "guest:test", Some("hunter2"));
+    let server = format!("https://127.0.0.1:{}", site.server.port);
+    let ca = site.path("ca.pem").display().to_string();
+    let words = ["--server", &server, "--ca", &ca, "--user", "igw"];
+    let options = Options::new(&site.folder.0)
+        .remote(&words)
+        .env("OSVC_IGW_PASSWORD", "hunter2");
+    let mut controller = Controller::start(&options);
+    controller.ready().await;
+    let lacks = async |lacking: bool| {
+        let reached = async {
+            loop {
+                let daemon = controller.status().await["daemon"].clone();
+                let connected = daemon["connected"] == true;
+                if connected && lacking == daemon["lacks"].as_array().is_some_and(|a| !a.is_empty())
+                {
+                    return daemon;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), reached).await
+    };
+    let daemon = lacks(true).await.expect("a right that is missing");
+    assert_eq!(daemon["account"], "igw");
+    let said = |text: &str| controller.log().matches(text).count();
+    // Another connection with the same grants is no news.
+    let streams = site.sim.requests("events");
+    site.sim.cut();
+    while site.sim.requests("events") == streams {
+        sleep(Duration::from_millis(20)).await;
+    }
+    lacks(true).await.expect("a right that is missing still");
+    site.sim
+        .set_user("igw", "guest:test admin:test", Some("hunter2"));
+    site.sim.cut();
+    lacks(false).await.expect("no right that is missing");
+    assert_eq!(said("a right is missing\""), 1, "{}", controller.log());
+    assert_eq!(
+        said("a right is missing no more"),
+        1,
+        "{}",
+        controller.log()
+    );
+    let metrics = controller.page("/metrics").await.expect("a page");
+    assert!(
+        metrics.contains("osvc_igw_daemon_rights_missing 0"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
