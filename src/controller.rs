@@ -72,6 +72,8 @@ pub struct Controller {
     reads: Reads,
     writes: Writes,
     lacks: Lacks,
+    /// How long compiling took last.
+    compiled_in: Duration,
     /// Since when what was read waits for more reads.
     gathering_since: Option<Instant>,
     /// Since when a snapshot that removes something waits.
@@ -112,6 +114,7 @@ impl Controller {
             expired_shown: 0,
             away: false,
             lacks: Lacks::default(),
+            compiled_in: Duration::ZERO,
             gathering_since: None,
             held_back_since: None,
             synced_at: None,
@@ -253,7 +256,8 @@ impl Controller {
 
     fn gather_max(&self) -> Duration {
         match self.view.ready {
-            true => GATHER_MAX,
+            // No more than half of the time goes into compiling one read after the other.
+            true => GATHER_MAX.max(self.compiled_in),
             false => FIRST_WAIT_MAX,
         }
     }
@@ -285,6 +289,7 @@ impl Controller {
             self.show();
             return;
         }
+        let began = now();
         let compiled = compile(&self.inventory, &self.policy);
         self.reads.want(compiled.wants, self.view.ready);
         self.lacks.need(compiled.namespaces);
@@ -294,6 +299,7 @@ impl Controller {
             return;
         }
         let (snapshot, refused) = encode(&compiled.gateway, &self.snapshot);
+        self.compiled_in = now() - began;
         let (added, changed, removed) = count_changes(&snapshot, &self.snapshot);
         if removed > 0 && self.holds_back() {
             self.show();
@@ -459,7 +465,7 @@ fn unix_seconds() -> i64 {
 const BURST_MAX: usize = 10_000;
 /// How long the first snapshot waits for reads and for starting nodes.
 const FIRST_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long what was read waits for more reads at most, once something is served.
+/// How long what was read waits for more reads, once something is served and compiling is quick.
 const GATHER_MAX: Duration = Duration::from_millis(20);
 /// How long a removal waits for reads at most.
 const HOLD_BACK_MAX: Duration = Duration::from_secs(5);

@@ -186,9 +186,11 @@ impl Reads {
         }
     }
 
-    /// Whether nothing is under way; what failed may still wait for its retry.
+    /// Whether nothing is under way and nothing waits for its turn alone. What failed may still
+    /// wait for its retry.
     pub(crate) fn is_done(&self) -> bool {
-        self.under_way.is_empty()
+        let mut fresh = self.waiting.iter();
+        self.under_way.is_empty() && fresh.all(|want| self.failed.contains_key(want))
     }
 
     /// Whether everything that is wanted and may be read was read.
