@@ -108,8 +108,15 @@ async fn it_follows_a_daemon_over_tls_with_a_certificate() {
 #[tokio::test]
 async fn it_prefers_the_socket_of_http2() {
     let site = Site::start(Way::Socket);
-    serves(Options::new(&site.folder.0)).await;
-    assert!(site.sim.requests("events") > 0);
+    let controller = serves(Options::new(&site.folder.0)).await;
+    let streams = site.sim.requests("events");
+    assert!(streams > 0);
+    site.sim.cut();
+    while site.sim.requests("events") == streams {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let root = controller.log().matches("makes this process root").count();
+    assert_eq!(root, 1, "{}", controller.log());
     assert_eq!(site.sim.requests("daemon_status"), 0);
 }
 

@@ -266,6 +266,18 @@ async fn a_right_that_is_missing_is_named() {
         config.contains(needs) && config.ends_with(remedy),
         "{config}"
     );
+    let value = Sensitive::new("hunter3".to_owned());
+    let written = daemon.write_key(&path("test/sec/a"), "k", &value).await;
+    let written = written.expect_err("a refusal");
+    let shown = format!("{written} {written:?}");
+    assert!(shown.contains(needs) && shown.contains(remedy), "{shown}");
+    assert!(!shown.contains("hunter"), "{shown}");
+    let created = daemon.create(&path("other/sec/b")).await;
+    let created = created.expect_err("a refusal").to_string();
+    assert!(
+        created.contains("igw has no grant admin:other: "),
+        "{created}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
