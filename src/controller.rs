@@ -14,42 +14,15 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::gateway::{Policy, compile};
-use crate::inventory::{Event, Held, Inventory, NodeStatus, Problem};
+use crate::inventory::{Event, Inventory, NodeStatus, Problem};
 use crate::lacks::Lacks;
 use crate::opensvc::{Daemon, Error};
 use crate::reads::Reads;
+use crate::view;
+pub use crate::view::{Validity, View};
 use crate::writes::Writes;
 pub use crate::writes::{Ticket, Unwritten, Waiting, WriteQueue};
 use crate::xds::{ResourceType, Snapshot, encode};
-
-/// What the controller knows, for whoever shows it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct View {
-    /// Whether a snapshot has been published.
-    pub ready: bool,
-    /// Whether the daemon is being followed now.
-    pub connected: bool,
-    /// Why it is not, in the daemon's words or the system's.
-    pub failure: Option<String>,
-    /// Who the daemon takes this process for, where that was asked: over TLS.
-    pub account: Option<String>,
-    /// What that account lacks for what is served.
-    pub lacks: BTreeSet<String>,
-    /// How often the daemon's full status was taken.
-    pub syncs: u64,
-    /// In how many places a full status showed that what was followed had gone wrong.
-    pub corrections: u64,
-    /// When the controller started, in seconds since 1970.
-    pub started: u64,
-    /// The instances that are served although they are not reported any more, or not yet again.
-    pub held: Vec<Held>,
-    /// What the daemon is asked to write.
-    pub writes: Vec<Waiting>,
-    /// What cannot be exposed as written.
-    pub problems: BTreeSet<Problem>,
-    /// How many resources are served, by type.
-    pub resources: BTreeMap<ResourceType, usize>,
-}
 
 /// Follows the daemon and publishes snapshots until stopped.
 pub struct Controller {
@@ -306,6 +279,7 @@ impl Controller {
             return;
         }
         self.held_back_since = None;
+        self.view.certificates = view::certificates(&self.inventory);
         self.problems = compiled.problems;
         self.problems.extend(refused);
         self.expiries = compiled.expiries;

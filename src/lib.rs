@@ -75,6 +75,7 @@
 
 pub mod admin;
 pub mod ads;
+pub mod ask;
 pub mod backoff;
 pub mod bootstrap;
 mod budget;
@@ -90,9 +91,11 @@ pub mod opensvc;
 pub mod pb;
 mod reads;
 pub mod run;
+pub mod screen;
 pub mod sim;
 pub mod start;
 pub mod state;
 pub mod status;
+mod view;
 mod writes;
 pub mod xds;

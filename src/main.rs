@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Bootstrap(options) => return say(&start::bootstrap(&options), 0),
         Command::Run(options) => start::run(*options),
+        Command::Status(options) => start::status(options),
         Command::Demo(options) => start::demo(options),
     };
     match result {

@@ -14,10 +14,11 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::ask;
 use crate::bootstrap::{Bootstrap, XdsAddress};
 use crate::config::{
     AccessLog, BootstrapOptions, DemoOptions, HealthChecks, LogFormat, RemoteLogin, RunOptions,
-    SOCKETS,
+    SOCKETS, StatusOptions,
 };
 use crate::gateway::{Downstream, Policy};
 use crate::opensvc::Daemon;
@@ -35,6 +36,9 @@ pub enum Error {
     /// The controller failed.
     #[error(transparent)]
     Run(#[from] run::Error),
+    /// A running controller could not be asked.
+    #[error(transparent)]
+    Ask(#[from] ask::Error),
     /// The demo failed.
     #[error(transparent)]
     Demo(#[from] crate::demo::Error),
@@ -55,6 +59,14 @@ pub fn run(options: RunOptions) -> Result<(), Error> {
         let task = run::run(settings(&options), daemon, stop.clone());
         until_signal(task, stop).await
     })
+}
+
+/// `osvc-igw status`.
+///
+/// # Errors
+/// When no controller answers.
+pub fn status(options: StatusOptions) -> Result<(), Error> {
+    Ok(runtime()?.block_on(ask::status(options))?)
 }
 
 /// `osvc-igw demo`.

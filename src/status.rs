@@ -11,12 +11,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::ads::{self, Clients, Shown, Snapshots};
-use crate::controller::{View, Waiting};
+use crate::controller::{Validity, View, Waiting};
 use crate::gateway::Origin;
-use crate::inventory::{Held, NodeStatus, Problem, Target};
+use crate::inventory::{Held, NodeStatus, ObjectPath, Problem, Target};
 use crate::pb;
-use crate::xds::ResourceType;
 use crate::xds::status::{ResourceStatus, State};
+use crate::xds::{ResourceType, Snapshot};
 
 /// What is known, for whoever asks.
 #[derive(Clone, Debug)]
@@ -99,6 +99,8 @@ impl Knowledge {
             problems: view.problems.iter().map(of_problem).collect(),
             writes: view.writes.into_iter().map(of_waiting).collect(),
             clients,
+            certificates: view.certificates.iter().map(of_certificate).collect(),
+            listeners: latest.as_deref().map(listeners).unwrap_or_default(),
         }
     }
 }
@@ -207,6 +209,25 @@ fn of_problem(problem: &Problem) -> pb::Problem {
         keyword: problem.keyword.clone(),
         reason: problem.reason.clone(),
     }
+}
+
+fn of_certificate((object, validity): (&ObjectPath, &Validity)) -> pb::Certificate {
+    let seconds = validity.not_after.and_then(|at| u64::try_from(at).ok());
+    pb::Certificate {
+        object: object.to_string(),
+        not_after: seconds.and_then(|at| timestamp(Duration::from_secs(at))),
+        flaw: validity.flaw.clone(),
+    }
+}
+
+fn listeners(snapshot: &Snapshot) -> Vec<pb::Listener> {
+    let listeners = snapshot
+        .all(ResourceType::Listener)
+        .map(|one| pb::Listener {
+            name: one.name.clone(),
+            origins: of_origins(one.origins.clone()),
+        });
+    listeners.collect()
 }
 
 fn of_held(held: &Held, started: u64) -> pb::HeldInstance {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -187,7 +188,7 @@ impl Pump {
     }
 
     fn introduce(&mut self, node: &Node, name: &str) {
-        let agent = &node.user_agent_name;
+        let agent = &agent(node);
         let mut known = false;
         self.membership.update(|client| {
             known = !client.node.is_empty();
@@ -333,6 +334,20 @@ fn body(resource: &Resource, version: String) -> Body {
         version,
         body: resource.body.clone(),
     }
+}
+
+/// What the client is: its name, and its version where it tells that in numbers or words.
+fn agent(node: &Node) -> String {
+    let name = &node.user_agent_name;
+    let version = match &node.user_agent_version_type {
+        Some(UserAgentVersionType::UserAgentVersion(version)) => Some(version.clone()),
+        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => build
+            .version
+            .as_ref()
+            .map(|it| format!("{}.{}.{}", it.major_number, it.minor_number, it.patch)),
+        None => None,
+    };
+    version.map_or_else(|| name.clone(), |version| format!("{name}/{version}"))
 }
 
 /// One line, with the section that the resource was made from.

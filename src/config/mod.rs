@@ -3,6 +3,7 @@
 
 mod defaults;
 mod server;
+mod status;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 
 pub use defaults::{AccessLog, DefaultOptions, HealthChecks};
 pub use server::{Remote, RemoteLogin, ServerOptions, ServerUrl};
+pub use status::{Address, StatusFormat, StatusOptions};
 
 /// What to do, with its options.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,8 @@ pub enum Command {
     Run(Box<RunOptions>),
     /// Print Envoy's bootstrap.
     Bootstrap(BootstrapOptions),
+    /// Show what a running controller knows.
+    Status(StatusOptions),
     /// Show everything working on one machine.
     Demo(DemoOptions),
 }
@@ -50,6 +54,8 @@ enum CliCommand {
     Run(Box<RunOptions>),
     /// Print the configuration to start Envoy with
     Bootstrap(BootstrapOptions),
+    /// Show what a running controller knows: the daemon, each Envoy, problems, certificates
+    Status(StatusOptions),
     /// Run a simulated cluster, its backends, the controller and a real Envoy
     Demo(DemoOptions),
 }
@@ -319,6 +325,7 @@ where
         None => Command::Run(Box::new(checked(cli.run, inner)?)),
         Some(CliCommand::Run(options)) => Command::Run(Box::new(checked(*options, inner)?)),
         Some(CliCommand::Bootstrap(options)) => Command::Bootstrap(options),
+        Some(CliCommand::Status(options)) => Command::Status(options),
         Some(CliCommand::Demo(options)) => Command::Demo(options),
     })
 }

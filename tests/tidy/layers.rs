@@ -34,6 +34,7 @@ const LAYERS: &[Layer] = &[
     edge("src/opensvc/", &["inventory", "backoff"]),
     edge("src/cert/", &["opensvc", "inventory", "gateway", "xds::status", "backoff"]),
     edge("src/ads/", &["xds", "metrics"]),
+    pure("src/view.rs", &["inventory", "writes::Waiting", "xds::ResourceType"], &[]),
     edge("src/controller.rs", CORE),
     edge("src/writes/", &["backoff", "inventory", "opensvc"]),
     edge("src/reads.rs", &["backoff", "budget", "gateway", "inventory", "opensvc"]),
@@ -41,6 +42,8 @@ const LAYERS: &[Layer] = &[
     edge("src/pb.rs", &[]),
     edge("src/status.rs", &["ads", "controller", "gateway", "xds", "inventory", "pb"]),
     edge("src/grpc.rs", &["ads", "pb", "status", "xds"]),
+    pure("src/screen/", &["pb"], &["prost_types"]),
+    edge("src/ask.rs", &["config", "pb", "screen", "status"]),
     edge("src/admin.rs", &["metrics", "pb", "status"]),
     edge("src/state.rs", &["xds"]),
     edge("src/dry_run.rs", CORE),
@@ -84,6 +87,7 @@ const CORE: &[&str] = &[
     "writes",
     "reads",
     "lacks",
+    "view",
 ];
 
 const ANYTHING: &[&str] = &["*"];
