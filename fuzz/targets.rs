@@ -46,7 +46,7 @@ pub(super) fn sse(data: &[u8]) {
             seen.extend(std::iter::from_fn(|| sse.next_data()));
         }
         assert_eq!(seen, expected);
-        assert_eq!(*left.get_or_insert(sse.waiting()), sse.waiting());
+        assert_eq!(*left.get_or_insert_with(|| sse.waiting()), sse.waiting());
         assert_eq!(sse.next_data(), None);
     }
 }
