@@ -35,6 +35,34 @@ fn run(beginnings: &[&str], target: impl Fn(&[u8])) {
     }
 }
 
+/// Every recording of events in the form that the targets of streams take: the sizes of three
+/// reads, and then what `lines` makes of the messages.
+fn run_over_streams(target: impl Fn(&[u8]), lines: impl Fn(&[u8]) -> Vec<u8>) {
+    for recording in recorded(&["events-"]) {
+        let messages = recording.split(|byte| *byte == b'\n');
+        let mut data = vec![3, 1, 7, 128];
+        data.extend(messages.flat_map(&lines));
+        target(&data);
+        for part in 1..8 {
+            target(&data[..data.len() * part / 8]);
+            target(&data[data.len() * part / 8..]);
+        }
+    }
+}
+
+#[test]
+fn recorded_frames_are_a_corpus() {
+    run_over_streams(targets::frames, |message| [message, b"\0"].concat());
+}
+
+#[test]
+fn recorded_server_sent_events_are_a_corpus() {
+    run(&["h2-"], targets::sse);
+    run_over_streams(targets::sse, |message| {
+        [b"id: 1\r\ndata: ", message, b"\n\n"].concat()
+    });
+}
+
 #[test]
 fn recorded_messages_are_a_corpus() {
     run(&["events-"], targets::message);
@@ -42,7 +70,8 @@ fn recorded_messages_are_a_corpus() {
 
 #[test]
 fn recorded_statuses_are_a_corpus() {
-    run(&["status-", "00-initial-status"], targets::status);
+    run(&["status-"], targets::status);
+    run(&["status-"], targets::gateway);
 }
 
 #[test]

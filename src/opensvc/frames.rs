@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Received bytes, cut at each NUL. Every byte is looked at once, however they arrive.
 #[derive(Default)]
-pub(super) struct Frames {
+pub struct Frames {
     bytes: Vec<u8>,
     /// Where the first frame that was not handed out starts.
     start: usize,
@@ -15,7 +15,7 @@ pub(super) struct Frames {
 
 impl Frames {
     /// Takes bytes in.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         // What was handed out is dropped when it is the larger part, so that each byte moves at
         // most once.
         if self.start > self.bytes.len() / 2 {
@@ -27,7 +27,7 @@ impl Frames {
     }
 
     /// The next whole frame without its NUL; empty ones are passed over.
-    pub(super) fn next(&mut self) -> Option<&[u8]> {
+    pub fn next_frame(&mut self) -> Option<&[u8]> {
         loop {
             let unseen = self.bytes.get(self.scanned..)?;
             let Some(nul) = unseen.iter().position(|byte| *byte == 0) else {
@@ -44,7 +44,7 @@ impl Frames {
     }
 
     /// How many bytes were pushed and not handed out yet.
-    pub(super) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.bytes.len() - self.start
     }
 }
@@ -62,7 +62,7 @@ mod tests {
 
     fn drain(frames: &mut Frames) -> Vec<String> {
         let text = |frame: &[u8]| String::from_utf8(frame.to_vec()).unwrap();
-        std::iter::from_fn(|| frames.next().map(text)).collect()
+        std::iter::from_fn(|| frames.next_frame().map(text)).collect()
     }
 
     #[test]
@@ -96,11 +96,11 @@ mod tests {
         let mut frames = Frames::default();
         for _ in 0..100_000 {
             frames.push(b"0123456789");
-            assert!(frames.next().is_none());
+            assert!(frames.next_frame().is_none());
             assert_eq!(frames.scanned, frames.bytes.len());
         }
         frames.push(b"\0");
-        assert_eq!(frames.next().map(<[u8]>::len), Some(1_000_000));
+        assert_eq!(frames.next_frame().map(<[u8]>::len), Some(1_000_000));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 mod answer;
 mod changes;
-mod frames;
+pub mod frames;
 pub mod h2;
 pub mod json_delta;
 pub mod local;

@@ -184,7 +184,7 @@ impl Ask for Raw {
             return Err(Error::Receive { action, source });
         };
         let mut frames = answer?;
-        let frame = frames.next().unwrap_or_default();
+        let frame = frames.next_frame().unwrap_or_default();
         serde_json::from_slice(frame).map_err(|source| Error::Parse { action, source })
     }
 }
@@ -387,7 +387,7 @@ impl Watch {
     /// Takes the next whole message in; whether there was one.
     fn take_message(&mut self) -> Result<bool, Error> {
         let action = EVENTS;
-        let Some(frame) = self.frames.next() else {
+        let Some(frame) = self.frames.next_frame() else {
             return Ok(false);
         };
         let message: Value =

@@ -27,6 +27,7 @@ const LAYERS: &[Layer] = &[
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
     pure("src/cert/mod.rs", &["inventory", "gateway", "xds::status", "backoff"], &[]),
     edge("src/metrics.rs", &[]),
+    pure("src/opensvc/frames.rs", &[], &[]),
     pure("src/opensvc/json_delta.rs", &[], &["serde_json"]),
     pure("src/opensvc/mirror/", &["inventory"], &["serde_json"]),
     pure("src/opensvc/rights.rs", &["inventory"], &["serde_json"]),
