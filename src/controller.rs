@@ -239,6 +239,7 @@ impl Controller {
         self.gathering_since = None;
         let elapsed = now() - self.started_at;
         self.changed |= self.inventory.expire(elapsed, self.policy.hold_down);
+        self.changed |= self.inventory.expire_challenges(unix_seconds());
         let Some(synced_at) = self.synced_at else {
             return;
         };
@@ -324,6 +325,10 @@ impl Controller {
         // Behind the last second in which it is good.
         let wait = wait.map(|wait| Duration::from_secs(wait.unsigned_abs() + 1));
         let expiry = wait.and_then(|wait| now().checked_add(wait));
+        let answered = self.inventory.next_challenge_end();
+        let answered = answered.map(|end| end.saturating_sub(unix_seconds()).max(0));
+        let answered = answered.map(|wait| Duration::from_secs(wait.unsigned_abs()));
+        let answered = answered.and_then(|wait| now().checked_add(wait));
         [
             first,
             held_back,
@@ -332,6 +337,7 @@ impl Controller {
             lost,
             write,
             expiry,
+            answered,
             Some(idle),
         ]
         .into_iter()

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use crate::backoff::Backoff;
 use crate::gateway::Want;
 use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, TRUST_KEYS};
+use crate::inventory::challenge;
 use crate::inventory::{Event, ObjectPath, Reading, Secret};
 use crate::opensvc::{Daemon, Error};
 
@@ -81,7 +82,10 @@ impl Reads {
     }
 
     fn fail(&mut self, want: Want, error: &Error) {
-        let (Want::Secret(path, _) | Want::Trust(path, _) | Want::Config(path, _)) = &want;
+        let (Want::Secret(path, _)
+        | Want::Trust(path, _)
+        | Want::Challenges(path, _)
+        | Want::Config(path, _)) = &want;
         warn!(object = %path, %error, "cannot read from the OpenSVC daemon; will try again");
         let (backoff, retry_at) = self
             .failed
@@ -125,6 +129,10 @@ fn read(daemon: &Arc<dyn Daemon>, want: Want) -> BoxFuture<'static, (Want, Resul
             Want::Trust(path, revision) => {
                 let keys = read_keys(daemon.as_ref(), path, &TRUST_KEYS).await;
                 keys.map(|keys| Event::Trust(path.clone(), reading(revision, keys)))
+            }
+            Want::Challenges(path, revision) => {
+                let keys = read_keys(daemon.as_ref(), path, &[challenge::KEY]).await;
+                keys.map(|keys| Event::Challenges(path.clone(), reading(revision, keys)))
             }
             Want::Config(path, revision) => daemon.read_config(path).await.map(|content| {
                 let revision = revision.clone();

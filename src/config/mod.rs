@@ -1,6 +1,7 @@
 //! The command line: one table of options that makes the parser, `--help`, the environment
 //! variables and the README's table. Nothing is read from the environment anywhere else.
 
+mod acme;
 mod defaults;
 mod server;
 
@@ -12,6 +13,7 @@ use std::str::FromStr;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use acme::DoorOptions;
 pub use defaults::{AccessLog, DefaultOptions, HealthChecks};
 pub use server::{Remote, RemoteLogin, ServerOptions, ServerUrl};
 
@@ -120,6 +122,10 @@ pub struct RunOptions {
     /// What holds for every service that does not say otherwise.
     #[command(flatten)]
     pub defaults: DefaultOptions,
+
+    /// Where authorities ask.
+    #[command(flatten)]
+    pub door: DoorOptions,
 
     /// How log lines are written
     #[arg(

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::chains::{HTTP_CHAIN, chain};
+use super::challenges;
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
 use super::http3;
@@ -40,6 +41,8 @@ pub enum Want {
     Secret(ObjectPath, String),
     /// The keys of a `sec` object that tell whom to trust.
     Trust(ObjectPath, String),
+    /// The key of a `cfg` object that its challenges are in.
+    Challenges(ObjectPath, String),
     /// The raw configuration of an object.
     Config(ObjectPath, String),
 }
@@ -78,6 +81,7 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
         gateway, problems, ..
     } = &mut compiled;
     spread::settle(&mut gateway.routes, &gateway.clusters, problems);
+    challenges::settle(inventory, policy, &mut compiled);
     compiled
 }
 

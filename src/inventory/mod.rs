@@ -4,6 +4,7 @@
 //! No Envoy noun appears here, and nothing here reads a clock or a socket.
 
 pub mod certificate;
+pub mod challenge;
 pub mod config;
 mod held;
 pub mod keywords;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use certificate::{Pair, Trust};
+use challenge::{Challenges, challenges};
 pub use config::Config;
 pub use held::Held;
 pub use node::NodeStatus;
@@ -27,6 +29,7 @@ pub use path::{Kind, ObjectPath};
 pub use problem::Problem;
 use scaling::Scaling;
 pub use secret::{Judged, Sensitive};
+use secret::{insert_changed, judge};
 pub use write::{Asked, Write};
 
 /// Everything the daemon has told, as of the last [`Event`].
@@ -40,6 +43,9 @@ pub struct Inventory {
     pub secrets: BTreeMap<ObjectPath, Judged<Pair>>,
     /// What was read of `sec` objects for whom they trust.
     pub trusts: BTreeMap<ObjectPath, Judged<Trust>>,
+    /// What was read of `cfg` objects that carry challenges.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub challenges: BTreeMap<ObjectPath, Judged<Challenges>>,
     /// What was read of raw object configurations.
     pub configs: BTreeMap<ObjectPath, Reading<Config>>,
     /// What the daemon was asked to write.
@@ -80,6 +86,8 @@ pub enum Event {
     Secret(ObjectPath, Reading<Secret>),
     /// The keys of a `sec` object that tell whom to trust were read.
     Trust(ObjectPath, Reading<Secret>),
+    /// The key of a `cfg` object that its challenges are in was read.
+    Challenges(ObjectPath, Reading<Secret>),
     /// The raw configuration of an object was read.
     Config(ObjectPath, Reading<Config>),
     /// The daemon is being asked to write this.
@@ -175,7 +183,10 @@ impl Inventory {
     /// object is kept as long as the object, and not a moment longer.
     pub fn apply(&mut self, event: Event) -> bool {
         match event {
-            Event::Secret(path, _) | Event::Trust(path, _) | Event::Config(path, _)
+            Event::Secret(path, _)
+            | Event::Trust(path, _)
+            | Event::Challenges(path, _)
+            | Event::Config(path, _)
                 if !self.objects.contains_key(&path) =>
             {
                 false
@@ -190,6 +201,9 @@ impl Inventory {
             }
             Event::Trust(path, reading) => {
                 judge(&mut self.trusts, path, &reading, Trust::of_secret)
+            }
+            Event::Challenges(path, reading) => {
+                judge(&mut self.challenges, path, &reading, challenges)
             }
             Event::Config(path, reading) => insert_changed(&mut self.configs, path, reading),
             Event::Asked(write) => {
@@ -303,6 +317,7 @@ impl Inventory {
         let known = &self.objects;
         self.secrets.retain(|path, _| known.contains_key(path));
         self.trusts.retain(|path, _| known.contains_key(path));
+        self.challenges.retain(|path, _| known.contains_key(path));
         self.configs.retain(|path, _| known.contains_key(path));
         self.asked.retain(|path| known.contains_key(path));
         objects != self.objects
@@ -465,6 +480,7 @@ impl Inventory {
         self.objects.remove(path);
         self.secrets.remove(path);
         self.trusts.remove(path);
+        self.challenges.remove(path);
         self.configs.remove(path);
         self.asked.retain(|object| object != path);
     }
@@ -473,25 +489,6 @@ impl Inventory {
         let status = self.nodes.get(node);
         status.is_some_and(|status| status.is_unsure())
     }
-}
-
-fn judge<T: Clone + PartialEq>(
-    map: &mut BTreeMap<ObjectPath, Judged<T>>,
-    path: ObjectPath,
-    reading: &Reading<Secret>,
-    judge: impl FnOnce(&Secret) -> Result<T, String>,
-) -> bool {
-    let mut judged = map.get(&path).cloned().unwrap_or_default();
-    judged.take(reading, judge);
-    insert_changed(map, path, judged)
-}
-
-fn insert_changed<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
-    if map.get(&key) == Some(&value) {
-        return false;
-    }
-    map.insert(key, value);
-    true
 }
 
 #[cfg(test)]

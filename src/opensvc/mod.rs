@@ -33,7 +33,7 @@ pub trait Daemon: Send + Sync {
     /// The stream ends with an error, or ends, when the connection does; the caller starts anew.
     fn watch(&self) -> BoxStream<'static, Result<Event, Error>>;
 
-    /// Reads one key of a `sec` object; `None` where the object or the key does not exist.
+    /// Reads one key of a `sec` or `cfg` object; `None` where the object or the key does not exist.
     fn read_key(
         &self,
         path: &ObjectPath,

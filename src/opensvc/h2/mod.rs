@@ -256,7 +256,7 @@ impl Daemon for H2 {
 /// The route that answers what the raw socket answers to an action.
 fn route(action: &'static str) -> (Method, &'static str) {
     match action {
-        "get_secret_key" => (Method::GET, "key"),
+        "get_key" | "get_secret_key" => (Method::GET, "key"),
         "get_service_config" => (Method::GET, "object_config"),
         "set_key" => (Method::POST, "key"),
         SERVICE_ACTION => (Method::POST, "object_action"),
