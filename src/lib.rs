@@ -74,6 +74,7 @@ pub mod admin;
 pub mod ads;
 pub mod backoff;
 pub mod bootstrap;
+pub mod cert;
 pub mod config;
 pub mod controller;
 pub mod demo;

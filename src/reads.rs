@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
 use crate::gateway::Want;
-use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, TRUST_KEYS};
+use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, Pair, TRUST_KEYS};
 use crate::inventory::challenge;
 use crate::inventory::{Event, ObjectPath, Reading, Secret};
 use crate::opensvc::{Daemon, Error};
@@ -153,7 +153,7 @@ fn reading(revision: &str, keys: Secret) -> Reading<Secret> {
 
 async fn read_pair(daemon: &dyn Daemon, path: &ObjectPath) -> Result<Secret, Error> {
     let pair = read_keys(daemon, path, &PAIR_KEYS).await?;
-    if pair.len() == PAIR_KEYS.len() {
+    if Pair::of_secret(&pair).is_ok() {
         return Ok(pair);
     }
     let whole = read_keys(daemon, path, &[FULL_KEY]).await?;
