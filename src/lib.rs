@@ -70,6 +70,7 @@
 //! it is sent names such streams ([`xds::sources`]). Where it speaks the state-of-the-world
 //! variant, [`xds::whole`] makes whole states of what the session sends.
 
+pub mod acme;
 pub mod admin;
 pub mod ads;
 pub mod backoff;

@@ -14,10 +14,11 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::acme;
 use crate::bootstrap::{Bootstrap, XdsAddress};
 use crate::config::{
-    AccessLog, BootstrapOptions, DemoOptions, HealthChecks, LogFormat, RemoteLogin, RunOptions,
-    SOCKETS,
+    AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, DaemonOptions, DemoOptions, HealthChecks,
+    LogFormat, RemoteLogin, RunOptions, SOCKETS,
 };
 use crate::gateway::{Downstream, Policy};
 use crate::opensvc::Daemon;
@@ -35,6 +36,9 @@ pub enum Error {
     /// The controller failed.
     #[error(transparent)]
     Run(#[from] run::Error),
+    /// A command of `osvc-igw acme` failed.
+    #[error(transparent)]
+    Acme(#[from] acme::Error),
     /// The demo failed.
     #[error(transparent)]
     Demo(#[from] crate::demo::Error),
@@ -51,10 +55,35 @@ pub fn run(options: RunOptions) -> Result<(), Error> {
     log_with(options.log_format, LevelFilter::INFO);
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
-        let daemon = daemon(&options);
+        info!(gateway = options.gateway.name, "starting");
+        let daemon = daemon(&options.daemon);
         let task = run::run(settings(&options), daemon, stop.clone());
         until_signal(task, stop).await
     })
+}
+
+/// `osvc-igw acme`: returns what there is to print.
+///
+/// # Errors
+/// When it could not be done.
+pub fn acme(action: AcmeAction, options: &AcmeOptions) -> Result<String, Error> {
+    let level = match action {
+        AcmeAction::Run => LevelFilter::INFO,
+        _ => LevelFilter::WARN,
+    };
+    log_with(options.log_format, level);
+    let mut text = String::new();
+    runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let daemon = daemon(&options.daemon);
+        let acted = acme::act(action, acme::door(&options.door), daemon, stop.clone());
+        let task = async {
+            text = acted.await?;
+            Ok::<(), acme::Error>(())
+        };
+        until_signal(task, stop).await
+    })?;
+    Ok(text)
 }
 
 /// `osvc-igw demo`.
@@ -111,6 +140,7 @@ fn settings(options: &RunOptions) -> Settings {
         streams_max: options.max_workers as usize,
         admin_address: options.admin_address,
         state_dir: options.state_dir.clone(),
+        acme: options.acme.then(|| acme::door(&options.door)),
     }
 }
 
@@ -131,11 +161,10 @@ fn reserved_ports(options: &RunOptions) -> BTreeSet<u16> {
 }
 
 /// The daemon that is meant.
-fn daemon(options: &RunOptions) -> Arc<dyn Daemon> {
-    let gateway = &options.gateway.name;
+fn daemon(options: &DaemonOptions) -> Arc<dyn Daemon> {
     let Some(remote) = &options.remote else {
         let sockets = daemon_sockets(options);
-        info!(?sockets, gateway, "starting");
+        info!(?sockets, "following");
         return Arc::new(Local::first_of(sockets));
     };
     let servers = remote.servers.iter().map(|server| Server {
@@ -143,7 +172,7 @@ fn daemon(options: &RunOptions) -> Arc<dyn Daemon> {
         port: server.port,
     });
     let servers: Vec<Server> = servers.collect();
-    info!(?servers, gateway, "starting");
+    info!(?servers, "following");
     let login = match remote.login.clone() {
         RemoteLogin::Certificate(chain, key) => Login::Certificate { chain, key },
         RemoteLogin::Token(file) => Login::Token(file),
@@ -161,7 +190,7 @@ fn daemon(options: &RunOptions) -> Arc<dyn Daemon> {
 }
 
 /// The one that is named, else those where it is by tradition.
-fn daemon_sockets(options: &RunOptions) -> Vec<PathBuf> {
+fn daemon_sockets(options: &DaemonOptions) -> Vec<PathBuf> {
     match options.socket.as_ref().or(options.agent_socket.as_ref()) {
         Some(path) => vec![path.clone()],
         None => SOCKETS.map(PathBuf::from).to_vec(),

@@ -11,6 +11,7 @@ use osvc_igw::gateway::Policy;
 use osvc_igw::inventory::{
     Config, Event, Instance, NodeStatus, Object, ObjectPath, Report, Resource, Sensitive, Write,
 };
+use osvc_igw::opensvc::rights::Account;
 use osvc_igw::opensvc::{Daemon, Error};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -81,6 +82,10 @@ impl Daemon for Counting {
         _: &Sensitive,
     ) -> BoxFuture<'static, Result<(), Error>> {
         future::ready(Ok(())).boxed()
+    }
+
+    fn account(&self) -> BoxFuture<'static, Result<Account, Error>> {
+        future::ready(Ok(Account::default())).boxed()
     }
 
     fn create(&self, _: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {

@@ -297,6 +297,12 @@ impl Refusal {
     }
 }
 
+/// Whether what is kept of an account is one of the authority with this directory.
+pub fn belongs(kept: &Sensitive, directory: &str) -> bool {
+    let kept: Result<Value, _> = serde_json::from_str(kept.expose());
+    kept.is_ok_and(|kept| kept["directory"] == directory)
+}
+
 /// Asks when a certificate should be renewed (RFC 9773); `None` where the authority does not say.
 /// Returns also for how many seconds the answer holds.
 ///

@@ -9,7 +9,7 @@ use rcgen::{
 };
 use tracing::{info, warn};
 
-use super::authority::{Authority, NO_ACCOUNT, Ordered, Refusal, Stage, UNPROVEN};
+use super::authority::{Authority, NO_ACCOUNT, Ordered, Refusal, Stage, UNPROVEN, belongs};
 use super::declaration::{ACCOUNT_KEY, KeyKind, LEDGER_KEY};
 use super::leaf::{Leaf, check};
 use super::plan::{Step, Subject};
@@ -127,7 +127,9 @@ impl Desk {
     async fn account(&self, subject: &Subject) -> Result<Authority, Refusal> {
         let issuer = &subject.issuer;
         let wire = Arc::clone(&self.wire);
-        if let Some(kept) = &issuer.account {
+        // An account is one of one authority.
+        let own = |kept: &&Sensitive| belongs(kept, &issuer.directory);
+        if let Some(kept) = issuer.account.as_ref().filter(own) {
             match Authority::with_account(wire, kept).await {
                 Err(refusal) if refusal.kind == NO_ACCOUNT => {}
                 done => return done,

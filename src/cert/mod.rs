@@ -12,6 +12,7 @@ pub mod operator;
 pub mod plan;
 pub mod probe;
 pub mod record;
+pub mod report;
 pub mod schedule;
 pub mod store;
 pub mod survey;

@@ -1,7 +1,7 @@
 //! EDGE: the loop of the certificate operator: finds out what is asked for, plans, takes the first
 //! step that is due, and waits for a change or for the next one. Decides nothing by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ use super::store::{Direct, Store};
 use super::survey::{Known, Survey};
 use super::wire::{Web, Wire};
 use crate::backoff::Backoff;
-use crate::inventory::{Event, Inventory, ObjectPath, Problem, Sensitive};
+use crate::inventory::{Event, Inventory, Kind, ObjectPath, Problem, Sensitive};
 use crate::opensvc::{Daemon, Error};
 
 /// Makes the way to an authority whose server is believed by these roots, too.
@@ -139,6 +139,24 @@ impl Operator {
             self.inventory.apply(event);
             if whole {
                 return self.survey().await;
+            }
+        }
+    }
+
+    /// The namespaces of the objects of a kind that this account sees.
+    ///
+    /// # Errors
+    /// When the daemon cannot be asked.
+    pub async fn seen(&mut self, kind: Kind) -> Result<BTreeSet<String>, Error> {
+        let mut events = self.daemon.watch();
+        loop {
+            let event = events.next().await.unwrap_or(Err(Error::Closed))?;
+            if let Event::Reset(report) = event {
+                let paths = report
+                    .objects
+                    .into_keys()
+                    .filter(|path| path.kind() == kind);
+                return Ok(paths.map(|path| path.namespace().to_owned()).collect());
             }
         }
     }

@@ -29,6 +29,8 @@ pub struct Door {
     pub http_port: u16,
     /// The port where clients see certificates.
     pub https_port: u16,
+    /// How long they get to show a new certificate before it is noted that they do not.
+    pub shown_max: Duration,
     /// What the gateways said, where this process is told.
     pub acked: Option<Acked>,
 }
@@ -79,7 +81,7 @@ impl Door {
     /// # Errors
     /// When one does not in time: which, and what it shows.
     pub async fn shows(&self, name: &str, leaf: &Leaf) -> Result<(), String> {
-        let until = now() + SHOWN_MAX;
+        let until = now() + self.shown_max;
         loop {
             let reason = match self.shown(name, leaf).await {
                 Ok(()) => return Ok(()),
@@ -221,5 +223,6 @@ const POLL: Duration = Duration::from_millis(200);
 const EXCHANGE_MAX: Duration = Duration::from_secs(5);
 /// How long the gateways get to answer: the daemon tells them within 14 s.
 const ANSWERED_MAX: Duration = Duration::from_secs(60);
-const SHOWN_MAX: Duration = Duration::from_secs(30);
+/// How long the gateways get to show a new certificate.
+pub const SHOWN_MAX: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;

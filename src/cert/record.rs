@@ -176,6 +176,21 @@ impl Ledger {
         waits.into_iter().flatten().max()
     }
 
+    /// What an order for these names costs of the limits.
+    pub fn costs(&self, now: i64, names: &BTreeSet<String>) -> String {
+        let count = |limit: Limit, times: &[i64]| {
+            times.iter().filter(|at| limit.counts(now, **at)).count() + 1
+        };
+        let own = self.certificates.get(&set(names));
+        format!(
+            "number {} of {}, number {} of {}",
+            count(ORDERS, &self.orders),
+            ORDERS.name,
+            count(SAME_NAMES, own.map_or(&[], Vec::as_slice)),
+            SAME_NAMES.name
+        )
+    }
+
     fn forget(&mut self, now: i64) {
         self.orders.retain(|at| ORDERS.counts(now, *at));
         let keep = |limit: Limit, all: &mut BTreeMap<String, Vec<i64>>| {

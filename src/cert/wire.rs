@@ -165,9 +165,15 @@ impl HttpClient for Client {
                 .into_bytes()
                 .await
                 .map_err(instant_acme::Error::Other)?;
-            let sent = client.send(parts.method, parts.uri.to_string(), parts.headers, body);
+            let (method, url) = (parts.method, parts.uri.to_string());
+            let sent = client.send(method.clone(), url.clone(), parts.headers, body);
             let answer = sent.await;
             let answer = answer.map_err(|reason| instant_acme::Error::Other(reason.into()))?;
+            // It would look for its directory in a page that says something else.
+            if method == Method::GET && !answer.status().is_success() {
+                let reason = format!("{url} answers HTTP {}", answer.status());
+                return Err(instant_acme::Error::Other(reason.into()));
+            }
             let (parts, body) = answer.into_parts();
             Ok(BytesResponse {
                 parts,

@@ -25,6 +25,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
+use rights::Account;
 
 /// A daemon that can be watched, read and written to.
 pub trait Daemon: Send + Sync {
@@ -58,6 +59,9 @@ pub trait Daemon: Send + Sync {
         key: &str,
         value: &Sensitive,
     ) -> BoxFuture<'static, Result<(), Error>>;
+
+    /// Asks who this process is for the daemon, and what it may.
+    fn account(&self) -> BoxFuture<'static, Result<Account, Error>>;
 
     /// Creates an object without keywords; one that exists is left as it is.
     fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>>;

@@ -22,7 +22,7 @@ use super::answer;
 use super::frames::Frames;
 use super::mirror::Mirror;
 use super::request::{self, Ask, CREATE, EVENTS, Request, SERVICE_ACTION};
-use super::rights::Told;
+use super::rights::{Account, Told};
 use super::{Daemon, Error, changes};
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
@@ -231,6 +231,10 @@ impl Daemon for Raw {
     ) -> BoxFuture<'static, Result<(), Error>> {
         let (path, key, value) = (path.clone(), key.to_owned(), value.clone());
         Box::pin(changes::set_key(self.clone(), path, key, value))
+    }
+
+    fn account(&self) -> BoxFuture<'static, Result<Account, Error>> {
+        Box::pin(request::account(self.clone()))
     }
 
     fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {

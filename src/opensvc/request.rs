@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Error;
 use super::answer;
+use super::rights::Account;
 use crate::inventory::{Config, Kind, ObjectPath, Sensitive, Write};
 
 /// A request in the words of the raw socket.
@@ -88,6 +89,12 @@ pub(super) async fn read_config(agent: impl Ask, path: String) -> Result<Option<
     // What protects an expose may stand there: another node has the object.
     let there = agent.ask(request.anywhere()).await?;
     answer::config(action, &path, &answer::of_a_node(there))
+}
+
+/// Asks what this account may.
+pub(super) async fn account(agent: impl Ask) -> Result<Account, Error> {
+    let answer = agent.ask(Request::new("whoami", json!({}))).await?;
+    Ok(Account::of_whoami(&answer))
 }
 
 /// Sets one keyword.

@@ -46,7 +46,14 @@ impl Second {
 }
 
 /// A TLS service of a gateway with the certificate that is asked for.
-fn site(rig: &Rig, name: &str, gateway: &str, address: &str, port: u16, backend: &Backend) {
+pub(super) fn site(
+    rig: &Rig,
+    name: &str,
+    gateway: &str,
+    address: &str,
+    port: u16,
+    backend: &Backend,
+) {
     let (ip, backend_port) = (backend.address().ip(), backend.address().port());
     let config = format!(
         "[ip#1]\nipname = {ip}\nipdev = lo\nexpose = expose#0\n[expose#0]\ntype = envoy\n\

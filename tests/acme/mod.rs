@@ -1,4 +1,8 @@
 //! Certificates of a real ACME server, shown by real Envoys: the operator as a whole.
 
+mod command;
+mod crash;
+mod faults;
 mod issuance;
+mod renewal;
 mod site;

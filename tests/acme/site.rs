@@ -16,6 +16,8 @@ use osvc_igw::opensvc::Daemon;
 use osvc_igw::opensvc::local::Local;
 use osvc_igw::sim::Sim;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -54,7 +56,47 @@ pub(super) fn door(gateways: &[&str], http_port: u16, https_port: u16) -> Door {
             .collect(),
         http_port,
         https_port,
+        shown_max: Duration::from_secs(20),
         acked: None,
+    }
+}
+
+/// A gateway that answers challenges and nothing else, as the daemon has them now.
+pub(super) struct Gateway(JoinHandle<()>);
+
+impl Gateway {
+    pub(super) async fn start(sim: &Sim, port: u16) -> Self {
+        // The one before may still be ending.
+        let listener = loop {
+            match TcpListener::bind(("127.0.0.1", port)).await {
+                Ok(listener) => break listener,
+                Err(_) => sleep(Duration::from_millis(20)).await,
+            }
+        };
+        let sim = sim.clone();
+        Self(tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut bytes = [0; 4_096];
+                let read = stream.read(&mut bytes).await.unwrap_or_default();
+                let request = String::from_utf8_lossy(&bytes[..read]).into_owned();
+                let text = sim.key(CARRIER, "http-01").unwrap_or_default();
+                let challenges: Value = serde_json::from_str(&text).unwrap_or_default();
+                let mut all = challenges.as_array().into_iter().flatten();
+                let asked = |one: &&Value| request.contains(one["token"].as_str().unwrap());
+                let body = all.find(asked).map(|one| one["key_authorization"].clone());
+                let answer = match body.as_ref().and_then(Value::as_str) {
+                    Some(body) => format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}"),
+                    None => "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n".to_owned(),
+                };
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -21,7 +21,7 @@ const LAYERS: &[Layer] = &[
     pure("src/inventory/", &[], &["rustls", "serde", "serde_json", "x509_parser", "zeroize"]),
     pure("src/backoff.rs", &[], &[]),
     pure("src/bootstrap.rs", &[], &[]),
-    pure("src/config/", &["bootstrap", "inventory::Sensitive"], &["clap", "humantime"]),
+    pure("src/config/", CONFIG_INSIDE, &["clap", "humantime"]),
     pure("src/gateway/", &["inventory"], &["regex_syntax", "serde", "serde_json"]),
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
     pure("src/cert/mod.rs", &["inventory"], &[]),
@@ -29,6 +29,7 @@ const LAYERS: &[Layer] = &[
     pure("src/cert/leaf.rs", &["inventory"], &["base64", "rustls", "x509_parser"]),
     pure("src/cert/names.rs", &[], &[]),
     pure("src/cert/plan.rs", &["inventory"], &[]),
+    pure("src/cert/report.rs", &["inventory"], &["humantime"]),
     pure("src/cert/record.rs", &["inventory"], &["serde", "serde_json"]),
     pure("src/cert/schedule.rs", &[], &["serde"]),
     edge("src/metrics.rs", &[]),
@@ -43,6 +44,7 @@ const LAYERS: &[Layer] = &[
     edge("src/writes.rs", &["backoff", "inventory", "opensvc"]),
     edge("src/reads.rs", &["backoff", "gateway", "inventory", "opensvc"]),
     edge("src/admin.rs", &["ads", "controller", "gateway", "xds", "metrics", "inventory"]),
+    edge("src/acme.rs", &["cert", "config", "inventory", "opensvc"]),
     edge("src/state.rs", &["xds"]),
     edge("src/dry_run.rs", CORE),
     edge("src/run.rs", &[
@@ -56,6 +58,8 @@ const LAYERS: &[Layer] = &[
     edge("src/start.rs", ANYTHING),
     edge("src/main.rs", &["config", "start"]),
 ];
+
+const CONFIG_INSIDE: &[&str] = &["bootstrap", "inventory::ObjectPath", "inventory::Sensitive"];
 
 const XDS_INSIDE: &[&str] = &[
     "gateway",

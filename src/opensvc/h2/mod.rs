@@ -28,6 +28,7 @@ use tracing::debug;
 use super::changes;
 use super::raw::Limits;
 use super::request::{self, Ask, CREATE, Request, SERVICE_ACTION};
+use super::rights::Account;
 use super::tls::{Access, Server};
 use super::{Daemon, Error};
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
@@ -246,6 +247,10 @@ impl Daemon for H2 {
     ) -> BoxFuture<'static, Result<(), Error>> {
         let (path, key, value) = (path.clone(), key.to_owned(), value.clone());
         Box::pin(changes::set_key(self.clone(), path, key, value))
+    }
+
+    fn account(&self) -> BoxFuture<'static, Result<Account, Error>> {
+        Box::pin(request::account(self.clone()))
     }
 
     fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {
