@@ -103,7 +103,14 @@ pub fn check(
     if leaf.not_after <= second {
         return Err("is over already".to_owned());
     }
-    verify(second, &ders)?;
+    // The clock of the authority may be a little ahead of ours.
+    let ahead = leaf.not_before.saturating_sub(second);
+    let at = if ahead <= SKEW_S {
+        second.max(leaf.not_before)
+    } else {
+        second
+    };
+    verify(at, &ders)?;
     Ok((pair, leaf))
 }
 
@@ -116,9 +123,7 @@ fn verify(second: i64, ders: &[CertificateDer<'_>]) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     roots.add(top.clone().into_owned()).map_err(wrong)?;
     let parsed = ParsedCertificate::try_from(leaf).map_err(wrong)?;
-    // The clock of the authority may be a little ahead of ours.
-    let at = u64::try_from(second).unwrap_or_default() + SKEW_S;
-    let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(second.unsigned_abs()));
     let algorithms = default_provider().signature_verification_algorithms;
     verify_server_cert_signed_by_trust_anchor(&parsed, &roots, between, at, algorithms.all)
         .map_err(wrong)
@@ -133,7 +138,7 @@ fn address(bytes: &[u8]) -> Option<String> {
 }
 
 /// How far ahead of ours an authority's clock may be.
-const SKEW_S: u64 = 300;
+const SKEW_S: i64 = 300;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! Certificates of a real ACME server, shown by real Envoys: the operator as a whole.
 
+mod access;
 mod command;
 mod crash;
 mod faults;
