@@ -251,6 +251,7 @@ impl Controller {
         self.gathering_since = None;
         let elapsed = now() - self.started_at;
         self.changed |= self.inventory.expire(elapsed, self.policy.hold_down);
+        self.changed |= self.inventory.expire_challenges(unix_seconds());
         let Some(synced_at) = self.synced_at else {
             return;
         };
@@ -339,11 +340,24 @@ impl Controller {
         // Behind the last second in which it is good.
         let wait = wait.map(|wait| Duration::from_secs(wait.unsigned_abs() + 1));
         let expiry = wait.and_then(|wait| now().checked_add(wait));
-        [first, held_back, gathered, lost, write, expiry, Some(idle)]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(idle)
+        let answered = self.inventory.next_challenge_end();
+        let answered = answered.map(|end| end.saturating_sub(unix_seconds()).max(0));
+        let answered = answered.map(|wait| Duration::from_secs(wait.unsigned_abs()));
+        let answered = answered.and_then(|wait| now().checked_add(wait));
+        [
+            first,
+            held_back,
+            gathered,
+            lost,
+            write,
+            expiry,
+            answered,
+            Some(idle),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(idle)
     }
 
     /// Shows what is wrong by now.

@@ -73,12 +73,14 @@
 //! it is sent names such streams ([`xds::sources`]). Where it speaks the state-of-the-world
 //! variant, [`xds::whole`] makes whole states of what the session sends.
 
+pub mod acme;
 pub mod admin;
 pub mod ads;
 pub mod ask;
 pub mod backoff;
 pub mod bootstrap;
 mod budget;
+pub mod cert;
 pub mod config;
 pub mod controller;
 pub mod demo;

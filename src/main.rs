@@ -20,6 +20,12 @@ fn main() -> ExitCode {
         return say("osvc-igw: a TLS provider is installed already\n", 1);
     }
     let result = match command {
+        Command::Acme(action, options) => {
+            return match start::acme(action, &options) {
+                Ok(text) => say(&text, 0),
+                Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
+            };
+        }
         Command::Bootstrap(options) => return say(&start::bootstrap(&options), 0),
         Command::Run(options) => start::run(*options),
         Command::Status(options) => start::status(options),

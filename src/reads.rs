@@ -19,7 +19,8 @@ use tracing::{debug, warn};
 use crate::backoff::Backoff;
 use crate::budget::Budget;
 use crate::gateway::Want;
-use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, TRUST_KEYS};
+use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, Pair, TRUST_KEYS};
+use crate::inventory::challenge;
 use crate::inventory::{Event, ObjectPath, Reading, Secret};
 use crate::opensvc::{Daemon, Error};
 
@@ -153,7 +154,10 @@ impl Reads {
     }
 
     fn fail(&mut self, want: Want, error: Error) -> Option<Event> {
-        let (Want::Secret(path, _) | Want::Trust(path, _) | Want::Config(path, _)) = &want;
+        let (Want::Secret(path, _)
+        | Want::Trust(path, _)
+        | Want::Challenges(path, _)
+        | Want::Config(path, _)) = &want;
         let path = path.clone();
         let failed = self.failed.entry(want.clone()).or_insert_with(|| Failed {
             backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST, RETRY_SEED),
@@ -232,6 +236,10 @@ fn read(daemon: &Arc<dyn Daemon>, want: Want) -> BoxFuture<'static, (Want, Resul
                 let keys = read_keys(daemon.as_ref(), path, &TRUST_KEYS).await;
                 keys.map(|keys| Event::Trust(path.clone(), reading(revision, keys)))
             }
+            Want::Challenges(path, revision) => {
+                let keys = read_keys(daemon.as_ref(), path, &[challenge::KEY]).await;
+                keys.map(|keys| Event::Challenges(path.clone(), reading(revision, keys)))
+            }
             Want::Config(path, revision) => daemon.read_config(path).await.map(|content| {
                 let revision = revision.clone();
                 Event::Config(path.clone(), Reading { revision, content })
@@ -251,7 +259,7 @@ fn reading(revision: &str, keys: Secret) -> Reading<Secret> {
 
 async fn read_pair(daemon: &dyn Daemon, path: &ObjectPath) -> Result<Secret, Error> {
     let pair = read_keys(daemon, path, &PAIR_KEYS).await?;
-    if pair.len() == PAIR_KEYS.len() {
+    if Pair::of_secret(&pair).is_ok() {
         return Ok(pair);
     }
     let whole = read_keys(daemon, path, &[FULL_KEY]).await?;

@@ -12,16 +12,19 @@ use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
-use crate::ads::{self, Ads};
+use crate::ads::{self, Ads, Clients};
+use crate::cert::operator::Operator;
+use crate::cert::probe::{Acked, Door};
 use crate::controller::{Controller, View};
 use crate::gateway::Policy;
 use crate::grpc;
 use crate::opensvc::Daemon;
 use crate::state::StateDir;
 use crate::status::Knowledge;
+use crate::xds::{ResourceType, Snapshot};
 
 /// What the controller runs with.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone)]
 pub struct Settings {
     /// What the operator of the gateway decides about what is exposed.
     pub policy: Policy,
@@ -35,6 +38,8 @@ pub struct Settings {
     pub admin_address: SocketAddr,
     /// Where what is served is kept for a start without the daemon.
     pub state_dir: Option<PathBuf>,
+    /// Where the gateways are, where this process gets their certificates, too.
+    pub acme: Option<Door>,
 }
 
 /// Why the controller could not start, or ended by itself.
@@ -90,6 +95,7 @@ pub async fn run(
         xds_socket,
         streams_max,
         admin_address,
+        acme,
         ..
     } = settings;
     let (snapshots_tx, snapshots) = watch::channel(None);
@@ -104,6 +110,10 @@ pub async fn run(
     let saving = doors
         .state
         .map(|state| state.follow(snapshots_tx.clone(), stop.clone()));
+    let operator = acme.map(|door| {
+        let acked = Some(acked(ads.clients()));
+        Operator::new(Arc::clone(&daemon), Door { acked, ..door })
+    });
     let controller = Controller::new(daemon, policy, snapshots_tx, views_tx, stop.clone());
     info!(%xds_address, ?xds_socket, %admin_address, "serving");
 
@@ -117,6 +127,15 @@ pub async fn run(
     parts.spawn(async { ("the health service", ended(health).await) });
     if let Some(saving) = saving {
         parts.spawn(async { ("keeping what is served", ended(saving).await) });
+    }
+    if let Some(operator) = operator {
+        let until = stop.clone();
+        parts.spawn(async {
+            ("the certificate operator", {
+                operator.run(until).await;
+                Ok(())
+            })
+        });
     }
     let until = stop.clone();
     parts.spawn(async {
@@ -132,6 +151,25 @@ pub async fn run(
         warn!(path = %path.display(), %error, "cannot remove the xDS socket");
     }
     result
+}
+
+/// Says whether every client took what answers a token. One that refuses something else never
+/// takes a whole snapshot: what it answers is looked at all the same.
+fn acked(clients: Clients) -> Acked {
+    let answers = |snapshot: &Snapshot, token: &str| {
+        let mut routes = snapshot.all(ResourceType::Route);
+        let token = token.as_bytes();
+        routes.any(|one| one.body.windows(token.len()).any(|part| part == token))
+    };
+    Arc::new(move |token| {
+        clients.list().iter().all(|client| {
+            let elsewhere = client.only.is_some_and(|kind| kind != ResourceType::Route);
+            let synced = client.synced.as_ref();
+            elsewhere
+                || !client.refused.is_empty()
+                || synced.is_some_and(|snapshot| answers(snapshot, token))
+        })
+    })
 }
 
 /// What has to be there before anything is served.

@@ -14,11 +14,12 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::acme;
 use crate::ask;
 use crate::bootstrap::{Bootstrap, XdsAddress};
 use crate::config::{
-    AccessLog, BootstrapOptions, DemoOptions, HealthChecks, LogFormat, RemoteLogin, RunOptions,
-    SOCKETS, StatusOptions,
+    AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, DaemonOptions, DemoOptions, HealthChecks,
+    LogFormat, RemoteLogin, RunOptions, SOCKETS, StatusOptions,
 };
 use crate::gateway::{Downstream, Policy};
 use crate::opensvc::Daemon;
@@ -39,6 +40,9 @@ pub enum Error {
     /// A running controller could not be asked.
     #[error(transparent)]
     Ask(#[from] ask::Error),
+    /// A command of `osvc-igw acme` failed.
+    #[error(transparent)]
+    Acme(#[from] acme::Error),
     /// The demo failed.
     #[error(transparent)]
     Demo(#[from] crate::demo::Error),
@@ -55,7 +59,8 @@ pub fn run(options: RunOptions) -> Result<(), Error> {
     log_with(options.log_format, LevelFilter::INFO);
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
-        let daemon = daemon(&options);
+        info!(gateway = options.gateway.name, "starting");
+        let daemon = daemon(&options.daemon);
         let task = run::run(settings(&options), daemon, stop.clone());
         until_signal(task, stop).await
     })
@@ -67,6 +72,30 @@ pub fn run(options: RunOptions) -> Result<(), Error> {
 /// When no controller answers.
 pub fn status(options: StatusOptions) -> Result<(), Error> {
     Ok(runtime()?.block_on(ask::status(options))?)
+}
+
+/// `osvc-igw acme`: returns what there is to print.
+///
+/// # Errors
+/// When it could not be done.
+pub fn acme(action: AcmeAction, options: &AcmeOptions) -> Result<String, Error> {
+    let level = match action {
+        AcmeAction::Run => LevelFilter::INFO,
+        _ => LevelFilter::WARN,
+    };
+    log_with(options.log_format, level);
+    let mut text = String::new();
+    runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let daemon = daemon(&options.daemon);
+        let acted = acme::act(action, acme::door(&options.door), daemon, stop.clone());
+        let task = async {
+            text = acted.await?;
+            Ok::<(), acme::Error>(())
+        };
+        until_signal(task, stop).await
+    })?;
+    Ok(text)
 }
 
 /// `osvc-igw demo`.
@@ -115,6 +144,7 @@ fn settings(options: &RunOptions) -> Settings {
             hold_down: options.defaults.hold_down,
             secrets_of: secrets_of(options),
             port_range: options.port_range.min..=options.port_range.max,
+            challenge_port: options.door.acme_http_port,
             reserved_ports: reserved_ports(options),
         },
         xds_address: (options.gateway.bind, options.gateway.port).into(),
@@ -122,6 +152,7 @@ fn settings(options: &RunOptions) -> Settings {
         streams_max: options.max_workers as usize,
         admin_address: options.admin_address,
         state_dir: options.state_dir.clone(),
+        acme: options.acme.then(|| acme::door(&options.door)),
     }
 }
 
@@ -142,11 +173,10 @@ fn reserved_ports(options: &RunOptions) -> BTreeSet<u16> {
 }
 
 /// The daemon that is meant.
-fn daemon(options: &RunOptions) -> Arc<dyn Daemon> {
-    let gateway = &options.gateway.name;
+fn daemon(options: &DaemonOptions) -> Arc<dyn Daemon> {
     let Some(remote) = &options.remote else {
         let sockets = daemon_sockets(options);
-        info!(?sockets, gateway, "starting");
+        info!(?sockets, "following");
         return Arc::new(Local::first_of(sockets));
     };
     let servers = remote.servers.iter().map(|server| Server {
@@ -154,7 +184,7 @@ fn daemon(options: &RunOptions) -> Arc<dyn Daemon> {
         port: server.port,
     });
     let servers: Vec<Server> = servers.collect();
-    info!(?servers, gateway, "starting");
+    info!(?servers, "following");
     let login = match remote.login.clone() {
         RemoteLogin::Certificate(chain, key) => Login::Certificate { chain, key },
         RemoteLogin::Token(file) => Login::Token(file),
@@ -172,7 +202,7 @@ fn daemon(options: &RunOptions) -> Arc<dyn Daemon> {
 }
 
 /// The one that is named, else those where it is by tradition.
-fn daemon_sockets(options: &RunOptions) -> Vec<PathBuf> {
+fn daemon_sockets(options: &DaemonOptions) -> Vec<PathBuf> {
     match options.socket.as_ref().or(options.agent_socket.as_ref()) {
         Some(path) => vec![path.clone()],
         None => SOCKETS.map(PathBuf::from).to_vec(),

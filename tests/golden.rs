@@ -44,6 +44,9 @@ fn read_policy(policy: &Value) -> Policy {
     let lent = policy["secrets_of"].as_array().into_iter().flatten();
     let lent = lent.filter_map(Value::as_str).map(str::to_owned);
     read.secrets_of = lent.collect();
+    if let Some(port) = policy["challenge_port"].as_u64() {
+        read.challenge_port = port.try_into().unwrap();
+    }
     read.health_checks = policy["health_checks"].as_bool().unwrap_or(true);
     read.downstream = Downstream {
         xff_trusted_hops: policy["xff_trusted_hops"].as_u64().unwrap_or(0) as u8,
@@ -105,12 +108,15 @@ impl Case {
     /// What the daemon answers to a read; `None` where the read never ends.
     pub(crate) fn answer(&self, want: &Want) -> Option<Event> {
         match want {
-            Want::Secret(path, revision) | Want::Trust(path, revision) => {
+            Want::Secret(path, revision)
+            | Want::Trust(path, revision)
+            | Want::Challenges(path, revision) => {
                 let keys = self.reads.get("secrets")?.get(path.to_string())?;
                 let (revision, content) = (revision.clone(), secret(keys));
                 let reading = Reading { revision, content };
                 Some(match want {
                     Want::Trust(..) => Event::Trust(path.clone(), reading),
+                    Want::Challenges(..) => Event::Challenges(path.clone(), reading),
                     _ => Event::Secret(path.clone(), reading),
                 })
             }
@@ -190,6 +196,7 @@ fn files(outcome: &Outcome) -> BTreeMap<&'static str, String> {
     let wants = wants.iter().map(|want| match want {
         Want::Secret(path, _) => format!("the keys of {path}\n"),
         Want::Trust(path, _) => format!("the authorities of {path}\n"),
+        Want::Challenges(path, _) => format!("the challenges of {path}\n"),
         Want::Config(path, _) => format!("the configuration of {path}\n"),
     });
     BTreeMap::from([

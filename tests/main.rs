@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests are an edge")]
 
 mod acked;
+mod acme;
 mod ask;
 mod bad_input;
 mod bootstrap;

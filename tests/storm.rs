@@ -8,6 +8,7 @@ use futures::future::{self, BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
 use osvc_igw::controller::{Controller, View};
 use osvc_igw::gateway::Policy;
+use osvc_igw::inventory::Account;
 use osvc_igw::inventory::{
     Config, Event, Instance, NodeStatus, Object, ObjectPath, Report, Resource, Sensitive, Write,
 };
@@ -89,6 +90,10 @@ impl Daemon for Counting {
         _: &Sensitive,
     ) -> BoxFuture<'static, Result<(), Error>> {
         future::ready(Ok(())).boxed()
+    }
+
+    fn account(&self) -> BoxFuture<'static, Result<Account, Error>> {
+        future::ready(Ok(Account::default())).boxed()
     }
 
     fn create(&self, _: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {

@@ -1,6 +1,7 @@
 //! The command line: one table of options that makes the parser, `--help`, the environment
 //! variables and the README's table. Nothing is read from the environment anywhere else.
 
+mod acme;
 mod defaults;
 mod server;
 mod status;
@@ -13,8 +14,9 @@ use std::str::FromStr;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use acme::{AcmeAction, AcmeOptions, DoorOptions};
 pub use defaults::{AccessLog, DefaultOptions, HealthChecks};
-pub use server::{Remote, RemoteLogin, ServerOptions, ServerUrl};
+pub use server::{DaemonOptions, Remote, RemoteLogin, ServerOptions, ServerUrl};
 pub use status::{Address, StatusFormat, StatusOptions};
 
 /// What to do, with its options.
@@ -22,6 +24,8 @@ pub use status::{Address, StatusFormat, StatusOptions};
 pub enum Command {
     /// Serve.
     Run(Box<RunOptions>),
+    /// Get certificates, or tell of them.
+    Acme(AcmeAction, Box<AcmeOptions>),
     /// Print Envoy's bootstrap.
     Bootstrap(BootstrapOptions),
     /// Show what a running controller knows.
@@ -52,6 +56,9 @@ struct Cli {
 enum CliCommand {
     /// Run the controller (the default)
     Run(Box<RunOptions>),
+    /// Get certificates of ACME authorities for sec objects
+    #[command(subcommand)]
+    Acme(acme::AcmeCommand),
     /// Print the configuration to start Envoy with
     Bootstrap(BootstrapOptions),
     /// Show what a running controller knows: the daemon, each Envoy, problems, certificates
@@ -77,25 +84,9 @@ pub struct RunOptions {
     )]
     pub port_range: PortRange,
 
-    /// The OpenSVC daemon's unix socket; an h2.sock beside it is preferred [default:
-    /// $OPENSVC_LSNR_SOCK, else the first that exists of /var/lib/opensvc/lsnr/osvcd.sock,
-    /// /var/run/lsnr/lsnr.sock, /var/lib/opensvc/lsnr/lsnr.sock]
-    #[arg(
-        short = 'S',
-        long,
-        visible_alias = "sock",
-        env = "OSVC_IGW_SOCKET",
-        value_name = "PATH"
-    )]
-    pub socket: Option<PathBuf>,
-
-    /// The daemon of another machine.
+    /// Which daemon is followed.
     #[command(flatten)]
-    pub server: ServerOptions,
-
-    /// What the options say of a daemon of another machine.
-    #[arg(skip)]
-    pub remote: Option<Remote>,
+    pub daemon: DaemonOptions,
 
     /// The most xDS streams at once
     #[arg(
@@ -127,6 +118,15 @@ pub struct RunOptions {
     #[command(flatten)]
     pub defaults: DefaultOptions,
 
+    /// Also be the certificate operator of the cluster: for a single gateway, which has the
+    /// rights to write certificates
+    #[arg(long, env = "OSVC_IGW_ACME")]
+    pub acme: bool,
+
+    /// Where authorities and clients come.
+    #[command(flatten)]
+    pub door: DoorOptions,
+
     /// How log lines are written
     #[arg(
         long,
@@ -136,10 +136,6 @@ pub struct RunOptions {
         value_enum
     )]
     pub log_format: LogFormat,
-
-    /// Where the daemon's socket is by tradition; how `$OPENSVC_LSNR_SOCK` is read.
-    #[arg(long, env = "OPENSVC_LSNR_SOCK", hide = true)]
-    pub agent_socket: Option<PathBuf>,
 }
 
 /// Options that say which gateway this is and where its parts meet.
@@ -324,6 +320,12 @@ where
     Ok(match cli.command {
         None => Command::Run(Box::new(checked(cli.run, inner)?)),
         Some(CliCommand::Run(options)) => Command::Run(Box::new(checked(*options, inner)?)),
+        Some(CliCommand::Acme(command)) => {
+            let (action, options) = command.parts();
+            let inner = inner.subcommand().map_or(inner, |(_, inner)| inner);
+            let daemon = settled(options.daemon, inner)?;
+            Command::Acme(action, Box::new(AcmeOptions { daemon, ..options }))
+        }
         Some(CliCommand::Bootstrap(options)) => Command::Bootstrap(options),
         Some(CliCommand::Status(options)) => Command::Status(options),
         Some(CliCommand::Demo(options)) => Command::Demo(options),
@@ -332,19 +334,16 @@ where
 
 /// Checks what options say together.
 fn checked(options: RunOptions, matches: &ArgMatches) -> Result<RunOptions, Usage> {
-    let usage = |line: String| Usage {
+    let daemon = settled(options.daemon, matches)?;
+    Ok(RunOptions { daemon, ..options })
+}
+
+fn settled(options: DaemonOptions, matches: &ArgMatches) -> Result<DaemonOptions, Usage> {
+    let typed = matches.value_source("password") == Some(ValueSource::CommandLine);
+    options.settled(typed).map_err(|line| Usage {
         text: format!("osvc-igw: {line}\n"),
         exit_code: 2,
-    };
-    if matches.value_source("password") == Some(ValueSource::CommandLine) {
-        let line = "a password is no argument: use --password-file or $OSVC_IGW_PASSWORD";
-        return Err(usage(line.to_owned()));
-    }
-    let remote = options.server.remote().map_err(usage)?;
-    if remote.is_some() && options.socket.is_some() {
-        return Err(usage("--server and --socket exclude each other".to_owned()));
-    }
-    Ok(RunOptions { remote, ..options })
+    })
 }
 
 fn usage(error: &clap::Error) -> Usage {

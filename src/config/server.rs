@@ -7,6 +7,52 @@ use clap::Args;
 
 use crate::inventory::Sensitive;
 
+/// Options about which daemon is followed.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct DaemonOptions {
+    /// The OpenSVC daemon's unix socket; an h2.sock beside it is preferred [default:
+    /// $OPENSVC_LSNR_SOCK, else the first that exists of /var/lib/opensvc/lsnr/osvcd.sock,
+    /// /var/run/lsnr/lsnr.sock, /var/lib/opensvc/lsnr/lsnr.sock]
+    #[arg(
+        short = 'S',
+        long,
+        visible_alias = "sock",
+        env = "OSVC_IGW_SOCKET",
+        value_name = "PATH"
+    )]
+    pub socket: Option<PathBuf>,
+
+    /// The daemon of another machine.
+    #[command(flatten)]
+    pub server: ServerOptions,
+
+    /// What the options say of a daemon of another machine.
+    #[arg(skip)]
+    pub remote: Option<Remote>,
+
+    /// Where the daemon's socket is by tradition; how `$OPENSVC_LSNR_SOCK` is read.
+    #[arg(long, env = "OPENSVC_LSNR_SOCK", hide = true)]
+    pub agent_socket: Option<PathBuf>,
+}
+
+impl DaemonOptions {
+    /// Checks what the options say together; `typed` tells whether a password was an argument.
+    ///
+    /// # Errors
+    /// One line, where they do not fit together.
+    pub fn settled(self, typed: bool) -> Result<Self, String> {
+        if typed {
+            let line = "a password is no argument: use --password-file or $OSVC_IGW_PASSWORD";
+            return Err(line.to_owned());
+        }
+        let remote = self.server.remote()?;
+        if remote.is_some() && self.socket.is_some() {
+            return Err("--server and --socket exclude each other".to_owned());
+        }
+        Ok(Self { remote, ..self })
+    }
+}
+
 /// Options of `osvc-igw run` about reaching the daemon over TLS.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct ServerOptions {

@@ -19,7 +19,10 @@ fn check_error(arguments: &[&str], expect: &str) {
 fn options_without_a_command_run_the_controller() {
     let options = run(&["--sock", "/var/run/lsnr/lsnr.sock", "--name", "igw1"]);
     assert_eq!(options.gateway.name, "igw1");
-    assert_eq!(options.socket, Some("/var/run/lsnr/lsnr.sock".into()));
+    assert_eq!(
+        options.daemon.socket,
+        Some("/var/run/lsnr/lsnr.sock".into())
+    );
     assert_eq!(
         options,
         run(&["run", "-S", "/var/run/lsnr/lsnr.sock", "-n", "igw1"])
@@ -121,7 +124,7 @@ fn options_that_do_not_fit_together_are_one_line() {
         check_error(&arguments, &format!("osvc-igw: {expect}\n"));
     }
     let options = run(&with(&["--token-file", "t"]));
-    let servers = options.remote.unwrap().servers;
+    let servers = options.daemon.remote.unwrap().servers;
     assert_eq!(servers.len(), 2);
 }
 

@@ -76,6 +76,7 @@ pub async fn demo(options: DemoOptions, stop: CancellationToken) -> Result<(), E
         xds_socket: Some(folder.path.join("xds.sock")),
         streams_max: 16,
         admin_address: ([127, 0, 0, 1], ports::free()?).into(),
+        acme: None,
         state_dir: None,
     };
     let admin = settings.admin_address;

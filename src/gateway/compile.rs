@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::chains::{HTTP_CHAIN, chain};
+use super::challenges;
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
 use super::http3;
@@ -42,6 +43,8 @@ pub enum Want {
     Secret(ObjectPath, String),
     /// The keys of a `sec` object that tell whom to trust.
     Trust(ObjectPath, String),
+    /// The key of a `cfg` object that its challenges are in.
+    Challenges(ObjectPath, String),
     /// The raw configuration of an object.
     Config(ObjectPath, String),
 }
@@ -83,6 +86,7 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
         gateway, problems, ..
     } = &mut compiled;
     spread::settle(&mut gateway.routes, &gateway.clusters, problems);
+    challenges::settle(inventory, policy, &mut compiled);
     compiled
 }
 
@@ -378,7 +382,10 @@ impl Compiler<'_> {
 /// What is wanted and may not be read is a problem of the object that it is read of.
 fn settle_rights(inventory: &Inventory, compiled: &mut Compiled) {
     for want in &compiled.wants {
-        let (Want::Secret(path, _) | Want::Trust(path, _) | Want::Config(path, _)) = want;
+        let (Want::Secret(path, _)
+        | Want::Trust(path, _)
+        | Want::Challenges(path, _)
+        | Want::Config(path, _)) = want;
         compiled.namespaces.insert(path.namespace().to_owned());
         if let Some(lack) = inventory.refused.get(path) {
             compiled.problems.insert(Problem {

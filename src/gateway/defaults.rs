@@ -22,6 +22,8 @@ pub struct Policy {
     pub secrets_of: BTreeSet<String>,
     /// The ports for exposes that state `listener_port = 0`.
     pub port_range: RangeInclusive<u16>,
+    /// The port where certificate authorities ask for their challenges.
+    pub challenge_port: u16,
     /// The ports of that range that something else on the gateway's host needs.
     pub reserved_ports: BTreeSet<u16>,
 }
@@ -35,6 +37,7 @@ impl Default for Policy {
             hold_down: Duration::from_secs(60),
             secrets_of: BTreeSet::new(),
             port_range: 1_025..=u16::MAX,
+            challenge_port: 80,
             reserved_ports: BTreeSet::new(),
         }
     }

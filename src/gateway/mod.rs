@@ -6,6 +6,7 @@
 
 mod allow;
 pub mod chains;
+mod challenges;
 pub mod claims;
 pub mod compile;
 pub mod defaults;

@@ -38,13 +38,21 @@ pub struct Trust {
 
 impl Pair {
     /// Reads the keys `certificate_chain` and `private_key` of a `sec` object; `fullpem`, the one
-    /// key that is written as a whole, where either is absent.
+    /// key that is written as a whole, where either is absent or one of them is newer than the
+    /// other: they are written one after the other, and the whole before both.
     ///
     /// # Errors
     /// What the object lacks, as the end of a sentence that begins with its name.
     pub fn of_secret(secret: &Secret) -> Result<Self, String> {
         match (secret.get(CHAIN_KEY), secret.get(PRIVATE_KEY)) {
-            (Some(chain), Some(key)) => Self::parse(chain, key),
+            (Some(chain), Some(key)) => Self::parse(chain, key).or_else(|flaw| {
+                let whole = secret.get(FULL_KEY);
+                let whole = whole.and_then(|full| Self::parse(full, full).ok());
+                // One that has neither half is older than both.
+                let own = PrivateKey::parse(key.expose()).map(|key| key.pem());
+                let new = whole.filter(|whole| own.as_ref() == Ok(&whole.private_key));
+                new.ok_or(flaw)
+            }),
             (chain, _) => match secret.get(FULL_KEY) {
                 Some(full) => Self::parse(full, full),
                 None if chain.is_some() => Err(format!("has no key {PRIVATE_KEY}")),
@@ -384,6 +392,39 @@ mod tests {
         assert_eq!(Pair::of_secret(&secret).unwrap(), whole);
         secret.insert(PRIVATE_KEY.to_owned(), text(&other.key_pem));
         assert_ne!(Pair::of_secret(&secret).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_pair_that_is_being_written_is_never_torn() {
+        let (old, new) = (identity(), identity());
+        let full = |pair: &Identity| text(&format!("{}{}", pair.key_pem, pair.chain_pem));
+        let mut secret = Secret::from([
+            (FULL_KEY.to_owned(), full(&old)),
+            (CHAIN_KEY.to_owned(), text(&old.chain_pem)),
+            (PRIVATE_KEY.to_owned(), text(&old.key_pem)),
+        ]);
+        let before = Pair::of_secret(&secret).unwrap();
+        let after = parse(&new.chain_pem, &new.key_pem).unwrap();
+        secret.insert(FULL_KEY.to_owned(), full(&new));
+        assert_eq!(Pair::of_secret(&secret).unwrap(), before);
+        secret.insert(PRIVATE_KEY.to_owned(), text(&new.key_pem));
+        assert_eq!(Pair::of_secret(&secret).unwrap(), after);
+        secret.insert(CHAIN_KEY.to_owned(), text(&new.chain_pem));
+        assert_eq!(Pair::of_secret(&secret).unwrap(), after);
+    }
+
+    #[test]
+    fn a_whole_that_is_older_than_both_halves_is_not_taken() {
+        let (old, one, other) = (identity(), identity(), identity());
+        let secret = Secret::from([
+            (
+                FULL_KEY.to_owned(),
+                text(&format!("{}{}", old.key_pem, old.chain_pem)),
+            ),
+            (CHAIN_KEY.to_owned(), text(&one.chain_pem)),
+            (PRIVATE_KEY.to_owned(), text(&other.key_pem)),
+        ]);
+        assert!(Pair::of_secret(&secret).is_err());
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum Event {
     Secret(ObjectPath, Reading<Secret>),
     /// The keys of a `sec` object that tell whom to trust were read.
     Trust(ObjectPath, Reading<Secret>),
+    /// The key of a `cfg` object that its challenges are in was read.
+    Challenges(ObjectPath, Reading<Secret>),
     /// The raw configuration of an object was read.
     Config(ObjectPath, Reading<Config>),
     /// An object may not be read: which right the account lacks, as a sentence.

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod certificate;
+pub mod challenge;
 pub mod config;
 mod event;
 mod held;
@@ -23,6 +24,7 @@ use serde::Serialize;
 
 pub use account::Account;
 use certificate::{Pair, Trust};
+use challenge::{Challenges, challenges};
 pub use config::Config;
 pub use event::{Event, Reading, Report};
 pub use held::Held;
@@ -31,6 +33,7 @@ pub use path::{Kind, ObjectPath};
 pub use problem::Problem;
 use scaling::Scaling;
 pub use secret::{Judged, Sensitive};
+use secret::{insert_changed, judge};
 pub use write::{Asked, Change, Target, Write};
 
 /// Everything the daemon has told, as of the last [`Event`].
@@ -44,6 +47,9 @@ pub struct Inventory {
     pub secrets: BTreeMap<ObjectPath, Judged<Pair>>,
     /// What was read of `sec` objects for whom they trust.
     pub trusts: BTreeMap<ObjectPath, Judged<Trust>>,
+    /// What was read of `cfg` objects that carry challenges.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub challenges: BTreeMap<ObjectPath, Judged<Challenges>>,
     /// What was read of raw object configurations.
     pub configs: BTreeMap<ObjectPath, Reading<Config>>,
     /// The objects that the account may not read, and which right it lacks, as a sentence.
@@ -138,6 +144,7 @@ impl Inventory {
         match event {
             Event::Secret(path, _)
             | Event::Trust(path, _)
+            | Event::Challenges(path, _)
             | Event::Config(path, _)
             | Event::Refused(path, _)
                 if !self.objects.contains_key(&path) =>
@@ -156,6 +163,10 @@ impl Inventory {
             Event::Trust(path, reading) => {
                 let again = self.refused.remove(&path).is_some();
                 judge(&mut self.trusts, path, &reading, Trust::of_secret) || again
+            }
+            Event::Challenges(path, reading) => {
+                let again = self.refused.remove(&path).is_some();
+                judge(&mut self.challenges, path, &reading, challenges) || again
             }
             Event::Config(path, reading) => {
                 let again = self.refused.remove(&path).is_some();
@@ -273,6 +284,7 @@ impl Inventory {
         let known = &self.objects;
         self.secrets.retain(|path, _| known.contains_key(path));
         self.trusts.retain(|path, _| known.contains_key(path));
+        self.challenges.retain(|path, _| known.contains_key(path));
         self.configs.retain(|path, _| known.contains_key(path));
         self.refused.retain(|path, _| known.contains_key(path));
         self.asked.retain(|path| known.contains_key(path));
@@ -436,6 +448,7 @@ impl Inventory {
         self.objects.remove(path);
         self.secrets.remove(path);
         self.trusts.remove(path);
+        self.challenges.remove(path);
         self.configs.remove(path);
         self.refused.remove(path);
         self.asked.retain(|object| object != path);
@@ -445,25 +458,6 @@ impl Inventory {
         let status = self.nodes.get(node);
         status.is_some_and(|status| status.is_unsure())
     }
-}
-
-fn judge<T: Clone + PartialEq>(
-    map: &mut BTreeMap<ObjectPath, Judged<T>>,
-    path: ObjectPath,
-    reading: &Reading<Secret>,
-    judge: impl FnOnce(&Secret) -> Result<T, String>,
-) -> bool {
-    let mut judged = map.get(&path).cloned().unwrap_or_default();
-    judged.take(reading, judge);
-    insert_changed(map, path, judged)
-}
-
-fn insert_changed<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
-    if map.get(&key) == Some(&value) {
-        return false;
-    }
-    map.insert(key, value);
-    true
 }
 
 #[cfg(test)]

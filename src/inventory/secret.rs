@@ -1,13 +1,14 @@
 //! The one type that holds a secret's text, and what is remembered of a `sec` object. A text
 //! compares and hashes, and never prints: `Debug` and `Serialize` both write `[redacted]`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::{Reading, Secret};
+use super::{ObjectPath, Reading, Secret};
 
 /// The value of a key of a `sec` object. Wiped from memory when dropped.
 #[derive(Clone, Eq, PartialEq)]
@@ -84,6 +85,31 @@ impl<T> Judged<T> {
             Err(flaw) => self.flaw = Some(flaw),
         }
     }
+}
+
+/// Takes a reading of an object in; returns whether anything changed.
+pub(super) fn judge<T: Clone + PartialEq>(
+    map: &mut BTreeMap<ObjectPath, Judged<T>>,
+    path: ObjectPath,
+    reading: &Reading<Secret>,
+    judge: impl FnOnce(&Secret) -> Result<T, String>,
+) -> bool {
+    let mut judged = map.get(&path).cloned().unwrap_or_default();
+    judged.take(reading, judge);
+    insert_changed(map, path, judged)
+}
+
+/// Returns whether it is another value than before.
+pub(super) fn insert_changed<K: Ord, V: PartialEq>(
+    map: &mut BTreeMap<K, V>,
+    key: K,
+    value: V,
+) -> bool {
+    if map.get(&key) == Some(&value) {
+        return false;
+    }
+    map.insert(key, value);
+    true
 }
 
 /// What every rendering shows in place of a secret.

@@ -14,6 +14,7 @@ use super::h2::H2;
 use super::probe;
 use super::raw::Raw;
 use super::{Daemon, Error};
+use crate::inventory::Account;
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
 /// The daemon of this node.
@@ -127,6 +128,10 @@ impl Daemon for Local {
         value: &Sensitive,
     ) -> BoxFuture<'static, Result<(), Error>> {
         self.ask(|daemon| daemon.write_key(path, key, value))
+    }
+
+    fn account(&self) -> BoxFuture<'static, Result<Account, Error>> {
+        self.ask(|daemon| daemon.account())
     }
 
     fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
+use crate::inventory::{Account, Config, Event, ObjectPath, Sensitive, Write};
 
 /// A daemon that can be watched, read and written to.
 pub trait Daemon: Send + Sync {
@@ -33,7 +33,7 @@ pub trait Daemon: Send + Sync {
     /// The stream ends with an error, or ends, when the connection does; the caller starts anew.
     fn watch(&self) -> BoxStream<'static, Result<Event, Error>>;
 
-    /// Reads one key of a `sec` object; `None` where the object or the key does not exist.
+    /// Reads one key of a `sec` or `cfg` object; `None` where the object or the key does not exist.
     fn read_key(
         &self,
         path: &ObjectPath,
@@ -58,6 +58,9 @@ pub trait Daemon: Send + Sync {
         key: &str,
         value: &Sensitive,
     ) -> BoxFuture<'static, Result<(), Error>>;
+
+    /// Asks who this process is for the daemon, and what it may.
+    fn account(&self) -> BoxFuture<'static, Result<Account, Error>>;
 
     /// Creates an object without keywords; one that exists is left as it is.
     fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>>;

@@ -25,6 +25,7 @@ use super::mirror::Mirror;
 use super::request::{self, Ask, CREATE, EVENTS, Request, SERVICE_ACTION};
 use super::rights::Told;
 use super::{Daemon, Error, changes};
+use crate::inventory::Account;
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
 /// A daemon behind a unix socket, which may be in one of several places, that only root may open.
@@ -237,6 +238,10 @@ impl Daemon for Raw {
     ) -> BoxFuture<'static, Result<(), Error>> {
         let (path, key, value) = (path.clone(), key.to_owned(), value.clone());
         Box::pin(changes::set_key(self.clone(), path, key, value))
+    }
+
+    fn account(&self) -> BoxFuture<'static, Result<Account, Error>> {
+        Box::pin(request::account(self.clone()))
     }
 
     fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::Error;
 use super::answer;
-use crate::inventory::{Config, Sensitive, Write};
+use crate::inventory::Account;
+use crate::inventory::{Config, Kind, ObjectPath, Sensitive, Write};
 
 /// A request in the words of the raw socket.
 #[derive(Clone, Debug)]
@@ -74,13 +75,17 @@ pub(super) trait Ask: Clone + Send + Sync + 'static {
     fn ask(&self, request: Request) -> impl Future<Output = Result<Value, Error>> + Send;
 }
 
-/// Reads one key of a `sec` object. No error repeats what was read.
+/// Reads one key of a `sec` or `cfg` object. No error repeats what was read.
 pub(super) async fn read_key(
     agent: impl Ask,
     path: String,
     key: String,
 ) -> Result<Option<Sensitive>, Error> {
-    read_value(agent, "get_secret_key", path, key).await
+    let is_sec = path
+        .parse()
+        .is_ok_and(|path: ObjectPath| path.kind() == Kind::Sec);
+    let action = if is_sec { "get_secret_key" } else { "get_key" };
+    read_value(agent, action, path, key).await
 }
 
 /// Reads one key of a `sec` or `cfg` object, with the request for its kind.
@@ -119,6 +124,12 @@ pub(super) async fn read_config(agent: impl Ask, path: String) -> Result<Option<
     // What protects an expose may stand there: another node has the object.
     let there = agent.ask(request.anywhere()).await?;
     answer::config(action, &path, &answer::of_a_node(there))
+}
+
+/// Asks what this account may.
+pub(super) async fn account(agent: impl Ask) -> Result<Account, Error> {
+    let answer = agent.ask(Request::new("whoami", json!({}))).await?;
+    Ok(Account::of_whoami(&answer))
 }
 
 /// Sets one keyword.

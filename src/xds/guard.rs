@@ -80,6 +80,12 @@ pub(super) fn per_host(prefixes: &[Prefix]) -> HashMap<String, Any> {
     HashMap::from([(FILTER.to_owned(), any(RBAC_PER_ROUTE, &config))])
 }
 
+/// What a route tells that filter where everybody may, whatever its virtual host says.
+pub(super) fn everybody() -> HashMap<String, Any> {
+    let config = any(RBAC_PER_ROUTE, &RbacPerRoute::default());
+    HashMap::from([(FILTER.to_owned(), config)])
+}
+
 /// The listener filter that takes the client's address from the PROXY protocol, either version.
 pub(super) fn proxy_protocol() -> ListenerFilter {
     let config = any(PROXY_PROTOCOL, &ProxyProtocol::default());

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use envoy_types::pb::envoy::config::core::v3::RuntimeFractionalPercent;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::config::core::v3::{DataSource, RuntimeFractionalPercent};
 use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use envoy_types::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use envoy_types::pb::envoy::config::route::v3::redirect_action::{
@@ -19,7 +20,7 @@ use envoy_types::pb::envoy::config::route::v3::route_action::{
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use envoy_types::pb::envoy::config::route::v3::{
-    HeaderMatcher, QueryParameterMatcher, RedirectAction, Route as PbRoute,
+    DirectResponseAction, HeaderMatcher, QueryParameterMatcher, RedirectAction, Route as PbRoute,
     RouteAction as PbRouteAction, RouteConfiguration as PbRouteConfiguration, RouteMatch,
     VirtualHost as PbVirtualHost, WeightedCluster as PbWeightedCluster,
 };
@@ -60,7 +61,7 @@ fn virtual_host(host: &VirtualHost) -> PbVirtualHost {
     PbVirtualHost {
         name: host.name.clone(),
         domains: host.domains.clone(),
-        routes: host.routes.iter().map(route).collect(),
+        routes: host.routes.iter().map(|one| routed(host, one)).collect(),
         retry_policy: Some(default_retry()),
         response_headers_to_add: headers(&alternative(host)),
         typed_per_filter_config: guard::per_host(&host.allow_from),
@@ -75,6 +76,26 @@ fn alternative(host: &VirtualHost) -> Vec<(String, String)> {
         ("alt-svc".to_owned(), value)
     });
     header.into_iter().collect()
+}
+
+/// What Envoy answers by itself it answers to everybody: an authority asks from anywhere.
+fn routed(host: &VirtualHost, one: &Route) -> PbRoute {
+    let mut message = route(one);
+    if matches!(one.action, RouteAction::Answer(_)) && !host.allow_from.is_empty() {
+        message.typed_per_filter_config = guard::everybody();
+    }
+    message
+}
+
+fn direct_response(text: &str) -> DirectResponseAction {
+    DirectResponseAction {
+        status: 200,
+        body: Some(DataSource {
+            specifier: Some(Specifier::InlineString(text.to_owned())),
+            ..DataSource::default()
+        }),
+        ..DirectResponseAction::default()
+    }
 }
 
 fn route(route: &Route) -> PbRoute {
@@ -97,6 +118,7 @@ fn route(route: &Route) -> PbRoute {
         action: Some(match &route.action {
             RouteAction::Forward(forward) => Action::Route(forward_action(forward)),
             RouteAction::Redirect(redirect) => Action::Redirect(redirect_action(redirect)),
+            RouteAction::Answer(text) => Action::DirectResponse(direct_response(text)),
         }),
         request_headers_to_add: headers(&route.request_headers.set),
         request_headers_to_remove: route.request_headers.remove.clone(),

@@ -4,6 +4,7 @@ pub(crate) mod controller;
 pub(crate) mod envoy;
 pub(crate) mod folder;
 pub(crate) mod load;
+pub(crate) mod pebble;
 pub(crate) mod relay;
 pub(crate) mod rig;
 pub(crate) mod stand;

@@ -22,10 +22,17 @@ const LAYERS: &[Layer] = &[
     pure("src/backoff.rs", &[], &[]),
     pure("src/bootstrap.rs", &[], &[]),
     pure("src/budget.rs", &[], &[]),
-    pure("src/config/", &["bootstrap", "inventory::Sensitive"], &["clap", "humantime"]),
+    pure("src/config/", CONFIG_INSIDE, &["clap", "humantime"]),
     pure("src/gateway/", &["inventory"], &["regex_syntax", "serde", "serde_json"]),
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
-    pure("src/cert/mod.rs", &["inventory", "gateway", "xds::status", "backoff"], &[]),
+    pure("src/cert/mod.rs", &["inventory"], &[]),
+    pure("src/cert/declaration.rs", &["inventory"], &[]),
+    pure("src/cert/leaf.rs", &["inventory"], &["base64", "rustls", "x509_parser"]),
+    pure("src/cert/names.rs", &[], &[]),
+    pure("src/cert/plan.rs", &["inventory"], &[]),
+    pure("src/cert/report.rs", &["inventory"], &["humantime"]),
+    pure("src/cert/record.rs", &["inventory"], &["serde", "serde_json"]),
+    pure("src/cert/schedule.rs", &[], &["serde"]),
     edge("src/metrics.rs", &[]),
     pure("src/opensvc/frames.rs", &[], &[]),
     pure("src/opensvc/json_delta.rs", &[], &["serde_json"]),
@@ -46,6 +53,7 @@ const LAYERS: &[Layer] = &[
     pure("src/screen/", &["pb"], &["prost_types"]),
     edge("src/ask.rs", &["config", "pb", "screen", "status"]),
     edge("src/admin.rs", &["metrics", "pb", "status"]),
+    edge("src/acme.rs", &["cert", "config", "inventory", "opensvc"]),
     edge("src/state.rs", &["xds"]),
     edge("src/dry_run.rs", CORE),
     edge("src/run.rs", &[
@@ -59,6 +67,8 @@ const LAYERS: &[Layer] = &[
     edge("src/start.rs", ANYTHING),
     edge("src/main.rs", &["config", "start"]),
 ];
+
+const CONFIG_INSIDE: &[&str] = &["bootstrap", "inventory::ObjectPath", "inventory::Sensitive"];
 
 const XDS_INSIDE: &[&str] = &[
     "gateway",

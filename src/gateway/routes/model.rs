@@ -169,6 +169,8 @@ pub enum RouteAction {
     Forward(Box<Forward>),
     /// The client is sent elsewhere.
     Redirect(Redirect),
+    /// Envoy answers this text, 200.
+    Answer(String),
 }
 
 /// How requests reach an instance (config.route.v3.RouteAction).

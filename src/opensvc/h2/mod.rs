@@ -31,6 +31,7 @@ use super::raw::Limits;
 use super::request::{self, Ask, CREATE, Request, SERVICE_ACTION};
 use super::tls::{Access, Server};
 use super::{Daemon, Error};
+use crate::inventory::Account;
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 use wire::{Io, Wire};
 
@@ -254,6 +255,10 @@ impl Daemon for H2 {
         Box::pin(changes::set_key(self.clone(), path, key, value))
     }
 
+    fn account(&self) -> BoxFuture<'static, Result<Account, Error>> {
+        Box::pin(request::account(self.clone()))
+    }
+
     fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(changes::create(self.clone(), path.clone()))
     }
@@ -262,7 +267,7 @@ impl Daemon for H2 {
 /// The route that answers what the raw socket answers to an action.
 fn route(action: &'static str) -> (Method, &'static str) {
     match action {
-        "get_secret_key" => (Method::GET, "key"),
+        "get_key" | "get_secret_key" => (Method::GET, "key"),
         "get_service_config" => (Method::GET, "object_config"),
         "set_key" => (Method::POST, "key"),
         SERVICE_ACTION => (Method::POST, "object_action"),

@@ -1,0 +1,129 @@
+//! EDGE: the commands of `osvc-igw acme`, from options to what is printed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cert::operator::{Operator, unix_seconds};
+use crate::cert::probe::{Door, SHOWN_MAX};
+use crate::cert::report;
+use crate::cert::survey::Survey;
+use crate::config::{AcmeAction, DoorOptions};
+use crate::inventory::{Kind, ObjectPath};
+use crate::opensvc::{self, Daemon, rights::Role};
+
+/// Why a command of `osvc-igw acme` failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The daemon could not be asked.
+    #[error(transparent)]
+    Daemon(#[from] opensvc::Error),
+    /// No object of that path asks for a certificate of an authority that can be asked.
+    #[error("{0} declares no certificate of an ACME authority")]
+    Undeclared(ObjectPath),
+    /// The certificate is not due.
+    #[error("{0} is not due; --force gets it all the same")]
+    NotDue(ObjectPath),
+    /// The certificate did not come.
+    #[error("no certificate for {0}: {1}")]
+    Failed(ObjectPath, String),
+    /// Rights are missing.
+    #[error("{0}")]
+    Access(String),
+}
+
+/// Where the gateways are, as the options say.
+pub fn door(options: &DoorOptions) -> Door {
+    Door {
+        gateways: options.acme_gateways.clone(),
+        http_port: options.acme_http_port,
+        https_port: options.acme_https_port,
+        shown_max: SHOWN_MAX,
+        acked: None,
+    }
+}
+
+/// Does what the command says; returns what there is to print.
+///
+/// # Errors
+/// When it could not be done.
+pub async fn act(
+    action: AcmeAction,
+    door: Door,
+    daemon: Arc<dyn Daemon>,
+    stop: CancellationToken,
+) -> Result<String, Error> {
+    let mut operator = Operator::new(Arc::clone(&daemon), door);
+    match action {
+        AcmeAction::Run => {
+            operator.run(stop).await;
+            Ok(String::new())
+        }
+        AcmeAction::Plan => {
+            let survey = operator.look().await?;
+            Ok(lines(&operator, &survey, report::planned))
+        }
+        AcmeAction::Status => {
+            let survey = operator.look().await?;
+            Ok(lines(&operator, &survey, report::status))
+        }
+        AcmeAction::Issue(path, force) => {
+            let survey = operator.look().await?;
+            if !survey.subjects.contains_key(&path) {
+                return Err(Error::Undeclared(path));
+            }
+            match operator.work(&path, force).await? {
+                Some(Ok(_)) => {
+                    let survey = operator.look().await?;
+                    Ok(lines(&operator, &survey, report::status))
+                }
+                Some(Err(reason)) => Err(Error::Failed(path, reason)),
+                None => Err(Error::NotDue(path)),
+            }
+        }
+        AcmeAction::CheckAccess(namespaces) => {
+            let namespaces = match namespaces.is_empty() {
+                true => operator.seen(Kind::Sec).await?,
+                false => namespaces.into_iter().collect(),
+            };
+            access(daemon.as_ref(), &namespaces).await
+        }
+    }
+}
+
+fn lines(
+    operator: &Operator,
+    survey: &Survey,
+    line: impl Fn(
+        i64,
+        &crate::cert::plan::Subject,
+        &Result<crate::cert::plan::Plan, crate::inventory::Problem>,
+    ) -> String,
+) -> String {
+    let now = unix_seconds();
+    let subjects = survey.subjects.values();
+    let subjects = subjects.map(|subject| line(now, subject, &operator.plan(now, subject)));
+    let problems = survey.problems.iter().map(|problem| format!("{problem}\n"));
+    let text: String = subjects.chain(problems).collect();
+    match text.is_empty() {
+        true => "no sec object declares a certificate of an ACME authority\n".to_owned(),
+        false => text,
+    }
+}
+
+async fn access(daemon: &dyn Daemon, namespaces: &BTreeSet<String>) -> Result<String, Error> {
+    let account = daemon.account().await?;
+    let missing = account.missing(Role::Operator, namespaces);
+    if !missing.is_empty() {
+        return Err(Error::Access(missing.join("\nosvc-igw: ")));
+    }
+    let names: Vec<&str> = namespaces.iter().map(String::as_str).collect();
+    let excess = account.excess().map(|excess| format!("{excess}\n"));
+    Ok(format!(
+        "the account {} has every right that certificates need in: {}\n{}",
+        account.name,
+        names.join(" "),
+        excess.unwrap_or_default()
+    ))
+}

@@ -1,0 +1,406 @@
+//! EDGE: one certificate authority, over instant-acme (RFC 8555): its account, its orders, and
+//! what its refusals mean. When to ask is decided elsewhere.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::Method;
+use instant_acme::{
+    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType,
+    ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+};
+use serde_json::Value;
+
+use super::declaration::{Declaration, Issuer};
+use super::names;
+use super::record::Failure;
+use super::schedule::Window;
+use super::wire::{Client, Wire, no_headers, seconds_of};
+use crate::inventory::Sensitive;
+use crate::inventory::challenge::Challenge;
+
+/// Why an authority did not do what it was asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Whether trying again may help.
+    pub failure: Failure,
+    /// What it said, as a sentence.
+    pub reason: String,
+    /// For how many seconds it wants to be left alone.
+    pub retry_after_s: Option<u64>,
+    /// What kind of refusal it is where that matters: the last word of the problem's type.
+    pub kind: String,
+}
+
+/// An authority, with an account there.
+pub struct Authority {
+    client: Client,
+    account: Account,
+}
+
+/// An order and how far it is.
+pub struct Ordered {
+    order: Order,
+}
+
+/// How far an order is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stage {
+    /// Names have to be shown to be ours.
+    Pending,
+    /// The request for the certificate can be sent.
+    Ready,
+    /// The certificate is being made, or is there.
+    Finalized,
+    /// Nothing will come of it.
+    Invalid,
+}
+
+impl Authority {
+    /// Goes to an account that was made before.
+    ///
+    /// # Errors
+    /// When the authority cannot be asked, or what was kept of the account is no account.
+    pub async fn with_account(wire: Arc<dyn Wire>, account: &Sensitive) -> Result<Self, Refusal> {
+        let client = Client::new(wire);
+        let credentials: AccountCredentials =
+            serde_json::from_str(account.expose()).map_err(|_| Refusal {
+                kind: NO_ACCOUNT.to_owned(),
+                ..Refusal::of(Failure::Transient, "what is kept of the account is none")
+            })?;
+        let builder = Account::builder_with_http(Box::new(client.clone()));
+        let account = builder.from_credentials(credentials).await;
+        let account = account.map_err(|error| refusal(&client, &error))?;
+        Ok(Self { client, account })
+    }
+
+    /// Makes an account; returns it with the text to keep.
+    ///
+    /// # Errors
+    /// When the authority cannot be asked or does not make one.
+    pub async fn register(
+        wire: Arc<dyn Wire>,
+        issuer: &Issuer,
+    ) -> Result<(Self, Sensitive), Refusal> {
+        let client = Client::new(wire);
+        let contact: Vec<&str> = issuer.contact.iter().map(String::as_str).collect();
+        let external = match &issuer.external {
+            Some(external) => {
+                let hmac = external.hmac.expose().trim().trim_end_matches('=');
+                let hmac = BASE64_URL_SAFE_NO_PAD.decode(hmac).map_err(|_| {
+                    Refusal::of(Failure::Refused, "eab_hmac of the issuer is no base64url")
+                })?;
+                Some(ExternalAccountKey::new(external.kid.clone(), &hmac))
+            }
+            None => None,
+        };
+        let wanted = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
+        let builder = Account::builder_with_http(Box::new(client.clone()));
+        let made = builder.create(&wanted, issuer.directory.clone(), external.as_ref());
+        let (account, credentials) = made.await.map_err(|error| refusal(&client, &error))?;
+        let text = serde_json::to_string(&credentials).map(Sensitive::new);
+        let text =
+            text.map_err(|_| Refusal::of(Failure::Transient, "an account without a text"))?;
+        Ok((Self { client, account }, text))
+    }
+
+    /// Makes an order; one that names what it replaces is made without if that is refused.
+    ///
+    /// # Errors
+    /// When the authority does not take it.
+    pub async fn order(
+        &self,
+        declaration: &Declaration,
+        issuer: &Issuer,
+        replaces: Option<&str>,
+    ) -> Result<Ordered, Refusal> {
+        let identifiers: Vec<Identifier> = declaration
+            .names
+            .iter()
+            .map(|name| identifier(name))
+            .collect();
+        let wanted = || {
+            let order = NewOrder::new(&identifiers);
+            match declaration.profile(issuer) {
+                Some(profile) => order.profile(profile),
+                None => order,
+            }
+        };
+        if let Some((signer, serial)) = replaces.and_then(|text| text.split_once('.')) {
+            let replaced = CertificateIdentifier {
+                authority_key_identifier: signer.into(),
+                serial: serial.into(),
+            };
+            let made = self.account.new_order(&wanted().replaces(replaced)).await;
+            match made.map_err(|error| refusal(&self.client, &error)) {
+                Ok(order) => return Ok(Ordered { order }),
+                // A rate limit or an outage is not about what is replaced.
+                Err(refusal) if refusal.retry_after_s.is_some() => return Err(refusal),
+                Err(_) => {}
+            }
+        }
+        let made = self.account.new_order(&wanted()).await;
+        let order = made.map_err(|error| refusal(&self.client, &error))?;
+        Ok(Ordered { order })
+    }
+
+    /// Comes back to an order.
+    ///
+    /// # Errors
+    /// When the authority does not know it any more, or cannot be asked.
+    pub async fn resume(&self, url: &str) -> Result<Ordered, Refusal> {
+        let found = self.account.order(url.to_owned()).await;
+        let order = found.map_err(|error| refusal(&self.client, &error))?;
+        Ok(Ordered { order })
+    }
+
+    /// By how many seconds its clock is ahead of ours, as its last answer said.
+    pub fn ahead_s(&self) -> Option<i64> {
+        self.client.seen().ahead_s
+    }
+
+    /// The HTTP-01 challenges of the names that are not shown to be ours yet.
+    ///
+    /// # Errors
+    /// When the authority offers no such challenge for a name, or cannot be asked.
+    pub async fn challenges(
+        &self,
+        ordered: &mut Ordered,
+        expires: i64,
+    ) -> Result<Vec<Challenge>, Refusal> {
+        let mut challenges = Vec::new();
+        let mut all = ordered.order.authorizations();
+        while let Some(next) = all.next().await {
+            let mut one = next.map_err(|error| refusal(&self.client, &error))?;
+            if one.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            let name = one.identifier().to_string();
+            let Some(challenge) = one.challenge(ChallengeType::Http01) else {
+                let reason = format!("the authority offers no http-01 for {name}");
+                return Err(Refusal::of(Failure::Refused, &reason));
+            };
+            challenges.push(Challenge {
+                name: names::host(&name),
+                token: challenge.token.clone(),
+                key_authorization: challenge.key_authorization().as_str().to_owned(),
+                expires,
+            });
+        }
+        Ok(challenges)
+    }
+
+    /// Tells the authority that every challenge is answered, and waits for what it finds.
+    ///
+    /// # Errors
+    /// With every name that it did not find to be ours, and why.
+    pub async fn validate(&self, ordered: &mut Ordered) -> Result<(), Refusal> {
+        let mut all = ordered.order.authorizations();
+        while let Some(next) = all.next().await {
+            let mut one = next.map_err(|error| refusal(&self.client, &error))?;
+            if one.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            if let Some(mut challenge) = one.challenge(ChallengeType::Http01) {
+                let told = challenge.set_ready().await;
+                told.map_err(|error| refusal(&self.client, &error))?;
+            }
+        }
+        let found = ordered.order.poll_ready(&POLL).await;
+        match found {
+            Ok(OrderStatus::Ready | OrderStatus::Valid) => Ok(()),
+            Ok(_) => Err(self.unproven(ordered).await),
+            Err(error) if ordered.order.state().status == OrderStatus::Invalid => {
+                let told = self.unproven(ordered).await;
+                match told.reason.is_empty() {
+                    true => Err(refusal(&self.client, &error)),
+                    false => Err(told),
+                }
+            }
+            Err(error) => Err(refusal(&self.client, &error)),
+        }
+    }
+
+    /// Which names were not found to be ours: an order tells of one alone.
+    async fn unproven(&self, ordered: &mut Ordered) -> Refusal {
+        let mut reasons = Vec::new();
+        let mut all = ordered.order.authorizations();
+        while let Some(Ok(mut one)) = all.next().await {
+            if one.refresh().await.is_err() || one.status != AuthorizationStatus::Invalid {
+                continue;
+            }
+            let name = one.identifier().to_string();
+            let errors = one.challenges.iter().filter_map(|one| one.error.as_ref());
+            let errors: Vec<&str> = errors.filter_map(|error| error.detail.as_deref()).collect();
+            reasons.push(format!("{name}: {}", errors.join(", ")));
+        }
+        Refusal {
+            kind: UNPROVEN.to_owned(),
+            ..Refusal::of(Failure::Transient, &reasons.join("; "))
+        }
+    }
+
+    /// Sends the request for the certificate.
+    ///
+    /// # Errors
+    /// When the authority does not take it.
+    pub async fn finalize(&self, ordered: &mut Ordered, csr_der: &[u8]) -> Result<(), Refusal> {
+        let sent = ordered.order.finalize_csr(csr_der).await;
+        sent.map_err(|error| refusal(&self.client, &error))
+    }
+
+    /// Waits for the certificate and its chain, in PEM.
+    ///
+    /// # Errors
+    /// When none comes of it.
+    pub async fn certificate(&self, ordered: &mut Ordered) -> Result<Sensitive, Refusal> {
+        let made = ordered.order.poll_certificate(&POLL).await;
+        let made = made.map_err(|error| refusal(&self.client, &error))?;
+        Ok(Sensitive::new(made))
+    }
+}
+
+impl Ordered {
+    /// Its address.
+    pub fn url(&self) -> &str {
+        self.order.url()
+    }
+
+    /// How far it is.
+    pub fn stage(&mut self) -> Stage {
+        match self.order.state().status {
+            OrderStatus::Pending => Stage::Pending,
+            OrderStatus::Ready => Stage::Ready,
+            OrderStatus::Processing | OrderStatus::Valid => Stage::Finalized,
+            OrderStatus::Invalid => Stage::Invalid,
+        }
+    }
+}
+
+impl Refusal {
+    /// A refusal of no special kind.
+    pub fn of(failure: Failure, reason: &str) -> Self {
+        Self {
+            failure,
+            reason: reason.to_owned(),
+            retry_after_s: None,
+            kind: String::new(),
+        }
+    }
+}
+
+/// Whether what is kept of an account is one of the authority with this directory.
+pub fn belongs(kept: &Sensitive, directory: &str) -> bool {
+    let kept: Result<Value, _> = serde_json::from_str(kept.expose());
+    kept.is_ok_and(|kept| kept["directory"] == directory)
+}
+
+/// Asks when a certificate should be renewed (RFC 9773); `None` where the authority does not say.
+/// Returns also for how many seconds the answer holds.
+///
+/// # Errors
+/// When the authority cannot be asked.
+pub async fn window(
+    wire: Arc<dyn Wire>,
+    directory: &str,
+    identifier: &str,
+) -> Result<Option<(Window, u64)>, Refusal> {
+    let client = Client::new(wire);
+    let document = document(&client, directory).await?;
+    let Some(base) = document["renewalInfo"].as_str() else {
+        return Ok(None);
+    };
+    let url = format!("{}/{identifier}", base.trim_end_matches('/'));
+    let told = self::document(&client, &url).await?;
+    let at = |name: &str| seconds_of(told["suggestedWindow"][name].as_str()?);
+    let (Some(start), Some(end)) = (at("start"), at("end")) else {
+        return Ok(None);
+    };
+    let holds = client.seen().retry_after_s.unwrap_or(WINDOW_HOLDS_S);
+    Ok(Some((Window { start, end }, holds.clamp(60, 86_400))))
+}
+
+async fn document(client: &Client, url: &str) -> Result<Value, Refusal> {
+    let sent = client.send(Method::GET, url.to_owned(), no_headers(), Bytes::new());
+    let answer = sent
+        .await
+        .map_err(|reason| Refusal::of(Failure::Transient, &reason))?;
+    if !answer.status().is_success() {
+        let reason = format!("{url} answers {}", answer.status());
+        return Err(Refusal {
+            retry_after_s: client.seen().retry_after_s,
+            ..Refusal::of(Failure::Transient, &reason)
+        });
+    }
+    Ok(serde_json::from_slice(answer.body()).unwrap_or_default())
+}
+
+/// What an error means (RFC 8555, section 6.7).
+fn refusal(client: &Client, error: &instant_acme::Error) -> Refusal {
+    let seen = client.seen();
+    let retry_after_s = seen.retry_after_s.filter(|_| seen.status >= 400);
+    let instant_acme::Error::Api(problem) = error else {
+        return Refusal {
+            retry_after_s,
+            ..Refusal::of(Failure::Transient, &error.to_string())
+        };
+    };
+    let kind = problem.r#type.as_deref().unwrap_or_default();
+    let kind = kind.rsplit(':').next().unwrap_or_default().to_owned();
+    let failure = match REFUSED.contains(&kind.as_str()) {
+        true => Failure::Refused,
+        false => Failure::Transient,
+    };
+    let detail = problem.detail.as_deref().unwrap_or_default();
+    let mut reason = match kind.is_empty() {
+        true => detail.to_owned(),
+        false => format!("{kind}: {detail}"),
+    };
+    for one in &problem.subproblems {
+        reason = format!("{reason}; {one}");
+    }
+    Refusal {
+        failure,
+        reason,
+        retry_after_s,
+        kind,
+    }
+}
+
+fn identifier(name: &str) -> Identifier {
+    match name.parse::<IpAddr>() {
+        Ok(address) => Identifier::Ip(address),
+        Err(_) => Identifier::Dns(name.to_owned()),
+    }
+}
+
+/// The kind of a refusal that says that there is no such account.
+pub const NO_ACCOUNT: &str = "accountDoesNotExist";
+/// The kind of a refusal that says that names were not found to be ours.
+pub const UNPROVEN: &str = "unproven";
+/// What trying again does not help against.
+const REFUSED: [&str; 9] = [
+    "badCSR",
+    "caa",
+    "externalAccountRequired",
+    "invalidContact",
+    "invalidProfile",
+    "malformed",
+    "rejectedIdentifier",
+    "unsupportedContact",
+    "unsupportedIdentifier",
+];
+const POLL: RetryPolicy = RetryPolicy::new()
+    .initial_delay(Duration::from_millis(250))
+    .backoff(1.5)
+    .timeout(Duration::from_secs(90));
+/// How long a renewal window holds where the authority does not say (RFC 9773, section 4.3.2).
+const WINDOW_HOLDS_S: u64 = 12 * 3_600;

@@ -1,0 +1,411 @@
+//! PURE: what the objects of the cluster ask for: which certificates, and of whom. A certificate
+//! is a `sec` with `cn`, `alt_names` and `ca`, all of them keywords of OpenSVC; its `ca` is a `sec`
+//! whose key `directory` is the address of an ACME authority.
+
+use std::collections::BTreeSet;
+
+use super::names::{is_wildcard, names};
+use crate::inventory::{Config, Kind, ObjectPath, Problem, Secret, Sensitive};
+
+/// A certificate that is asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Declaration {
+    /// The `sec` object that it goes into.
+    pub path: ObjectPath,
+    /// Its names, at least one.
+    pub names: BTreeSet<String>,
+    /// The `sec` object of the authority.
+    pub issuer: ObjectPath,
+    /// What its key is like (`[labels] acme.key`).
+    pub key: KeyKind,
+    /// The profile of the authority (`[labels] acme.profile`, else the issuer's).
+    pub profile: Option<String>,
+}
+
+/// What a private key is like.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum KeyKind {
+    /// ECDSA on P-256.
+    #[default]
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// RSA of 2048 bits.
+    Rsa2048,
+}
+
+/// An authority that can be asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Issuer {
+    /// The `sec` object that describes it.
+    pub path: ObjectPath,
+    /// Where its directory is.
+    pub directory: String,
+    /// Whom it may write to: `mailto:` addresses.
+    pub contact: Vec<String>,
+    /// The profile for certificates that name none.
+    pub profile: Option<String>,
+    /// The account that its owner has elsewhere (RFC 8555, section 7.3.4).
+    pub external: Option<External>,
+    /// The roots to believe its server by, in PEM, beside those of the system.
+    pub ca_bundle: Option<String>,
+    /// The namespaces whose certificates it may sign, `*` at an end for any; empty for its own
+    /// alone.
+    pub allow: Vec<String>,
+    /// The account that was made here, as it was written; `None` before the first order.
+    pub account: Option<Sensitive>,
+    /// The ledger of what was asked of it.
+    pub ledger: Option<Sensitive>,
+}
+
+/// An account at an authority that was made elsewhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct External {
+    /// Its name.
+    pub kid: String,
+    /// Its key, in base64url.
+    pub hmac: Sensitive,
+}
+
+/// Reads what a `sec` object asks for; `None` where it names no `ca`.
+///
+/// Whether the `ca` is an ACME authority is told by that object alone.
+pub fn declaration(path: &ObjectPath, config: &Config) -> Option<Result<Declaration, Problem>> {
+    let read = |section: &str, keyword: &str| {
+        let text = config.keyword(path, "", section, keyword)?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let ca = read(DEFAULT, "ca").filter(|_| path.kind() == Kind::Sec)?;
+    let issuer = match ca.parse::<ObjectPath>() {
+        Ok(issuer) if issuer.kind() == Kind::Sec => issuer,
+        _ => {
+            let reason = format!("names {ca:?}, which is no path of a sec object");
+            return Some(Err(problem(path, DEFAULT, "ca", reason)));
+        }
+    };
+    let (cn, alt_names) = (read(DEFAULT, "cn"), read(DEFAULT, "alt_names"));
+    let texts = [&cn, &alt_names].map(|text| text.as_deref().unwrap_or_default());
+    let names = match names(&texts) {
+        Ok(names) if names.is_empty() => Err(problem(path, DEFAULT, "cn", "is not set".to_owned())),
+        Ok(names) => Ok(names),
+        Err(reason) => {
+            let keyword = if names(&texts[..1]).is_err() {
+                "cn"
+            } else {
+                "alt_names"
+            };
+            Err(problem(path, DEFAULT, keyword, reason))
+        }
+    };
+    let key = match read(LABELS, "acme.key").as_deref() {
+        None | Some("p256") => Ok(KeyKind::P256),
+        Some("p384") => Ok(KeyKind::P384),
+        Some("rsa" | "rsa2048") => Ok(KeyKind::Rsa2048),
+        Some(other) => {
+            let reason = format!("{other:?} is none of p256, p384 and rsa2048");
+            Err(problem(path, LABELS, "acme.key", reason))
+        }
+    };
+    Some(names.and_then(|names| {
+        Ok(Declaration {
+            path: path.clone(),
+            names,
+            issuer,
+            key: key?,
+            profile: read(LABELS, "acme.profile"),
+        })
+    }))
+}
+
+/// Reads the keys of a `sec` object; `None` where it is no ACME authority.
+pub fn issuer(path: &ObjectPath, keys: &Secret) -> Option<Result<Issuer, Problem>> {
+    let read = |key: &str| {
+        let text = keys.get(key)?.expose().trim();
+        Some(text.to_owned()).filter(|text| !text.is_empty())
+    };
+    let directory = read("directory")?;
+    if keys.contains_key("private_key") {
+        return None;
+    }
+    let problem = |key: &str, reason: String| Some(Err(problem(path, "", key, reason)));
+    if !directory.starts_with("https://") || directory.contains(char::is_whitespace) {
+        return problem("directory", "is no https address".to_owned());
+    }
+    let words = |key: &str| {
+        let text = read(key).unwrap_or_default();
+        let words = text.split([' ', ',', '\n']).filter(|word| !word.is_empty());
+        words.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let contact = words("contact").into_iter();
+    let contact = contact.map(|word| match word.contains(':') {
+        true => word,
+        false => format!("mailto:{word}"),
+    });
+    let challenges = words("challenge");
+    if let Some(other) = challenges.iter().find(|word| *word != HTTP_01) {
+        let reason = format!("{other:?} is not known: {HTTP_01} is");
+        return problem("challenge", reason);
+    }
+    let external = match (read("eab_kid"), keys.get("eab_hmac")) {
+        (None, None) => None,
+        (Some(kid), Some(hmac)) => Some(External {
+            kid,
+            hmac: hmac.clone(),
+        }),
+        (kid, _) => {
+            let key = if kid.is_none() { "eab_kid" } else { "eab_hmac" };
+            return problem(key, "is missing: an external account has both".to_owned());
+        }
+    };
+    let written = |key: &str| {
+        keys.get(key)
+            .filter(|text| !text.expose().is_empty())
+            .cloned()
+    };
+    Some(Ok(Issuer {
+        path: path.clone(),
+        directory,
+        contact: contact.collect(),
+        profile: read("profile"),
+        external,
+        ca_bundle: read("ca_bundle"),
+        allow: words("allow"),
+        account: written(ACCOUNT_KEY),
+        ledger: written(LEDGER_KEY),
+    }))
+}
+
+impl Declaration {
+    /// What stands between this declaration and an order of the issuer.
+    ///
+    /// # Errors
+    /// The problem; nothing is asked of the authority while there is one.
+    pub fn check(&self, issuer: &Issuer) -> Result<(), Problem> {
+        if let Some(name) = self.names.iter().find(|name| is_wildcard(name)) {
+            let reason = format!(
+                "{name} needs a DNS challenge, and {} offers {HTTP_01} alone",
+                issuer.path
+            );
+            return Err(problem(&self.path, DEFAULT, "alt_names", reason));
+        }
+        let namespace = self.path.namespace();
+        let allowed = match issuer.allow.is_empty() {
+            true => namespace == issuer.path.namespace(),
+            false => issuer.allow.iter().any(|pattern| fits(pattern, namespace)),
+        };
+        if allowed {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} does not allow the namespace {namespace} (its key allow)",
+            issuer.path
+        );
+        Err(problem(&self.path, DEFAULT, "ca", reason))
+    }
+
+    /// A text that changes when something else is declared.
+    pub fn fingerprint(&self, issuer: &Issuer) -> String {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        let profile = self.profile(issuer).unwrap_or_default();
+        let (key, directory) = (self.key.word(), &issuer.directory);
+        format!("{directory} {profile} {key} {}", names.join(" "))
+    }
+
+    /// The profile to ask for.
+    pub fn profile<'a>(&'a self, issuer: &'a Issuer) -> Option<&'a str> {
+        self.profile.as_deref().or(issuer.profile.as_deref())
+    }
+}
+
+impl KeyKind {
+    /// The word of `acme.key`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::P256 => "p256",
+            Self::P384 => "p384",
+            Self::Rsa2048 => "rsa2048",
+        }
+    }
+}
+
+fn fits(pattern: &str, namespace: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => namespace.starts_with(start),
+        None => pattern == namespace,
+    }
+}
+
+fn problem(path: &ObjectPath, section: &str, keyword: &str, reason: String) -> Problem {
+    Problem {
+        object: path.clone(),
+        section: section.to_owned(),
+        keyword: keyword.to_owned(),
+        reason,
+    }
+}
+
+/// The keys of an issuer that are read.
+pub const ISSUER_KEYS: [&str; 11] = [
+    "directory",
+    "private_key",
+    "contact",
+    "profile",
+    "challenge",
+    "eab_kid",
+    "eab_hmac",
+    "ca_bundle",
+    "allow",
+    ACCOUNT_KEY,
+    LEDGER_KEY,
+];
+/// The key of an issuer that its account is in.
+pub const ACCOUNT_KEY: &str = "account";
+/// The key of an issuer that the ledger is in.
+pub const LEDGER_KEY: &str = "acme_ledger";
+const HTTP_01: &str = "http-01";
+const DEFAULT: &str = "DEFAULT";
+const LABELS: &str = "labels";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn path(text: &str) -> ObjectPath {
+        text.parse().unwrap()
+    }
+
+    fn declared(config: Value) -> Option<Result<Declaration, String>> {
+        let config = Config::from_json(&config).unwrap();
+        let found = declaration(&path("test/sec/front"), &config)?;
+        Some(found.map_err(|problem| problem.to_string()))
+    }
+
+    fn keys(keys: &[(&str, &str)]) -> Secret {
+        let keys = keys.iter();
+        keys.map(|(key, text)| ((*key).to_owned(), Sensitive::new((*text).to_owned())))
+            .collect()
+    }
+
+    fn described(pairs: &[(&str, &str)]) -> Option<Result<Issuer, String>> {
+        let found = issuer(&path("acme/sec/le"), &keys(pairs))?;
+        Some(found.map_err(|problem| problem.to_string()))
+    }
+
+    #[test]
+    fn keywords_of_opensvc_declare_a_certificate() {
+        let found = declared(json!({
+            "DEFAULT": {"cn": "www.acme.org", "alt_names": "WWW.acme.org {env.more}",
+                "ca": "acme/sec/le"},
+            "env": {"more": "acme.org"},
+            "labels": {"acme.key": "p384", "acme.profile": "shortlived"},
+        }));
+        let found = found.unwrap().unwrap();
+        assert_eq!(Vec::from_iter(&found.names), ["acme.org", "www.acme.org"]);
+        assert_eq!(found.issuer, path("acme/sec/le"));
+        assert_eq!(found.key, KeyKind::P384);
+        assert_eq!(found.profile.as_deref(), Some("shortlived"));
+    }
+
+    #[test]
+    fn a_secret_without_a_ca_declares_nothing() {
+        assert!(declared(json!({"DEFAULT": {"cn": "www.acme.org"}})).is_none());
+        assert!(declared(json!({})).is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_names_section_and_keyword() {
+        for (config, told) in [
+            (
+                json!({"DEFAULT": {"ca": "le", "cn": "a.org"}}),
+                "test/sec/front DEFAULT.ca: names \"le\"",
+            ),
+            (
+                json!({"DEFAULT": {"ca": "acme/sec/le"}}),
+                "DEFAULT.cn: is not set",
+            ),
+            (
+                json!({"DEFAULT": {"ca": "acme/sec/le", "cn": "a.org", "alt_names": "b_c.org"}}),
+                "DEFAULT.alt_names: \"b_c.org\" is no name of a host",
+            ),
+            (
+                json!({"DEFAULT": {"ca": "acme/sec/le", "cn": "My Cert"}}),
+                "DEFAULT.cn: \"My\" has no domain",
+            ),
+            (
+                json!({"DEFAULT": {"ca": "acme/sec/le", "cn": "a.org"},
+                    "labels": {"acme.key": "dsa"}}),
+                "labels.acme.key: \"dsa\" is none of",
+            ),
+        ] {
+            let reason = declared(config).unwrap().unwrap_err();
+            assert!(reason.contains(told), "{reason}");
+        }
+    }
+
+    #[test]
+    fn keys_describe_an_issuer() {
+        let found = described(&[
+            ("directory", "https://ca.org/directory\n"),
+            ("contact", "ops@acme.org"),
+            ("eab_kid", "k"),
+            ("eab_hmac", "c2VjcmV0"),
+            ("allow", "test shop-*"),
+        ]);
+        let found = found.unwrap().unwrap();
+        assert_eq!(found.directory, "https://ca.org/directory");
+        assert_eq!(found.contact, ["mailto:ops@acme.org"]);
+        assert!(!format!("{found:?}").contains("c2VjcmV0"));
+    }
+
+    #[test]
+    fn a_certificate_authority_of_opensvc_is_no_issuer() {
+        assert!(described(&[("private_key", "x"), ("certificate_chain", "y")]).is_none());
+        assert!(described(&[("directory", "https://ca.org"), ("private_key", "x")]).is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_issuer_names_the_key() {
+        for (pairs, told) in [
+            (
+                &[("directory", "http://ca.org")][..],
+                "directory: is no https address",
+            ),
+            (
+                &[("directory", "https://ca.org"), ("challenge", "dns-01")][..],
+                "challenge: \"dns-01\" is not known",
+            ),
+            (
+                &[("directory", "https://ca.org"), ("eab_kid", "k")][..],
+                "eab_hmac: is missing",
+            ),
+        ] {
+            let reason = described(pairs).unwrap().unwrap_err();
+            assert!(reason.contains(told), "{reason}");
+        }
+    }
+
+    #[test]
+    fn wildcards_and_strange_namespaces_are_refused_before_anything_is_asked() {
+        let check = |cn: &str, allow: &str| {
+            let config = json!({"DEFAULT": {"ca": "acme/sec/le", "cn": cn}});
+            let pairs = [("directory", "https://ca.org"), ("allow", allow)];
+            let issuer = described(&pairs).unwrap().unwrap();
+            let checked = declared(config).unwrap().unwrap().check(&issuer);
+            checked.map_err(|problem| problem.to_string())
+        };
+        assert_eq!(check("a.org", "test"), Ok(()));
+        assert_eq!(check("a.org", "x te*"), Ok(()));
+        assert!(
+            check("*.a.org", "*")
+                .unwrap_err()
+                .contains("needs a DNS challenge")
+        );
+        assert!(
+            check("a.org", "")
+                .unwrap_err()
+                .contains("does not allow the namespace test")
+        );
+    }
+}

@@ -1,0 +1,334 @@
+//! EDGE: takes a certificate through its steps: account, order, challenges, request, pair. Each
+//! step is kept before the next is taken, so that whoever comes after a crash goes on.
+
+use std::sync::Arc;
+
+use rcgen::{
+    CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    PKCS_RSA_SHA256,
+};
+use tracing::{info, warn};
+
+use super::authority::{Authority, NO_ACCOUNT, Ordered, Refusal, Stage, UNPROVEN, belongs};
+use super::declaration::{ACCOUNT_KEY, KeyKind, LEDGER_KEY};
+use super::leaf::{Leaf, check};
+use super::plan::{Step, Subject};
+use super::probe::Door;
+use super::record::{Failure, Journal, Ledger, Record};
+use super::store::Store;
+use super::wire::Wire;
+use crate::inventory::challenge::{self, Challenge, Challenges};
+use crate::inventory::{ObjectPath, Secret, Sensitive};
+use crate::opensvc::Error;
+
+/// What takes the steps.
+pub struct Desk {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The way to the authority.
+    pub wire: Arc<dyn Wire>,
+    /// Where the gateways are.
+    pub door: Door,
+    /// Tells the second since 1970.
+    pub clock: fn() -> i64,
+}
+
+impl Desk {
+    /// Takes every step that is left, and notes what came of it.
+    ///
+    /// # Errors
+    /// What the certificate waits for now; it is noted in its record already.
+    pub async fn work(&self, subject: &Subject, step: &Step) -> Result<Leaf, Refusal> {
+        let path = &subject.declaration.path;
+        let declared = subject.declaration.fingerprint(&subject.issuer);
+        let kept = subject.issuer.ledger.as_ref().map(Sensitive::expose);
+        let mut ledger = Ledger::parse(kept.unwrap_or_default());
+        let before = ledger.clone();
+        let done = self.issue(subject, step, &declared, &mut ledger).await;
+        if ledger != before {
+            let text = Sensitive::new(ledger.text());
+            self.keep(&subject.issuer.path, LEDGER_KEY, &text).await?;
+        }
+        let mut record = subject.record.clone();
+        match done {
+            Ok(leaf) => {
+                record.succeed(&leaf.serial, &declared);
+                self.deploy(subject, &leaf, &mut record).await;
+                let text = Sensitive::new(record.text());
+                self.keep(path, RECORD_KEY, &text).await?;
+                let nothing = Sensitive::new(String::new());
+                self.keep(path, JOURNAL_KEY, &nothing).await?;
+                Ok(leaf)
+            }
+            Err(refusal) => {
+                let Refusal {
+                    failure,
+                    reason,
+                    retry_after_s,
+                    ..
+                } = &refusal;
+                let now = (self.clock)();
+                record.fail(now, *failure, reason.clone(), &declared, *retry_after_s);
+                self.keep(path, RECORD_KEY, &Sensitive::new(record.text()))
+                    .await?;
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn issue(
+        &self,
+        subject: &Subject,
+        step: &Step,
+        declared: &str,
+        ledger: &mut Ledger,
+    ) -> Result<Leaf, Refusal> {
+        let mut authority = self.account(subject).await?;
+        if let Some(ahead) = authority.ahead_s().filter(|ahead| ahead.abs() > SKEW_S) {
+            warn!(
+                ahead,
+                "the clock of the certificate authority is not ours: seconds"
+            );
+        }
+        let names = &subject.declaration.names;
+        let (mut ordered, journal) = self
+            .ordered(&mut authority, subject, step, declared, ledger)
+            .await?;
+        if ordered.stage() == Stage::Pending {
+            let proven = self.prove(&authority, subject, &mut ordered).await;
+            if proven
+                .as_ref()
+                .is_err_and(|refusal| refusal.kind == UNPROVEN)
+            {
+                ledger.failure((self.clock)(), names);
+            }
+            proven?;
+        }
+        if ordered.stage() == Stage::Ready {
+            let csr = csr(subject, &journal.key)?;
+            authority.finalize(&mut ordered, &csr).await?;
+        }
+        let chain = authority.certificate(&mut ordered).await?;
+        let now = (self.clock)();
+        let (pair, leaf) = check(now, names, &chain, &journal.key).map_err(|flaw| {
+            let reason = format!("what the authority made {flaw}");
+            Refusal::of(Failure::Transient, &reason)
+        })?;
+        if subject.leaf.as_ref() != Some(&leaf) {
+            ledger.certificate(now, names);
+        }
+        let (chain, key) = (&pair.certificate_chain, &pair.private_key);
+        self.write_pair(&subject.declaration.path, chain, key)
+            .await?;
+        Ok(leaf)
+    }
+
+    /// The account: the one that is kept, or a new one, which is kept before it is used.
+    async fn account(&self, subject: &Subject) -> Result<Authority, Refusal> {
+        let issuer = &subject.issuer;
+        let wire = Arc::clone(&self.wire);
+        // An account is one of one authority.
+        let own = |kept: &&Sensitive| belongs(kept, &issuer.directory);
+        if let Some(kept) = issuer.account.as_ref().filter(own) {
+            match Authority::with_account(wire, kept).await {
+                Err(refusal) if refusal.kind == NO_ACCOUNT => {}
+                done => return done,
+            }
+        }
+        self.register(subject).await
+    }
+
+    async fn register(&self, subject: &Subject) -> Result<Authority, Refusal> {
+        let issuer = &subject.issuer;
+        let (authority, text) = Authority::register(Arc::clone(&self.wire), issuer).await?;
+        info!(issuer = %issuer.path, "registered an account");
+        self.keep(&issuer.path, ACCOUNT_KEY, &text).await?;
+        Ok(authority)
+    }
+
+    /// The order that is under way where it is still good for something, else a new one.
+    async fn ordered(
+        &self,
+        authority: &mut Authority,
+        subject: &Subject,
+        step: &Step,
+        declared: &str,
+        ledger: &mut Ledger,
+    ) -> Result<(Ordered, Journal), Refusal> {
+        let path = &subject.declaration.path;
+        let kept = subject.journal.as_ref().filter(|_| *step == Step::Resume);
+        if let Some(journal) = kept.filter(|journal| !journal.order.is_empty()) {
+            match authority.resume(&journal.order).await {
+                Ok(mut ordered) => {
+                    if ordered.stage() != Stage::Invalid {
+                        info!(object = %path, "going on with the order that is under way");
+                        return Ok((ordered, journal.clone()));
+                    }
+                }
+                Err(refusal) if !VOID.contains(&refusal.kind.as_str()) => return Err(refusal),
+                Err(_) => {}
+            }
+            info!(object = %path, "the order that was under way is void");
+        }
+        let mut journal = match kept.filter(|journal| journal.order.is_empty()) {
+            Some(journal) => journal.clone(),
+            None => Journal {
+                order: String::new(),
+                ordered_for: declared.to_owned(),
+                key: new_key(subject.declaration.key)?,
+            },
+        };
+        // A daemon that takes no writes must not cost an order.
+        self.keep(path, JOURNAL_KEY, &journal.text()).await?;
+        let replaces = match step {
+            Step::Order { replaces } => replaces.as_deref(),
+            _ => None,
+        };
+        let (declaration, issuer) = (&subject.declaration, &subject.issuer);
+        let made = match authority.order(declaration, issuer, replaces).await {
+            Err(refusal) if refusal.kind == NO_ACCOUNT => {
+                *authority = self.register(subject).await?;
+                authority.order(declaration, issuer, replaces).await?
+            }
+            made => made?,
+        };
+        ledger.order((self.clock)());
+        made.url().clone_into(&mut journal.order);
+        self.keep(path, JOURNAL_KEY, &journal.text()).await?;
+        info!(object = %path, "ordered a certificate");
+        Ok((made, journal))
+    }
+
+    /// Shows that the names are ours.
+    async fn prove(
+        &self,
+        authority: &Authority,
+        subject: &Subject,
+        ordered: &mut Ordered,
+    ) -> Result<(), Refusal> {
+        let expires = (self.clock)() + CHALLENGE_LIFE_S;
+        let challenges = authority.challenges(ordered, expires).await?;
+        let namespace = subject.declaration.path.namespace();
+        self.publish(namespace, &challenges, &[]).await?;
+        let answered = self.door.answers(&challenges).await;
+        let answered = answered.map_err(|reason| Refusal::of(Failure::Transient, &reason));
+        let proven = match answered {
+            Ok(()) => authority.validate(ordered).await,
+            refused => refused,
+        };
+        // Expired or not, they are of no use any more.
+        self.publish(namespace, &[], &challenges).await?;
+        proven
+    }
+
+    /// Adds challenges to those that the namespace's gateways answer, and takes others away.
+    async fn publish(
+        &self,
+        namespace: &str,
+        add: &[Challenge],
+        remove: &[Challenge],
+    ) -> Result<(), Refusal> {
+        let carrier = challenge::carrier(namespace);
+        let text = self.store.read_key(&carrier, challenge::KEY).await;
+        let text = text.map_err(|error| unkept(&carrier, &error))?;
+        let keys = text.map(|text| Secret::from([(challenge::KEY.to_owned(), text)]));
+        let known = keys.map(|keys| challenge::challenges(&keys).unwrap_or_default());
+        if known.is_none() && add.is_empty() {
+            return Ok(());
+        }
+        if known.is_none() {
+            let made = self.store.create(&carrier).await;
+            made.map_err(|error| unkept(&carrier, &error))?;
+        }
+        let now = (self.clock)();
+        let mut all: Challenges = known.unwrap_or_default();
+        all.retain(|one| one.expires > now && !remove.contains(one));
+        all.extend(add.iter().cloned());
+        let text = Sensitive::new(challenge::text(&all));
+        self.keep(&carrier, challenge::KEY, &text).await
+    }
+
+    /// Writes a pair so that no reader ever sees halves of two: first the one key that holds all of
+    /// it, last the chain.
+    async fn write_pair(
+        &self,
+        path: &ObjectPath,
+        chain: &Sensitive,
+        key: &Sensitive,
+    ) -> Result<(), Refusal> {
+        let full = Sensitive::new(format!("{}{}", key.expose(), chain.expose()));
+        let end = chain.expose().find(END).map(|end| end + END.len());
+        let first = chain
+            .expose()
+            .get(..end.unwrap_or_default())
+            .unwrap_or_default();
+        let first = Sensitive::new(format!("{first}\n"));
+        self.keep(path, "fullpem", &full).await?;
+        self.keep(path, "private_key", key).await?;
+        self.keep(path, "certificate", &first).await?;
+        self.keep(path, "certificate_chain", chain).await?;
+        info!(object = %path, "wrote a new certificate");
+        Ok(())
+    }
+
+    async fn deploy(&self, subject: &Subject, leaf: &Leaf, record: &mut Record) {
+        let path = &subject.declaration.path;
+        let Some(name) = subject.declaration.names.first() else {
+            return;
+        };
+        match self.door.shows(name, leaf).await {
+            Ok(()) => {
+                record.deployed = (self.clock)();
+                info!(object = %path, "every gateway shows the new certificate");
+            }
+            Err(reason) => {
+                info!(object = %path, reason, "not every gateway shows the new certificate yet");
+            }
+        }
+    }
+
+    async fn keep(&self, path: &ObjectPath, key: &str, value: &Sensitive) -> Result<(), Refusal> {
+        let kept = self.store.write_key(path, key, value).await;
+        kept.map_err(|error| unkept(path, &error))
+    }
+}
+
+fn unkept(path: &ObjectPath, error: &Error) -> Refusal {
+    Refusal::of(
+        Failure::Transient,
+        &format!("{path} cannot be written: {error}"),
+    )
+}
+
+fn new_key(kind: KeyKind) -> Result<Sensitive, Refusal> {
+    let key = KeyPair::generate_for(match kind {
+        KeyKind::P256 => &PKCS_ECDSA_P256_SHA256,
+        KeyKind::P384 => &PKCS_ECDSA_P384_SHA384,
+        KeyKind::Rsa2048 => &PKCS_RSA_SHA256,
+    });
+    let key = key.map_err(|_| Refusal::of(Failure::Transient, "no key can be made"))?;
+    Ok(Sensitive::new(key.serialize_pem()))
+}
+
+/// The request (RFC 2986): the names alone, as what is in a common name is too short for some.
+fn csr(subject: &Subject, key: &Sensitive) -> Result<Vec<u8>, Refusal> {
+    let wrong = |_| Refusal::of(Failure::Transient, "no request can be made of the journal");
+    let key = KeyPair::from_pem(key.expose()).map_err(wrong)?;
+    let names: Vec<String> = subject.declaration.names.iter().cloned().collect();
+    let mut params = CertificateParams::new(names).map_err(wrong)?;
+    params.distinguished_name = DistinguishedName::new();
+    let request = params.serialize_request(&key).map_err(wrong)?;
+    Ok(request.der().to_vec())
+}
+
+/// The key of a certificate's object that its record is in.
+pub const RECORD_KEY: &str = "acme_state";
+/// The key of a certificate's object that its journal is in.
+pub const JOURNAL_KEY: &str = "acme_pending";
+/// What an authority says of an order that it does not know any more.
+const VOID: [&str; 4] = [NO_ACCOUNT, "malformed", "notFound", "unauthorized"];
+const END: &str = "-----END CERTIFICATE-----";
+/// What Let's Encrypt gives a pending authorization.
+const CHALLENGE_LIFE_S: i64 = 3_600;
+/// How far a clock may be off before it is said.
+const SKEW_S: i64 = 300;

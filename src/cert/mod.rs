@@ -1,0 +1,19 @@
+//! PURE: the certificate operator: what the objects of the cluster ask of certificate authorities,
+//! what is done next for each, and what is kept of it. The authority is asked in `authority`, the
+//! steps are taken in `issue`, and `operator` is the loop; its only output is what it writes to
+//! OpenSVC.
+
+pub mod authority;
+pub mod declaration;
+pub mod issue;
+pub mod leaf;
+pub mod names;
+pub mod operator;
+pub mod plan;
+pub mod probe;
+pub mod record;
+pub mod report;
+pub mod schedule;
+pub mod store;
+pub mod survey;
+pub mod wire;

@@ -1,0 +1,350 @@
+//! EDGE: the loop of the certificate operator: finds out what is asked for, plans, takes the first
+//! step that is due, and waits for a change or for the next one. Decides nothing by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use futures::stream::{BoxStream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::authority::window;
+use super::issue::{Desk, RECORD_KEY};
+use super::plan::{Plan, Step, Subject, plan};
+use super::probe::Door;
+use super::record::Ledger;
+use super::schedule::retry_after;
+use super::store::{Direct, Store};
+use super::survey::{Known, Survey};
+use super::wire::{Web, Wire};
+use crate::backoff::Backoff;
+use crate::inventory::{Event, Inventory, Kind, ObjectPath, Problem, Sensitive};
+use crate::opensvc::{Daemon, Error};
+
+/// Makes the way to an authority whose server is believed by these roots, too.
+pub type Wires = Arc<dyn Fn(Option<&str>) -> Result<Arc<dyn Wire>, String> + Send + Sync>;
+
+/// Gets certificates and renews them.
+pub struct Operator {
+    daemon: Arc<dyn Daemon>,
+    store: Arc<dyn Store>,
+    door: Door,
+    wires: Wires,
+    inventory: Inventory,
+    known: Known,
+    /// What failed in this process: how often, and until when it waits. The daemon may not have
+    /// taken the note.
+    tries: BTreeMap<ObjectPath, (u32, i64)>,
+    /// When an authority is asked again when it would like to renew what.
+    windows: BTreeMap<ObjectPath, i64>,
+    told: Vec<Problem>,
+}
+
+type Events = BoxStream<'static, Result<Event, Error>>;
+
+impl Operator {
+    /// One that asks authorities over the internet and writes to the daemon itself.
+    pub fn new(daemon: Arc<dyn Daemon>, door: Door) -> Self {
+        let store = Arc::new(Direct::new(Arc::clone(&daemon)));
+        let wires: Wires = Arc::new(|bundle| Ok(Arc::new(Web::new(bundle)?)));
+        Self::over(daemon, store, door, wires)
+    }
+
+    /// One with another store, or other ways to the authorities.
+    pub fn over(daemon: Arc<dyn Daemon>, store: Arc<dyn Store>, door: Door, wires: Wires) -> Self {
+        Self {
+            daemon,
+            store,
+            door,
+            wires,
+            inventory: Inventory::default(),
+            known: Known::default(),
+            tries: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            told: Vec::new(),
+        }
+    }
+
+    /// Runs until stopped. Stopped in the middle, whoever runs next goes on.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_LONGEST, RECONNECT_SEED);
+        loop {
+            let followed = tokio::select! {
+                () = stop.cancelled() => return,
+                followed = self.follow() => followed,
+            };
+            if followed {
+                backoff.reset();
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(backoff.next_delay()) => {}
+            }
+        }
+    }
+
+    /// Follows one connection to its end; returns whether anything came of it.
+    async fn follow(&mut self) -> bool {
+        let mut events = self.daemon.watch();
+        let mut any = false;
+        let mut wait = Duration::MAX;
+        loop {
+            let first = tokio::select! {
+                event = events.next() => Some(event),
+                () = tokio::time::sleep(wait.min(WAIT_MAX)) => None,
+            };
+            if first.is_some_and(|first| !self.take(first, &mut events)) {
+                return any;
+            }
+            any = true;
+            match self.turn().await {
+                Ok(next) => wait = next,
+                Err(error) => {
+                    warn!(%error, "cannot read from the OpenSVC daemon; will try again");
+                    return any;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, first: Option<Result<Event, Error>>, events: &mut Events) -> bool {
+        let mut next = Some(first);
+        while let Some(event) = next {
+            match event {
+                Some(Ok(event)) => {
+                    self.inventory.apply(event);
+                }
+                Some(Err(error)) => {
+                    debug!(%error, "lost the OpenSVC daemon");
+                    return false;
+                }
+                None => return false,
+            }
+            next = events.next().now_or_never();
+        }
+        true
+    }
+
+    /// Waits for the daemon's first full status, and finds out what there is.
+    ///
+    /// # Errors
+    /// When the daemon cannot be asked.
+    pub async fn look(&mut self) -> Result<Survey, Error> {
+        let mut events = self.daemon.watch();
+        loop {
+            let event = events.next().await.unwrap_or(Err(Error::Closed))?;
+            let whole = matches!(event, Event::Reset(_));
+            self.inventory.apply(event);
+            if whole {
+                return self.survey().await;
+            }
+        }
+    }
+
+    /// The namespaces of the objects of a kind that this account sees.
+    ///
+    /// # Errors
+    /// When the daemon cannot be asked.
+    pub async fn seen(&mut self, kind: Kind) -> Result<BTreeSet<String>, Error> {
+        let mut events = self.daemon.watch();
+        loop {
+            let event = events.next().await.unwrap_or(Err(Error::Closed))?;
+            if let Event::Reset(report) = event {
+                let paths = report
+                    .objects
+                    .into_keys()
+                    .filter(|path| path.kind() == kind);
+                return Ok(paths.map(|path| path.namespace().to_owned()).collect());
+            }
+        }
+    }
+
+    async fn survey(&mut self) -> Result<Survey, Error> {
+        self.known
+            .survey(self.store.as_ref(), &self.inventory)
+            .await
+    }
+
+    /// Takes the first step that is due; returns after how long to come back.
+    async fn turn(&mut self) -> Result<Duration, Error> {
+        let survey = self.survey().await?;
+        let now = unix_seconds();
+        let mut problems = survey.problems.clone();
+        let mut first: Option<(i64, &Subject)> = None;
+        for subject in survey.subjects.values() {
+            match self.plan(now, subject) {
+                Err(problem) => problems.push(problem),
+                Ok(Plan {
+                    step: Step::Refuse,
+                    why,
+                    ..
+                }) => debug!(object = %subject.declaration.path, why),
+                Ok(plan) if first.is_none_or(|(at, _)| plan.at < at) => {
+                    first = Some((plan.at, subject));
+                }
+                Ok(_) => {}
+            }
+        }
+        self.tell(problems);
+        if let Some((_, subject)) = first.filter(|(at, _)| *at <= now) {
+            self.work(&subject.declaration.path.clone(), false).await?;
+            return Ok(Duration::ZERO);
+        }
+        let asked = self.ask_windows(now, &survey).await;
+        let next = first.map_or(i64::MAX, |(at, _)| at).min(asked);
+        let seconds = next.saturating_sub(unix_seconds()).max(0);
+        Ok(Duration::from_secs(seconds.unsigned_abs()))
+    }
+
+    /// The plan, and what this process alone knows of it.
+    ///
+    /// # Errors
+    /// The problem that stands in the way.
+    pub fn plan(&self, now: i64, subject: &Subject) -> Result<Plan, Problem> {
+        let kept = subject.issuer.ledger.as_ref().map(Sensitive::expose);
+        let ledger = Ledger::parse(kept.unwrap_or_default());
+        let mut plan = plan(now, subject, &ledger)?;
+        if let Some((_, until)) = self.tries.get(&subject.declaration.path) {
+            plan.at = plan.at.max(*until);
+        }
+        Ok(plan)
+    }
+
+    /// Takes the next step of a certificate, if it is still due when everything was read again:
+    /// another operator may have been faster. Forced, also if it is not; returns what came of it.
+    ///
+    /// # Errors
+    /// When the daemon cannot be asked.
+    pub async fn work(
+        &mut self,
+        path: &ObjectPath,
+        force: bool,
+    ) -> Result<Option<Result<i64, String>>, Error> {
+        self.known.forget(path);
+        let survey = self.survey().await?;
+        let now = unix_seconds();
+        let Some(subject) = survey.subjects.get(path) else {
+            return Ok(None);
+        };
+        let step = match self.plan(now, subject) {
+            Ok(plan) if plan.at <= now => plan.step,
+            Ok(Plan {
+                step: Step::Resume, ..
+            }) if force => Step::Resume,
+            Ok(_) if force => Step::Order { replaces: None },
+            Err(problem) if force => return Ok(Some(Err(problem.to_string()))),
+            _ => return Ok(None),
+        };
+        let done = match (self.wires)(subject.issuer.ca_bundle.as_deref()) {
+            Ok(wire) => {
+                let desk = Desk {
+                    store: Arc::clone(&self.store),
+                    wire,
+                    door: self.door.clone(),
+                    clock: unix_seconds,
+                };
+                let done = desk.work(subject, &step).await;
+                done.map_err(|refusal| (refusal.reason, refusal.retry_after_s))
+            }
+            Err(reason) => Err((format!("ca_bundle of the issuer {reason}"), None)),
+        };
+        self.known.forget(path);
+        self.windows.remove(path);
+        Ok(Some(match done {
+            Ok(leaf) => {
+                self.tries.remove(path);
+                Ok(leaf.not_after)
+            }
+            Err((reason, told_s)) => {
+                let (failures, until) = self.tries.entry(path.clone()).or_default();
+                *failures = failures.saturating_add(1);
+                *until = unix_seconds() + retry_after(*failures, told_s);
+                let safe = subject.leaf.as_ref().map(|leaf| leaf.not_after);
+                warn!(object = %path, reason, safe_until = safe, "no certificate yet");
+                Err(reason)
+            }
+        }))
+    }
+
+    /// Asks the authorities when they would like to renew what they made; returns when to ask
+    /// again.
+    async fn ask_windows(&mut self, now: i64, survey: &Survey) -> i64 {
+        for (path, subject) in &survey.subjects {
+            let ours = subject.leaf.as_ref();
+            let ours = ours.filter(|leaf| leaf.serial == subject.record.serial);
+            let identifier = ours.and_then(|leaf| leaf.identifier.as_deref());
+            let asked = self.windows.get(path).copied().unwrap_or_default();
+            let (Some(identifier), true) = (identifier, asked <= now) else {
+                continue;
+            };
+            let holds = self.ask_window(path, subject, identifier).await;
+            self.windows.insert(path.clone(), now.saturating_add(holds));
+        }
+        self.windows
+            .retain(|path, _| survey.subjects.contains_key(path));
+        self.windows.values().copied().min().unwrap_or(i64::MAX)
+    }
+
+    async fn ask_window(&self, path: &ObjectPath, subject: &Subject, identifier: &str) -> i64 {
+        let Ok(wire) = (self.wires)(subject.issuer.ca_bundle.as_deref()) else {
+            return ASK_AGAIN_S;
+        };
+        let asked = window(wire, &subject.issuer.directory, identifier).await;
+        let (window, holds_s) = match asked {
+            Ok(Some((window, holds_s))) => (Some(window), holds_s),
+            Ok(None) => (None, ASK_AGAIN_S.unsigned_abs()),
+            Err(refusal) => {
+                debug!(object = %path, reason = refusal.reason, "no renewal window");
+                return retry_after(2, refusal.retry_after_s);
+            }
+        };
+        if window != subject.record.window {
+            let mut record = subject.record.clone();
+            record.window = window;
+            let text = Sensitive::new(record.text());
+            if let Err(error) = self.store.write_key(path, RECORD_KEY, &text).await {
+                debug!(object = %path, %error, "a renewal window was not noted");
+            }
+        }
+        i64::try_from(holds_s).unwrap_or(ASK_AGAIN_S)
+    }
+
+    fn tell(&mut self, problems: Vec<Problem>) {
+        for problem in problems
+            .iter()
+            .filter(|problem| !self.told.contains(problem))
+        {
+            warn!(%problem, "no certificate as it is declared");
+        }
+        for problem in self
+            .told
+            .iter()
+            .filter(|problem| !problems.contains(problem))
+        {
+            info!(%problem, "problem cleared");
+        }
+        self.told = problems;
+    }
+}
+
+/// Now, in seconds since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "certificates end at times of day"
+)]
+pub fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+const RECONNECT_FIRST: Duration = Duration::from_millis(200);
+const RECONNECT_LONGEST: Duration = Duration::from_secs(10);
+const RECONNECT_SEED: u64 = 3;
+/// The loop looks around at least this often.
+const WAIT_MAX: Duration = Duration::from_secs(3_600);
+/// How often an authority is asked when it would like to renew (RFC 9773, section 4.3.2).
+const ASK_AGAIN_S: i64 = 6 * 3_600;

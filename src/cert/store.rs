@@ -1,0 +1,118 @@
+//! EDGE: what the operator reads of OpenSVC and writes to it: keys, configurations, and objects
+//! that are made. One change at a time: of several at once the daemon keeps some.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::Mutex;
+use tracing::{debug, warn};
+
+use crate::inventory::{Config, ObjectPath, Sensitive};
+use crate::opensvc::{Daemon, Error};
+
+/// What the operator needs of OpenSVC. A change has been read back when it is over.
+pub trait Store: Send + Sync {
+    /// Reads one key; `None` where the object or the key does not exist.
+    fn read_key<'a>(
+        &'a self,
+        path: &'a ObjectPath,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Sensitive>, Error>>;
+
+    /// Reads a raw configuration; `None` where the object does not exist.
+    fn read_config<'a>(
+        &'a self,
+        path: &'a ObjectPath,
+    ) -> BoxFuture<'a, Result<Option<Config>, Error>>;
+
+    /// Sets one key of an object that exists.
+    fn write_key<'a>(
+        &'a self,
+        path: &'a ObjectPath,
+        key: &'a str,
+        value: &'a Sensitive,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Makes an object; one that exists is left as it is.
+    fn create<'a>(&'a self, path: &'a ObjectPath) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+/// The daemon itself, which is asked again for a while when it does not do what it is asked.
+pub struct Direct {
+    daemon: Arc<dyn Daemon>,
+    turn: Mutex<()>,
+}
+
+impl Direct {
+    /// Writes through this daemon; nothing else in the process may.
+    pub fn new(daemon: Arc<dyn Daemon>) -> Self {
+        Self {
+            daemon,
+            turn: Mutex::new(()),
+        }
+    }
+
+    async fn persist(
+        &self,
+        path: &ObjectPath,
+        what: &str,
+        attempt: impl Fn() -> BoxFuture<'static, Result<(), Error>>,
+    ) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let mut delays = RETRIES.into_iter();
+        loop {
+            let error = match attempt().await {
+                Ok(()) => {
+                    debug!(object = %path, what, "wrote");
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let Some(delay) = delays.next() else {
+                return Err(error);
+            };
+            warn!(object = %path, what, %error, "cannot write to OpenSVC; will try again");
+            tokio::time::sleep(delay).await;
+        }
+    }
+}
+
+impl Store for Direct {
+    fn read_key<'a>(
+        &'a self,
+        path: &'a ObjectPath,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Sensitive>, Error>> {
+        self.daemon.read_key(path, key)
+    }
+
+    fn read_config<'a>(
+        &'a self,
+        path: &'a ObjectPath,
+    ) -> BoxFuture<'a, Result<Option<Config>, Error>> {
+        self.daemon.read_config(path)
+    }
+
+    fn write_key<'a>(
+        &'a self,
+        path: &'a ObjectPath,
+        key: &'a str,
+        value: &'a Sensitive,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.persist(path, key, move || self.daemon.write_key(path, key, value)))
+    }
+
+    fn create<'a>(&'a self, path: &'a ObjectPath) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.persist(path, "the object", move || self.daemon.create(path)))
+    }
+}
+
+/// A daemon that restarts is back within seconds.
+const RETRIES: [Duration; 5] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];

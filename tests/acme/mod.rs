@@ -1,0 +1,9 @@
+//! Certificates of a real ACME server, shown by real Envoys: the operator as a whole.
+
+mod access;
+mod command;
+mod crash;
+mod faults;
+mod issuance;
+mod renewal;
+mod site;
