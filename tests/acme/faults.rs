@@ -101,7 +101,8 @@ impl Site {
         let wires: Wires = Arc::new(move |bundle| {
             Ok(Arc::new(Faulty(Web::new(bundle)?, says, Arc::clone(&said))))
         });
-        let mut operator = Operator::over(daemon, store, self.door.clone(), wires);
+        let operator = Operator::over(daemon, store, self.door.clone(), wires);
+        let mut operator = operator.with_settle(Duration::ZERO);
         operator.look().await.expect("a survey");
         operator
     }
@@ -299,7 +300,8 @@ async fn a_daemon_that_takes_no_writes_costs_one_order_at_most() {
             let store = Refuses(Direct::new(Arc::clone(&daemon)), keys);
             let wires: Wires = Arc::new(|bundle| Ok(Arc::new(Web::new(bundle)?)));
             let door = site.door.clone();
-            let mut operator = Operator::over(daemon, Arc::new(store), door, wires);
+            let operator = Operator::over(daemon, Arc::new(store), door, wires);
+            let mut operator = operator.with_settle(Duration::ZERO);
             operator.look().await.expect("a survey");
             let failure = site
                 .try_once(&mut operator, true)
