@@ -27,6 +27,10 @@
 //! ends them together; [`start`] turns a command into running parts. [`sim`] is the other side,
 //! for tests and for [`demo`]: it imports nothing from this crate.
 //!
+//! [`cert`] is the side flow, often a process of its own: it reads what `sec` objects ask for,
+//! plans by the clock, asks an authority, and writes to OpenSVC. A challenge that it writes comes
+//! back to every gateway as an event, and becomes a route like any other.
+//!
 //! # Invariants
 //!
 //! * Data flows one way; a later step never calls an earlier one.
@@ -49,6 +53,8 @@
 //!   is tried again with backoff. The others are not held up.
 //! * A certificate goes out with its own key or not at all; what was good last stays meanwhile.
 //! * A secret is in two places: the body of an SDS resource and [`inventory::Sensitive`].
+//! * The certificate operator's only output is what it writes to OpenSVC, and each step is kept
+//!   there before the next: whoever comes after a crash goes on with the same order.
 //! * If a part ends, the process ends, saying why.
 //!
 //! # What happens when …
