@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cert::operator::{Operator, unix_seconds};
-use crate::cert::probe::{Door, SHOWN_MAX};
+use crate::cert::probe::{ANSWERED_MAX, Door, SHOWN_MAX};
 use crate::cert::report;
 use crate::cert::survey::Survey;
 use crate::config::{AcmeAction, DoorOptions};
@@ -39,6 +39,7 @@ pub fn door(options: &DoorOptions) -> Door {
         gateways: options.acme_gateways.clone(),
         http_port: options.acme_http_port,
         https_port: options.acme_https_port,
+        answered_max: ANSWERED_MAX,
         shown_max: SHOWN_MAX,
         acked: None,
     }

@@ -28,6 +28,10 @@
 //! ends them together; [`start`] turns a command into running parts. [`sim`] is the other side,
 //! for tests and for [`demo`]: it imports nothing from this crate.
 //!
+//! [`cert`] is the side flow, often a process of its own: it reads what `sec` objects ask for,
+//! plans by the clock, asks an authority, and writes to OpenSVC. A challenge that it writes comes
+//! back to every gateway as an event, and becomes a route like any other.
+//!
 //! # Invariants
 //!
 //! * Data flows one way; a later step never calls an earlier one.
@@ -52,6 +56,8 @@
 //! * All that the daemon is asked to change goes through one queue ([`controller::WriteQueue`]):
 //!   one write at a time, as the daemon loses some of several, each until it is done or unwanted.
 //! * A secret is in two places: the body of an SDS resource and [`inventory::Sensitive`].
+//! * The certificate operator's only output is what it writes to OpenSVC, and each step is kept
+//!   there before the next: whoever comes after a crash goes on with the same order.
 //! * If a part ends, the process ends, saying why.
 //!
 //! # What happens when …

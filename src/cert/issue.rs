@@ -2,6 +2,7 @@
 //! step is kept before the next is taken, so that whoever comes after a crash goes on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{
     CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
@@ -29,8 +30,23 @@ pub struct Desk {
     pub wire: Arc<dyn Wire>,
     /// Where the gateways are.
     pub door: Door,
+    /// How long somebody else who wants to make the same order gets to say so.
+    pub settle: Duration,
     /// Tells the second since 1970.
     pub clock: fn() -> i64,
+}
+
+/// Asks again where the authority did not take the nonce: instant-acme asks three times.
+macro_rules! patiently {
+    ($ask:expr) => {{
+        let mut tries = 0;
+        loop {
+            match $ask.await {
+                Err(refusal) if refusal.kind == BAD_NONCE && tries < NONCES_MAX => tries += 1,
+                done => break done,
+            }
+        }
+    }};
 }
 
 impl Desk {
@@ -60,6 +76,8 @@ impl Desk {
                 self.keep(path, JOURNAL_KEY, &nothing).await?;
                 Ok(leaf)
             }
+            // Who is faster notes what comes of it.
+            Err(refusal) if refusal.kind == CLAIMED => Err(refusal),
             Err(refusal) => {
                 let Refusal {
                     failure,
@@ -106,9 +124,9 @@ impl Desk {
         }
         if ordered.stage() == Stage::Ready {
             let csr = csr(subject, &journal.key)?;
-            authority.finalize(&mut ordered, &csr).await?;
+            patiently!(authority.finalize(&mut ordered, &csr))?;
         }
-        let chain = authority.certificate(&mut ordered).await?;
+        let chain = patiently!(authority.certificate(&mut ordered))?;
         let now = (self.clock)();
         let (pair, leaf) = check(now, names, &chain, &journal.key).map_err(|flaw| {
             let reason = format!("what the authority made {flaw}");
@@ -140,7 +158,8 @@ impl Desk {
 
     async fn register(&self, subject: &Subject) -> Result<Authority, Refusal> {
         let issuer = &subject.issuer;
-        let (authority, text) = Authority::register(Arc::clone(&self.wire), issuer).await?;
+        let made = patiently!(Authority::register(Arc::clone(&self.wire), issuer));
+        let (authority, text) = made?;
         info!(issuer = %issuer.path, "registered an account");
         self.keep(&issuer.path, ACCOUNT_KEY, &text).await?;
         Ok(authority)
@@ -158,7 +177,7 @@ impl Desk {
         let path = &subject.declaration.path;
         let kept = subject.journal.as_ref().filter(|_| *step == Step::Resume);
         if let Some(journal) = kept.filter(|journal| !journal.order.is_empty()) {
-            match authority.resume(&journal.order).await {
+            match patiently!(authority.resume(&journal.order)) {
                 Ok(mut ordered) => {
                     if ordered.stage() != Stage::Invalid {
                         info!(object = %path, "going on with the order that is under way");
@@ -170,25 +189,22 @@ impl Desk {
             }
             info!(object = %path, "the order that was under way is void");
         }
-        let mut journal = match kept.filter(|journal| journal.order.is_empty()) {
-            Some(journal) => journal.clone(),
-            None => Journal {
-                order: String::new(),
-                ordered_for: declared.to_owned(),
-                key: new_key(subject.declaration.key)?,
-            },
+        let mut journal = Journal {
+            order: String::new(),
+            claimed_at: (self.clock)(),
+            ordered_for: declared.to_owned(),
+            key: new_key(subject.declaration.key)?,
         };
-        // A daemon that takes no writes must not cost an order.
-        self.keep(path, JOURNAL_KEY, &journal.text()).await?;
+        self.claim(path, &journal).await?;
         let replaces = match step {
             Step::Order { replaces } => replaces.as_deref(),
             _ => None,
         };
         let (declaration, issuer) = (&subject.declaration, &subject.issuer);
-        let made = match authority.order(declaration, issuer, replaces).await {
+        let made = match patiently!(authority.order(declaration, issuer, replaces)) {
             Err(refusal) if refusal.kind == NO_ACCOUNT => {
                 *authority = self.register(subject).await?;
-                authority.order(declaration, issuer, replaces).await?
+                patiently!(authority.order(declaration, issuer, replaces))?
             }
             made => made?,
         };
@@ -199,6 +215,23 @@ impl Desk {
         Ok((made, journal))
     }
 
+    /// Says who is about to make an order. Whoever said it last makes it; and a daemon that takes
+    /// no writes must not cost an order.
+    async fn claim(&self, path: &ObjectPath, journal: &Journal) -> Result<(), Refusal> {
+        self.keep(path, JOURNAL_KEY, &journal.text()).await?;
+        tokio::time::sleep(self.settle).await;
+        let found = self.store.read_key(path, JOURNAL_KEY).await;
+        let found = found.map_err(|error| unkept(path, &error))?;
+        if found.as_ref().and_then(Journal::parse).as_ref() == Some(journal) {
+            return Ok(());
+        }
+        let reason = "another operator is about to order it: there has to be one alone";
+        Err(Refusal {
+            kind: CLAIMED.to_owned(),
+            ..Refusal::of(Failure::Transient, reason)
+        })
+    }
+
     /// Shows that the names are ours.
     async fn prove(
         &self,
@@ -207,13 +240,13 @@ impl Desk {
         ordered: &mut Ordered,
     ) -> Result<(), Refusal> {
         let expires = (self.clock)() + CHALLENGE_LIFE_S;
-        let challenges = authority.challenges(ordered, expires).await?;
+        let challenges = patiently!(authority.challenges(ordered, expires))?;
         let namespace = subject.declaration.path.namespace();
         self.publish(namespace, &challenges, &[]).await?;
         let answered = self.door.answers(&challenges).await;
         let answered = answered.map_err(|reason| Refusal::of(Failure::Transient, &reason));
         let proven = match answered {
-            Ok(()) => authority.validate(ordered).await,
+            Ok(()) => patiently!(authority.validate(ordered)),
             refused => refused,
         };
         // Expired or not, they are of no use any more.
@@ -327,6 +360,11 @@ pub const RECORD_KEY: &str = "acme_state";
 pub const JOURNAL_KEY: &str = "acme_pending";
 /// What an authority says of an order that it does not know any more.
 const VOID: [&str; 4] = [NO_ACCOUNT, "malformed", "notFound", "unauthorized"];
+const BAD_NONCE: &str = "badNonce";
+/// How often instant-acme is asked to ask again.
+const NONCES_MAX: u32 = 5;
+/// The kind of a refusal that says that somebody else was faster.
+const CLAIMED: &str = "claimed";
 const END: &str = "-----END CERTIFICATE-----";
 /// What Let's Encrypt gives a pending authorization.
 const CHALLENGE_LIFE_S: i64 = 3_600;

@@ -40,6 +40,7 @@ pub struct Operator {
     /// When an authority is asked again when it would like to renew what.
     windows: BTreeMap<ObjectPath, i64>,
     told: Vec<Problem>,
+    settle: Duration,
 }
 
 type Events = BoxStream<'static, Result<Event, Error>>;
@@ -64,7 +65,14 @@ impl Operator {
             tries: BTreeMap::new(),
             windows: BTreeMap::new(),
             told: Vec::new(),
+            settle: SETTLE,
         }
+    }
+
+    /// Gives other operators so long to say that they are about to make the same order.
+    #[must_use]
+    pub fn with_settle(self, settle: Duration) -> Self {
+        Self { settle, ..self }
     }
 
     /// Runs until stopped. Stopped in the middle, whoever runs next goes on.
@@ -243,6 +251,7 @@ impl Operator {
                     store: Arc::clone(&self.store),
                     wire,
                     door: self.door.clone(),
+                    settle: self.settle,
                     clock: unix_seconds,
                 };
                 let done = desk.work(subject, &step).await;
@@ -341,6 +350,8 @@ pub fn unix_seconds() -> i64 {
     })
 }
 
+/// Longer than the way from what was read of an object to what is written to it.
+const SETTLE: Duration = Duration::from_secs(2);
 const RECONNECT_FIRST: Duration = Duration::from_millis(200);
 const RECONNECT_LONGEST: Duration = Duration::from_secs(10);
 const RECONNECT_SEED: u64 = 3;

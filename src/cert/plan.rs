@@ -61,9 +61,10 @@ pub fn plan(now: i64, subject: &Subject, ledger: &Ledger) -> Result<Plan, Proble
     } = subject;
     declaration.check(issuer)?;
     let declared = declaration.fingerprint(issuer);
-    let under_way = journal
-        .as_ref()
-        .filter(|journal| journal.ordered_for == declared);
+    let journal = journal.as_ref();
+    let under_way = journal.filter(|one| one.ordered_for == declared && !one.order.is_empty());
+    let claimed = journal.filter(|one| one.order.is_empty());
+    let claimed = claimed.map(|one| one.claimed_at.min(now).saturating_add(CLAIM_S));
     let (due, why) = match due(now, subject, &declared) {
         (due, _) if under_way.is_some() => (due.min(now), "an order is under way".to_owned()),
         due => due,
@@ -91,6 +92,10 @@ pub fn plan(now: i64, subject: &Subject, ledger: &Ledger) -> Result<Plan, Proble
     if record.next_try > plan.at.max(now) && record.failures > 0 {
         plan.at = record.next_try;
         plan.why = format!("{}; the last try failed: {}", plan.why, record.error);
+    }
+    if let Some(until) = claimed.filter(|until| *until > plan.at.max(now)) {
+        plan.at = until;
+        plan.why = format!("{}; another operator is about to order it", plan.why);
     }
     // What is under way was counted when it began; a renewal that says what it replaces counts
     // for no limit (letsencrypt.org, rate limits).
@@ -141,6 +146,9 @@ fn replaces(subject: &Subject, declared: &str) -> Option<String> {
         .then(|| leaf.identifier.clone())
         .flatten()
 }
+
+/// How long somebody who set out to make an order may take to make it, before another does.
+pub const CLAIM_S: i64 = 30;
 
 #[cfg(test)]
 mod tests {
@@ -307,6 +315,7 @@ mod tests {
             subject.leaf = None;
             subject.journal = Some(Journal {
                 order: "https://ca.org/1".to_owned(),
+                claimed_at: NOW,
                 ordered_for: declared(subject),
                 key: Sensitive::new(String::new()),
             });
@@ -317,6 +326,27 @@ mod tests {
             subject.declaration.names = names("b.org");
         };
         check(0, changed, ("order", 0), "no certificate");
+    }
+
+    #[test]
+    fn an_order_that_somebody_else_is_about_to_make_is_left_to_them_for_a_while() {
+        let at = |claimed_at| {
+            let mut subject = issued(0);
+            subject.leaf = None;
+            subject.journal = Some(Journal {
+                order: String::new(),
+                claimed_at,
+                ordered_for: declared(&subject),
+                key: Sensitive::new(String::new()),
+            });
+            let plan = plan(NOW, &subject, &Ledger::default()).unwrap();
+            assert_eq!(plan.step, Step::Order { replaces: None });
+            plan.at - NOW
+        };
+        assert_eq!(at(NOW - 10), CLAIM_S - 10);
+        assert_eq!(at(NOW - CLAIM_S), 0);
+        // Whose clock is ahead does not claim for longer.
+        assert_eq!(at(NOW + 1_000), CLAIM_S);
     }
 
     #[test]

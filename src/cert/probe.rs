@@ -29,6 +29,8 @@ pub struct Door {
     pub http_port: u16,
     /// The port where clients see certificates.
     pub https_port: u16,
+    /// How long they get to answer a challenge, before the try is given up.
+    pub answered_max: Duration,
     /// How long they get to show a new certificate before it is noted that they do not.
     pub shown_max: Duration,
     /// What the gateways said, where this process is told.
@@ -41,7 +43,7 @@ impl Door {
     /// # Errors
     /// When one does not in time: which, and what it answers.
     pub async fn answers(&self, challenges: &[Challenge]) -> Result<(), String> {
-        let until = now() + ANSWERED_MAX;
+        let until = now() + self.answered_max;
         for challenge in challenges {
             loop {
                 let reason = match self.check(challenge).await {
@@ -222,7 +224,7 @@ fn now() -> Instant {
 const POLL: Duration = Duration::from_millis(200);
 const EXCHANGE_MAX: Duration = Duration::from_secs(5);
 /// How long the gateways get to answer: the daemon tells them within 14 s.
-const ANSWERED_MAX: Duration = Duration::from_secs(60);
+pub const ANSWERED_MAX: Duration = Duration::from_secs(60);
 /// How long the gateways get to show a new certificate.
 pub const SHOWN_MAX: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;

@@ -34,8 +34,10 @@ pub struct Record {
 /// An order that is under way.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Journal {
-    /// The address of the order.
+    /// The address of the order; empty while it is about to be made.
     pub order: String,
+    /// When somebody set out to make it.
+    pub claimed_at: i64,
     /// What was declared when it was made.
     pub ordered_for: String,
     /// The private key that the certificate will be for, in PEM.
@@ -94,6 +96,7 @@ impl Record {
 #[derive(Deserialize, Serialize)]
 struct JournalText<'a> {
     order: String,
+    claimed_at: i64,
     ordered_for: String,
     key: std::borrow::Cow<'a, str>,
 }
@@ -104,6 +107,7 @@ impl Journal {
         let read: JournalText<'_> = serde_json::from_str(text.expose()).ok()?;
         Some(Self {
             order: read.order,
+            claimed_at: read.claimed_at,
             ordered_for: read.ordered_for,
             key: Sensitive::new(read.key.into_owned()),
         })
@@ -113,6 +117,7 @@ impl Journal {
     pub fn text(&self) -> Sensitive {
         let text = serde_json::to_string(&JournalText {
             order: self.order.clone(),
+            claimed_at: self.claimed_at,
             ordered_for: self.ordered_for.clone(),
             key: self.key.expose().into(),
         });
@@ -262,6 +267,7 @@ mod tests {
     fn a_journal_reads_back_and_does_not_show_its_key() {
         let journal = Journal {
             order: "https://ca/order/1".to_owned(),
+            claimed_at: 7,
             ordered_for: "a.org".to_owned(),
             key: Sensitive::new("-----BEGIN PRIVATE KEY-----\nhunter2\n".to_owned()),
         };

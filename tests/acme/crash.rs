@@ -148,7 +148,8 @@ impl Site {
             let web = Web::new(bundle)?;
             Ok(Arc::new(Requests(web, requests.clone())))
         });
-        Operator::over(daemon, Arc::new(store), self.door.clone(), wires)
+        let operator = Operator::over(daemon, Arc::new(store), self.door.clone(), wires);
+        operator.with_settle(Duration::ZERO)
     }
 
     /// Ends an operator at a step and lets another go on; returns whether it came to that step.
@@ -188,6 +189,23 @@ async fn killed_behind_any_write_another_goes_on_with_one_order() {
         steps += 1;
     }
     assert!(steps >= 12, "only {steps} writes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_by_mistake_make_one_order() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let pebble = Pebble::start();
+    let site = Site::start(&pebble).await;
+    let none = Fuse::default();
+    let operator = || {
+        let operator = site.operator(&none, &none);
+        Running::start(operator.with_settle(Duration::from_secs(2)))
+    };
+    let (one, other) = (operator(), operator());
+    until("the certificate", || issued(&site.sim)).await;
+    one.kill().await;
+    other.kill().await;
+    assert_eq!((pebble.orders(), pebble.certificates()), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

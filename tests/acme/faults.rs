@@ -18,7 +18,7 @@ use osvc_igw::opensvc::Error;
 use osvc_igw::sim::Sim;
 use serde_json::json;
 
-use super::site::{FRONT, Gateway, ISSUER, daemon, declare, door, record};
+use super::site::{CARRIER, FRONT, Gateway, ISSUER, daemon, declare, door, record};
 use crate::support::folder::Folder;
 use crate::support::pebble::Pebble;
 
@@ -101,7 +101,8 @@ impl Site {
         let wires: Wires = Arc::new(move |bundle| {
             Ok(Arc::new(Faulty(Web::new(bundle)?, says, Arc::clone(&said))))
         });
-        let mut operator = Operator::over(daemon, store, self.door.clone(), wires);
+        let operator = Operator::over(daemon, store, self.door.clone(), wires);
+        let mut operator = operator.with_settle(Duration::ZERO);
         operator.look().await.expect("a survey");
         operator
     }
@@ -299,7 +300,8 @@ async fn a_daemon_that_takes_no_writes_costs_one_order_at_most() {
             let store = Refuses(Direct::new(Arc::clone(&daemon)), keys);
             let wires: Wires = Arc::new(|bundle| Ok(Arc::new(Web::new(bundle)?)));
             let door = site.door.clone();
-            let mut operator = Operator::over(daemon, Arc::new(store), door, wires);
+            let operator = Operator::over(daemon, Arc::new(store), door, wires);
+            let mut operator = operator.with_settle(Duration::ZERO);
             operator.look().await.expect("a survey");
             let failure = site
                 .try_once(&mut operator, true)
@@ -312,6 +314,31 @@ async fn a_daemon_that_takes_no_writes_costs_one_order_at_most() {
         assert_eq!(site.try_once(&mut next, true).await, Ok(()), "{keys:?}");
         assert_eq!(pebble.orders() - before, 1, "{keys:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_is_not_told_to_ask_before_every_gateway_answers() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let pebble = Pebble::start();
+    let mut site = Site::start(&pebble).await;
+    // At the second address nobody answers.
+    site.door = Door {
+        answered_max: Duration::from_secs(1),
+        shown_max: Duration::ZERO,
+        ..door(&["127.0.0.1", "127.0.0.9"], pebble.http_port, 1)
+    };
+    let mut operator = site.operator(NOTHING).await;
+    let failure = site
+        .try_once(&mut operator, false)
+        .await
+        .expect_err("no answer");
+    assert!(failure.contains("is not answered: 127.0.0.9"), "{failure}");
+    assert!(!pebble.log().contains("/chalZ/"), "Pebble was told to ask");
+    assert_eq!(site.sim.key(CARRIER, "http-01").as_deref(), Some("[]"));
+    site.door.gateways.truncate(1);
+    let mut next = site.operator(NOTHING).await;
+    assert_eq!(site.try_once(&mut next, true).await, Ok(()));
+    assert_eq!((pebble.orders(), pebble.certificates()), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

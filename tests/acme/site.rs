@@ -56,6 +56,7 @@ pub(super) fn door(gateways: &[&str], http_port: u16, https_port: u16) -> Door {
             .collect(),
         http_port,
         https_port,
+        answered_max: Duration::from_secs(30),
         shown_max: Duration::from_secs(20),
         acked: None,
     }
