@@ -10,7 +10,7 @@ use crate::fake::{Fake, Reply};
 #[tokio::test]
 async fn what_the_asked_node_does_not_have_is_read_of_one_that_has_it() {
     let daemon = Fake::start(|action| match action {
-        "get_secret_key elsewhere" => {
+        "get_key elsewhere" => {
             Reply::json(&json!({"nodes": {"n2": {"status": 0, "data": "x"}}, "status": 0}))
         }
         "get_service_config elsewhere" => {

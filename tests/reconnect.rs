@@ -216,6 +216,7 @@ async fn a_restarted_controller_sends_nothing_again_and_costs_no_request() {
         let counts = sent.as_object().unwrap().values();
         let resent: u64 = counts.filter_map(Value::as_u64).sum();
         assert_eq!(resent, 0, "{signal}: {sent}");
+        assert_eq!(status["clients"][0]["synced"], true, "{signal}: {status}");
     }
     let (sent, failures) = load.stop().await;
     assert!(failures.is_empty(), "of {sent}: {:?}", failures.first());

@@ -17,7 +17,7 @@ use super::{Snapshots, now};
 use crate::xds::session::{self, Refused, Session};
 use crate::xds::status::State;
 use crate::xds::whole::{self, Whole};
-use crate::xds::{Resource, ResourceType, sources};
+use crate::xds::{Resource, ResourceType, Snapshot, sources};
 
 /// What a stream carries, and in which variant of the protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,6 +61,7 @@ impl Start {
             requests: self.requests,
             snapshots: self.snapshots,
             membership: self.membership,
+            noted: None,
             started: now(),
             _place: self.place,
         })
@@ -76,6 +77,8 @@ pub(super) struct Pump {
     requests: BoxStream<'static, Result<Asked, Status>>,
     snapshots: Snapshots,
     membership: Membership,
+    /// The last snapshot that was noted as acknowledged as a whole.
+    noted: Option<Arc<Snapshot>>,
     started: Instant,
     _place: Arc<OwnedSemaphorePermit>,
 }
@@ -97,6 +100,8 @@ impl Pump {
                 self.membership.unread(Some(now()));
                 return Some((self.reply(response), self));
             }
+            // Also of a client that came with everything, and is told nothing.
+            self.note_synced();
             let due = self.session.answer_due();
             if let Some((_, kind)) = due.filter(|(at, _)| *at <= elapsed) {
                 return Some((Err(self.drop_silent(kind)), self));
@@ -118,7 +123,6 @@ impl Pump {
                     let snapshot = self.snapshots.borrow_and_update().clone();
                     if let Some(snapshot) = snapshot {
                         self.session.handle_snapshot(snapshot);
-                        self.note_synced();
                     }
                 }
                 question = self.membership.question() => {
@@ -168,7 +172,6 @@ impl Pump {
             metrics.answered(kind.word(), acknowledges);
         }
         let refused = self.take(kind, request);
-        self.note_synced();
         let session = &self.session;
         self.membership.update(|client| {
             for refused in refused {
@@ -279,9 +282,14 @@ impl Pump {
     }
 
     /// A snapshot that differs in nothing is acknowledged without a word.
-    fn note_synced(&self) {
-        if let Some(snapshot) = self.session.synced() {
+    fn note_synced(&mut self) {
+        let known = |snapshot: &Arc<Snapshot>| {
+            let noted = self.noted.as_ref();
+            noted.is_some_and(|noted| Arc::ptr_eq(noted, snapshot))
+        };
+        if let Some(snapshot) = self.session.synced().filter(|snapshot| !known(snapshot)) {
             let snapshot = Arc::clone(snapshot);
+            self.noted = Some(Arc::clone(&snapshot));
             self.membership
                 .update(|client| client.synced = Some(snapshot));
         }
