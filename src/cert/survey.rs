@@ -174,7 +174,7 @@ async fn keys(store: &dyn Store, path: &ObjectPath, names: &[&str]) -> Result<Se
 fn shown<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(error @ Error::Refused { .. }) => {
+        Err(error @ (Error::Refused { .. } | Error::Forbidden { .. })) => {
             debug!(%error, "an object is not shown to this account");
             Ok(None)
         }
