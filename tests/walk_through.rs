@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use osvc_igw::demo::lines::{expect_certificate, expect_instances};
-use osvc_igw::demo::stage::STEPS;
+use osvc_igw::demo::stage::{STEPS, Step};
 use tokio::time::sleep;
 
 use crate::support::load::Load;
@@ -15,6 +15,39 @@ async fn every_line_is_answered_by_all_four_instances() {
     for line in &rig.lines {
         expect_instances(line, 4).await.unwrap();
     }
+}
+
+/// The third command as the page has it: it names the expose of the second again.
+const AS_DOCUMENTED: Step = Step {
+    title: "a virtual host and routes beside a server name",
+    keywords: &[
+        "ip#1.expose+=expose#1",
+        "expose#1.type=envoy",
+        "expose#1.listener_addr=0.0.0.0",
+        "expose#1.listener_port=GATEWAY_TLS",
+        "expose#1.port=BACKEND_TLS",
+        "expose#1.vhosts=vhost#0",
+        "expose#1.listener_certificates=certificate#front",
+        "expose#1.cluster_certificates=certificate#back",
+        "vhost#0.domains=alt-svcweb.acme.org",
+        "vhost#0.routes=route#0 route#1",
+        "route#0.match_prefix=/realtime/generic",
+        "route#0.route_use_websocket=true",
+        "route#1.match_prefix=/",
+    ],
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_taken_by_its_word_answers_every_line() {
+    let rig = Rig::bare(&[]).await;
+    let steps = STEPS.split_last().unwrap().1;
+    for step in steps.iter().chain([&AS_DOCUMENTED]) {
+        rig.stage.take(step).unwrap();
+    }
+    rig.answered().await;
+    let status = rig.controller.status().await;
+    assert_eq!(status["problems"], serde_json::json!([]));
+    assert_eq!(status["resources"]["cds"], 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,7 @@ pub struct Step {
     /// What it does.
     pub title: &'static str,
     /// The keywords; the upper-case words are ports of [`Ports`].
-    keywords: &'static [&'static str],
+    pub keywords: &'static [&'static str],
 }
 
 impl Step {

@@ -13,6 +13,8 @@ use crate::inventory::Problem;
 /// The chain of the plain HTTP exposes of a listener, which they share.
 pub const HTTP_CHAIN: &str = "http";
 
+const NOT_SERVED: &str = "the expose is not served";
+
 /// Builds the chain of an expose; `None` where all that it would match is taken.
 ///
 /// * `vhosts` and `listener_certificates`: TLS for the names of the virtual hosts, then HTTP;
@@ -20,6 +22,8 @@ pub const HTTP_CHAIN: &str = "http";
 /// * `sni`: TLS connections for these names, terminated if there are `listener_certificates`,
 ///   else passed through;
 /// * none of them: whatever comes to the address, or whatever TLS if there are certificates.
+///
+/// Where there are both, `sni` has a chain of its own, see [`named_chain`].
 ///
 /// Over UDP it is always whatever comes to the address.
 pub fn chain(
@@ -42,20 +46,14 @@ pub fn chain(
         problems,
     };
     let http = !exposed.expose.vhosts.is_empty();
-    if http && !exposed.expose.sni.is_empty() {
-        claimer.note(
-            "sni",
-            "is not used beside vhosts; their domains are the server names",
-        );
-    }
     let matches = match (http, certificates.is_empty()) {
         (true, true) => claimer.plain_http()?,
         (true, false) => {
             let names = hosts.iter().flat_map(|host| &host.domains);
-            claimer.server_names("vhosts", names)?
+            claimer.server_names("vhosts", names, NOT_SERVED)?
         }
         (false, _) if !exposed.expose.sni.is_empty() => {
-            claimer.server_names("sni", &exposed.expose.sni)?
+            claimer.server_names("sni", &exposed.expose.sni, NOT_SERVED)?
         }
         (false, true) => claimer.anything()?,
         (false, false) => claimer.any_tls()?,
@@ -75,6 +73,49 @@ pub fn chain(
         certificates,
         validation: None,
         action: action(exposed),
+        data: None,
+    })
+}
+
+/// Builds the chain of the names in `sni` beside `vhosts`: their connections are not taken for
+/// HTTP, and end in TLS as those of the virtual hosts do, or pass through. `None` where there is
+/// nothing to match that is not a name of a virtual host.
+pub fn named_chain(
+    exposed: &Exposed<'_>,
+    listener: &str,
+    beside: &FilterChain,
+    hosts: &[VirtualHost],
+    claims: &mut Claims,
+    problems: &mut BTreeSet<Problem>,
+) -> Option<FilterChain> {
+    let expose = &exposed.expose;
+    if expose.vhosts.is_empty() || expose.protocol != Protocol::Tcp {
+        return None;
+    }
+    let hosted: BTreeSet<&String> = hosts.iter().flat_map(|host| &host.domains).collect();
+    let is_hosted = |word: &&String| domain(word).is_ok_and(|name| hosted.contains(&name));
+    let words: Vec<&String> = expose.sni.iter().filter(|word| !is_hosted(word)).collect();
+    if words.is_empty() {
+        return None;
+    }
+    let origin = exposed.origin();
+    let mut claimer = Claimer {
+        exposed,
+        listener,
+        origin: &origin,
+        claims,
+        problems,
+    };
+    let matches = claimer.server_names("sni", words, "the virtual hosts alone are served")?;
+    let cluster = exposed.cluster();
+    Some(FilterChain {
+        name: format!("{cluster}.sni"),
+        origins: vec![origin],
+        matches,
+        allow_from: expose.allow_from.clone(),
+        certificates: beside.certificates.clone(),
+        validation: None,
+        action: ChainAction::Tcp { cluster },
         data: None,
     })
 }
@@ -132,6 +173,7 @@ impl Claimer<'_, '_> {
         &mut self,
         keyword: &str,
         words: impl IntoIterator<Item = &'n String>,
+        consequence: &str,
     ) -> Option<ChainMatch> {
         let mut names = BTreeSet::new();
         let mut any = false;
@@ -157,21 +199,17 @@ impl Claimer<'_, '_> {
             (true, _) => Some(ChainMatch::AnyTls),
             (false, false) => Some(ChainMatch::ServerNames(names.into_iter().collect())),
             (false, true) => {
-                let reason = "has no server name that can be served; the expose is not served";
-                self.note(keyword, reason);
+                let reason = "has no server name that can be served".to_owned();
+                let problem = self.exposed.problem(keyword, reason);
+                self.problems.insert(problem.hence(consequence));
                 None
             }
         }
     }
 
-    fn note(&mut self, keyword: &str, reason: &str) {
-        let problem = self.exposed.problem(keyword, reason.to_owned());
-        self.problems.insert(problem);
-    }
-
     /// For a claim without which nothing is left.
     fn won_all(&mut self, claimed: Result<(), Origin>, what: &str) -> Option<()> {
-        self.won_or(claimed, what, "the expose is not served")
+        self.won_or(claimed, what, NOT_SERVED)
     }
 
     fn won_or(&mut self, claimed: Result<(), Origin>, what: &str, consequence: &str) -> Option<()> {

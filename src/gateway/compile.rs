@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::chains::{HTTP_CHAIN, chain};
+use super::chains::{HTTP_CHAIN, chain, named_chain};
 use super::challenges;
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
@@ -90,6 +90,9 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     compiled
 }
 
+/// What an expose says of its cluster and of its chain in Envoy's own words.
+type UserData = (Option<UserJson>, Option<UserJson>);
+
 struct Compiler<'a> {
     inventory: &'a Inventory,
     policy: &'a Policy,
@@ -99,16 +102,9 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn expose(&mut self, exposed: &Exposed<'_>) {
-        let cluster_data = self.user_json(exposed, CLUSTER_DATA);
-        let filter_data = self.user_json(exposed, FILTER_DATA);
-        let (Ok(cluster_data), Ok(mut filter_data)) = (cluster_data, filter_data) else {
+        let Ok((cluster_data, filter_data)) = self.user_data(exposed) else {
             return;
         };
-        if exposed.expose.protocol == Protocol::Udp && filter_data.take().is_some() {
-            let reason = "has no meaning over UDP; it has no effect".to_owned();
-            let problem = exposed.problem(FILTER_DATA, reason);
-            self.compiled.problems.insert(problem);
-        }
         let upstream = self.resolve(exposed, Side::Cluster);
         let downstream = self.resolve(exposed, Side::Listener);
         if upstream == Resolved::Broken || downstream == Resolved::Broken {
@@ -141,6 +137,8 @@ impl Compiler<'_> {
             }
             return;
         };
+        let (claims, problems) = (&mut self.claims, &mut self.compiled.problems);
+        let named = named_chain(exposed, &listener, &chain, &hosts, claims, problems);
         let expose = &exposed.expose;
         let (protocol, address) = (expose.protocol, expose.listener_addr);
         let origin = exposed.origin();
@@ -163,6 +161,10 @@ impl Compiler<'_> {
                 required: validation.strict,
             }
         });
+        if let Some(mut named) = named {
+            named.validation.clone_from(&chain.validation);
+            self.listen(exposed, protocol, named, Vec::new());
+        }
         if http3 {
             self.listen(exposed, Protocol::Udp, chain.clone(), Vec::new());
             for host in &mut hosts {
@@ -208,6 +210,22 @@ impl Compiler<'_> {
             namespaces: &mut self.compiled.namespaces,
         };
         resolver.resolve(exposed, side)
+    }
+
+    /// The expose's own Envoy JSON, for its cluster and for its chain.
+    ///
+    /// # Errors
+    /// As [`Self::user_json`].
+    fn user_data(&mut self, exposed: &Exposed<'_>) -> Result<UserData, ()> {
+        let cluster_data = self.user_json(exposed, CLUSTER_DATA);
+        let filter_data = self.user_json(exposed, FILTER_DATA);
+        let (cluster_data, mut filter_data) = (cluster_data?, filter_data?);
+        if exposed.expose.protocol == Protocol::Udp && filter_data.take().is_some() {
+            let reason = "has no meaning over UDP; it has no effect".to_owned();
+            let problem = exposed.problem(FILTER_DATA, reason);
+            self.compiled.problems.insert(problem);
+        }
+        Ok((cluster_data, filter_data))
     }
 
     /// The expose's own Envoy JSON in `keyword`.
