@@ -38,21 +38,24 @@ pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Comp
         let good = judged.and_then(|judged| judged.good.as_ref());
         all.extend(good.into_iter().flatten().map(|one| (&object.path, one)));
     }
-    if all.is_empty() {
+    all.retain(|(carrier, challenge)| {
+        let Some(Origin { object, section }) = stranger(policy, carrier, challenge, compiled)
+        else {
+            return true;
+        };
+        let reason = format!(
+            "is for {}, which {object} {section} of another namespace serves",
+            challenge.name
+        );
+        let problem = problem(carrier, reason).hence("it is not answered");
+        compiled.problems.insert(problem);
+        false
+    });
+    let Some((first, _)) = all.first() else {
         return;
-    }
-    let listeners = listeners(policy, all[0].0, compiled);
-    for (carrier, challenge) in all {
-        if let Some(Origin { object, section }) = stranger(policy, carrier, challenge, compiled) {
-            let reason = format!(
-                "is for {}, which {object} {section} of another namespace serves",
-                challenge.name
-            );
-            let problem = problem(carrier, reason).hence("it is not answered");
-            compiled.problems.insert(problem);
-            continue;
-        }
-        for listener in &listeners {
+    };
+    for listener in listeners(policy, first, compiled) {
+        for (carrier, challenge) in &all {
             let routes = compiled.gateway.routes.entry(listener.clone()).or_default();
             answer(routes, carrier, challenge);
         }
