@@ -110,11 +110,12 @@ pub async fn run(
     let saving = doors
         .state
         .map(|state| state.follow(snapshots_tx.clone(), stop.clone()));
+    let follow = Arc::clone(&daemon);
+    let controller = Controller::new(follow, policy, snapshots_tx, views_tx, stop.clone());
     let operator = acme.map(|door| {
         let acked = Some(acked(ads.clients()));
-        Operator::new(Arc::clone(&daemon), Door { acked, ..door })
+        Operator::queued(daemon, controller.queue(), Door { acked, ..door })
     });
-    let controller = Controller::new(daemon, policy, snapshots_tx, views_tx, stop.clone());
     info!(%xds_address, ?xds_socket, %admin_address, "serving");
 
     let mut parts: JoinSet<Ended> = JoinSet::new();

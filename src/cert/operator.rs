@@ -16,12 +16,13 @@ use super::plan::{Plan, Step, Subject, plan};
 use super::probe::Door;
 use super::record::Ledger;
 use super::schedule::retry_after;
-use super::store::{Direct, Store};
+use super::store::{Direct, Queued, Store};
 use super::survey::{Known, Survey};
 use super::wire::{Web, Wire};
 use crate::backoff::Backoff;
 use crate::inventory::{Event, Inventory, Kind, ObjectPath, Problem, Sensitive};
 use crate::opensvc::{Daemon, Error};
+use crate::writes::WriteQueue;
 
 /// Makes the way to an authority whose server is believed by these roots, too.
 pub type Wires = Arc<dyn Fn(Option<&str>) -> Result<Arc<dyn Wire>, String> + Send + Sync>;
@@ -43,14 +44,23 @@ pub struct Operator {
     settle: Duration,
 }
 
+fn internet() -> Wires {
+    Arc::new(|bundle| Ok(Arc::new(Web::new(bundle)?)))
+}
+
 type Events = BoxStream<'static, Result<Event, Error>>;
 
 impl Operator {
     /// One that asks authorities over the internet and writes to the daemon itself.
     pub fn new(daemon: Arc<dyn Daemon>, door: Door) -> Self {
         let store = Arc::new(Direct::new(Arc::clone(&daemon)));
-        let wires: Wires = Arc::new(|bundle| Ok(Arc::new(Web::new(bundle)?)));
-        Self::over(daemon, store, door, wires)
+        Self::over(daemon, store, door, internet())
+    }
+
+    /// One that writes to the daemon through the controller's queue.
+    pub fn queued(daemon: Arc<dyn Daemon>, queue: WriteQueue, door: Door) -> Self {
+        let store = Arc::new(Queued::new(Arc::clone(&daemon), queue));
+        Self::over(daemon, store, door, internet())
     }
 
     /// One with another store, or other ways to the authorities.

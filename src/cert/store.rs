@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::inventory::{Config, ObjectPath, Sensitive};
 use crate::opensvc::{Daemon, Error};
+use crate::writes::{Ticket, WriteQueue};
 
 /// What the operator needs of OpenSVC. A change has been read back when it is over.
 pub trait Store: Send + Sync {
@@ -108,6 +110,67 @@ impl Store for Direct {
     }
 }
 
+/// The controller's queue: all that the process writes goes through the one.
+pub struct Queued {
+    daemon: Arc<dyn Daemon>,
+    queue: WriteQueue,
+}
+
+impl Queued {
+    /// Reads from this daemon; writes through the queue to it.
+    pub fn new(daemon: Arc<dyn Daemon>, queue: WriteQueue) -> Self {
+        Self { daemon, queue }
+    }
+}
+
+/// Waits for what is in the queue, which tries again by itself. What is not done in time is taken
+/// back unless it is under way.
+async fn written(path: &ObjectPath, mut ticket: Ticket) -> Result<(), Error> {
+    let reason = match timeout(QUEUED_MAX, ticket.done()).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(unwritten)) => unwritten.to_string(),
+        Err(_) => ticket.failure().unwrap_or_else(|| AWAY.to_owned()),
+    };
+    let object = path.to_string();
+    Err(Error::Unwritten { object, reason })
+}
+
+impl Store for Queued {
+    fn read_key<'a>(
+        &'a self,
+        path: &'a ObjectPath,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Sensitive>, Error>> {
+        self.daemon.read_key(path, key)
+    }
+
+    fn read_config<'a>(
+        &'a self,
+        path: &'a ObjectPath,
+    ) -> BoxFuture<'a, Result<Option<Config>, Error>> {
+        self.daemon.read_config(path)
+    }
+
+    fn write_key<'a>(
+        &'a self,
+        path: &'a ObjectPath,
+        key: &'a str,
+        value: &'a Sensitive,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let ticket = self.queue.set_key(path, key, value.clone()).await;
+            written(path, ticket).await
+        })
+    }
+
+    fn create<'a>(&'a self, path: &'a ObjectPath) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { written(path, self.queue.create(path).await).await })
+    }
+}
+
+/// How long a write may wait in the queue before it is said to fail.
+const QUEUED_MAX: Duration = Duration::from_secs(20);
+const AWAY: &str = "it waits for the OpenSVC daemon";
 /// A daemon that restarts is back within seconds.
 const RETRIES: [Duration; 5] = [
     Duration::from_millis(500),

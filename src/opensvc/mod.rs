@@ -133,6 +133,14 @@ pub enum Error {
         /// How much the daemon reads.
         bytes_max: usize,
     },
+    /// What was to be written is not, by now.
+    #[error("{object} is not written: {reason}")]
+    Unwritten {
+        /// The object.
+        object: String,
+        /// What the daemon said last, without what was to be written.
+        reason: String,
+    },
     /// A request could not be written.
     #[error("cannot send {action} to the OpenSVC daemon")]
     Send {

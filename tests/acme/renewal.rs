@@ -9,12 +9,14 @@ use osvc_igw::cert::operator::Operator;
 use osvc_igw::demo::ports;
 use osvc_igw::sim::Sim;
 use osvc_igw::sim::backend::Backend;
+use tokio::time::{sleep, timeout};
 
 use super::issuance::site;
 use super::site::{FRONT, Gateway, Running, daemon, declare, door, issued, record, until};
 use crate::support::folder::Folder;
 use crate::support::pebble::Pebble;
 use crate::support::rig::Rig;
+use crate::support::stand::LATE;
 
 /// Requests one after the other, each on a connection of its own; returns how many there were and
 /// what went wrong.
@@ -123,7 +125,16 @@ async fn a_gateway_that_is_alone_gets_its_certificates_itself() {
     let backend = backend.expect("a backend");
     site(&rig, "test/svc/one", "envoy", "127.0.0.1", tls, &backend);
     let sim = &rig.stage.sim;
+    sim.refuse_sets(true);
     declare(sim, &pebble, "www.acme.org acme.org");
+    // What it writes waits in the gateway's one queue.
+    let waits = async {
+        while rig.controller.status().await["writes"][0]["write"]["change"] != "key" {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LATE, waits).await.expect("a key that waits");
+    sim.refuse_sets(false);
     until("the certificate", || issued(sim)).await;
     assert!(
         record(sim)["deployed"].as_i64().is_some_and(|at| at > 0),

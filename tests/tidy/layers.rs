@@ -40,7 +40,7 @@ const LAYERS: &[Layer] = &[
     pure("src/opensvc/rights.rs", &["inventory"], &["serde_json"]),
     pure("src/opensvc/sse.rs", &[], &[]),
     edge("src/opensvc/", &["inventory", "backoff"]),
-    edge("src/cert/", &["opensvc", "inventory", "gateway", "xds::status", "backoff"]),
+    edge("src/cert/", &["opensvc", "inventory", "gateway", "xds::status", "backoff", "writes"]),
     edge("src/ads/", &["xds", "metrics"]),
     pure("src/view.rs", &["inventory", "writes::Waiting", "xds::ResourceType"], &[]),
     edge("src/controller.rs", CORE),
