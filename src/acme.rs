@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cert::operator::{Operator, unix_seconds};
+use crate::cert::operator::Operator;
+use crate::cert::plan::{Plan, Subject};
 use crate::cert::probe::{ANSWERED_MAX, Door, SHOWN_MAX};
 use crate::cert::report;
 use crate::cert::survey::Survey;
+use crate::clock::unix_seconds;
 use crate::config::{AcmeAction, DoorOptions};
-use crate::inventory::{Kind, ObjectPath};
+use crate::inventory::{Kind, ObjectPath, Problem};
 use crate::opensvc::{self, Daemon, rights::Role};
 
 /// Why a command of `osvc-igw acme` failed.
@@ -96,11 +98,7 @@ pub async fn act(
 fn lines(
     operator: &Operator,
     survey: &Survey,
-    line: impl Fn(
-        i64,
-        &crate::cert::plan::Subject,
-        &Result<crate::cert::plan::Plan, crate::inventory::Problem>,
-    ) -> String,
+    line: impl Fn(i64, &Subject, &Result<Plan, Problem>) -> String,
 ) -> String {
     let now = unix_seconds();
     let subjects = survey.subjects.values();

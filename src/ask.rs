@@ -1,11 +1,12 @@
 //! EDGE: asks a running controller what it knows, and prints it.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tonic::Status;
 use tonic::transport::Endpoint;
 
+use crate::clock::since_1970;
 use crate::config::{Address, StatusFormat, StatusOptions};
 use crate::pb::gateway_client::GatewayClient;
 use crate::pb::{self, GetStatusRequest};
@@ -80,7 +81,7 @@ pub async fn status(options: StatusOptions) -> Result<(), Error> {
 /// What is watched at a terminal takes the place of what was there; else each document is a line.
 fn print(status: &pb::Status, format: StatusFormat, clears: bool) -> Result<(), Error> {
     let text = match format {
-        StatusFormat::Text => screen(status, wall()),
+        StatusFormat::Text => screen(status, since_1970()),
         StatusFormat::Json => format!("{}\n", to_json(status).map_err(Error::Print)?),
     };
     let clear = if clears { CLEAR } else { "" };
@@ -96,15 +97,6 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "people read how long ago something was by the clock on the wall"
-)]
-fn wall() -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default()
 }
 
 /// How long a controller may take to answer at all.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
+use crate::clock::{now, unix_seconds};
 use crate::gateway::{Policy, compile};
 use crate::inventory::{Event, Inventory, NodeStatus, Problem};
 use crate::lacks::Lacks;
@@ -280,20 +281,21 @@ impl Controller {
             return;
         }
         self.held_back_since = None;
+        let first = !self.view.ready;
+        self.snapshot = Arc::new(snapshot);
+        // Envoy first; who looks can wait.
+        if first || added + changed + removed > 0 {
+            self.snapshots
+                .send_replace(Some(Arc::clone(&self.snapshot)));
+            info!(added, changed, removed, "published snapshot");
+            self.view.ready = true;
+            self.view.resources = count_resources(&self.snapshot);
+        }
         self.view.certificates = view::certificates(&self.inventory);
         self.problems = compiled.problems;
         self.problems.extend(refused);
         self.expiries = compiled.expiries;
         self.show_problems();
-        let first = !self.view.ready;
-        self.snapshot = Arc::new(snapshot);
-        if first || added + changed + removed > 0 {
-            info!(added, changed, removed, "published snapshot");
-            self.view.ready = true;
-            self.view.resources = count_resources(&self.snapshot);
-            self.snapshots
-                .send_replace(Some(Arc::clone(&self.snapshot)));
-        }
         self.show();
     }
 
@@ -428,25 +430,6 @@ fn count_changes(new: &Snapshot, old: &Snapshot) -> (usize, usize, usize) {
 fn count_resources(snapshot: &Snapshot) -> BTreeMap<ResourceType, usize> {
     let kinds = ResourceType::ALL.into_iter();
     kinds.map(|kind| (kind, snapshot.count(kind))).collect()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the controller is where time passes"
-)]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the controller is where time passes"
-)]
-fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
 }
 
 /// Events that are taken in before the next compilation, at most.

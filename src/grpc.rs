@@ -17,6 +17,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::ads::Snapshots;
+use crate::clock::now;
 use crate::pb::gateway_server::{self, GatewayServer};
 use crate::pb::{self, GetStatusRequest};
 use crate::status::Knowledge;
@@ -172,14 +173,6 @@ impl Watch {
             }
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how often a watcher is told is a matter of time"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// The services of Envoy's API that are served.

@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
 use crate::budget::Budget;
+use crate::clock::now;
 use crate::gateway::Want;
 use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, Pair, TRUST_KEYS};
 use crate::inventory::challenge;
@@ -154,11 +155,7 @@ impl Reads {
     }
 
     fn fail(&mut self, want: Want, error: Error) -> Option<Event> {
-        let (Want::Secret(path, _)
-        | Want::Trust(path, _)
-        | Want::Challenges(path, _)
-        | Want::Config(path, _)) = &want;
-        let path = path.clone();
+        let path = want.path().clone();
         let failed = self.failed.entry(want.clone()).or_insert_with(|| Failed {
             backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST, RETRY_SEED),
             retry_at: now(),
@@ -274,14 +271,6 @@ async fn read_keys(daemon: &dyn Daemon, path: &ObjectPath, keys: &[&str]) -> Res
         }
     }
     Ok(secret)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "when to try again is a matter of time"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 const RETRY_FIRST: Duration = Duration::from_millis(500);

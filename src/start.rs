@@ -56,7 +56,7 @@ pub enum Error {
 /// # Errors
 /// When it cannot start, or a part of it ends by itself.
 pub fn run(options: RunOptions) -> Result<(), Error> {
-    log_with(options.log_format, LevelFilter::INFO);
+    log_with(options.log.log_format, LevelFilter::INFO);
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         info!(gateway = options.gateway.name, "starting");
@@ -83,7 +83,7 @@ pub fn acme(action: AcmeAction, options: &AcmeOptions) -> Result<String, Error> 
         AcmeAction::Run => LevelFilter::INFO,
         _ => LevelFilter::WARN,
     };
-    log_with(options.log_format, level);
+    log_with(options.log.log_format, level);
     let mut text = String::new();
     runtime()?.block_on(async {
         let stop = CancellationToken::new();

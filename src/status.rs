@@ -2,10 +2,10 @@
 //! for every way it is asked for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use prost_types::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -111,11 +111,7 @@ impl Knowledge {
 /// When the descriptors that were built in are damaged.
 pub fn to_json(status: &pb::Status) -> Result<Value, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let pool = DescriptorPool::decode(pb::DESCRIPTORS).map_err(|error| text(&error))?;
-    let descriptor = pool
-        .get_message_by_name("osvc_igw.v1.Status")
-        .ok_or("no descriptor of the status")?;
-    let mut message = DynamicMessage::new(descriptor);
+    let mut message = DynamicMessage::new(DESCRIPTOR.clone()?);
     message
         .transcode_from(status)
         .map_err(|error| text(&error))?;
@@ -302,6 +298,13 @@ fn timestamp(since_1970: Duration) -> Option<Timestamp> {
         nanos: i32::try_from(since_1970.subsec_nanos()).unwrap_or_default(),
     })
 }
+
+/// What the document is made of, read once.
+static DESCRIPTOR: LazyLock<Result<MessageDescriptor, String>> = LazyLock::new(|| {
+    let pool = DescriptorPool::decode(pb::DESCRIPTORS).map_err(|error| error.to_string())?;
+    let found = pool.get_message_by_name("osvc_igw.v1.Status");
+    found.ok_or_else(|| "no descriptor of the status".to_owned())
+});
 
 /// The resources that are listed of one client, at most, where not all are asked for.
 pub const RESOURCES_MAX: usize = 1_000;

@@ -16,7 +16,7 @@ pub struct View {
     pub connected: bool,
     /// Why it is not, in the daemon's words or the system's.
     pub failure: Option<String>,
-    /// Who the daemon takes this process for, where that was asked: over TLS.
+    /// Who the daemon takes this process for, where it told.
     pub account: Option<String>,
     /// What that account lacks for what is served.
     pub lacks: BTreeSet<String>,

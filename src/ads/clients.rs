@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, interval, timeout};
 use tracing::warn;
 
 use super::connection::Link;
-use super::now;
+use crate::clock::{now, since_1970};
 use crate::metrics::Metrics;
 use crate::xds::session::Refused;
 use crate::xds::status::ResourceStatus;
@@ -129,7 +129,7 @@ impl Clients {
         let stream = Stream {
             client: Client {
                 only,
-                began: wall(),
+                began: since_1970(),
                 ..Client::default()
             },
             link,
@@ -232,15 +232,6 @@ impl Drop for Membership {
     fn drop(&mut self) {
         self.clients.lock().remove(&self.id);
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "people read when something happened by the clock on the wall"
-)]
-fn wall() -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default()
 }
 
 /// A client that reads takes milliseconds.

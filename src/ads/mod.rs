@@ -18,7 +18,6 @@ use std::time::Duration;
 use futures::stream::StreamExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -139,14 +138,6 @@ pub async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     }
     tokio::fs::remove_file(path).await?;
     UnixListener::bind(path)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the edge that tells sessions the time"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// A half-open connection is found within the sum of these.

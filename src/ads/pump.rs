@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::{debug, info, warn};
 
+use super::Snapshots;
 use super::clients::{Membership, Shown};
 use super::messages::{Asked, Body, Names, Reply};
-use super::{Snapshots, now};
+use crate::clock::now;
 use crate::xds::session::{self, Refused, Session};
 use crate::xds::status::State;
 use crate::xds::whole::{self, Whole};
@@ -283,11 +284,15 @@ impl Pump {
 
     /// A snapshot that differs in nothing is acknowledged without a word.
     fn note_synced(&mut self) {
-        let known = |snapshot: &Arc<Snapshot>| {
-            let noted = self.noted.as_ref();
-            noted.is_some_and(|noted| Arc::ptr_eq(noted, snapshot))
-        };
-        if let Some(snapshot) = self.session.synced().filter(|snapshot| !known(snapshot)) {
+        let newest = self.session.snapshot();
+        if self
+            .noted
+            .as_ref()
+            .is_some_and(|noted| Arc::ptr_eq(noted, newest))
+        {
+            return;
+        }
+        if let Some(snapshot) = self.session.synced() {
             let snapshot = Arc::clone(snapshot);
             self.noted = Some(Arc::clone(&snapshot));
             self.membership

@@ -16,16 +16,18 @@ use super::leaf::{Leaf, check};
 use super::plan::{Step, Subject};
 use super::probe::Door;
 use super::record::{Failure, Journal, Ledger, Record};
-use super::store::Store;
 use super::wire::Wire;
+use super::writer::Writer;
 use crate::inventory::challenge::{self, Challenge, Challenges};
 use crate::inventory::{ObjectPath, Secret, Sensitive};
-use crate::opensvc::Error;
+use crate::opensvc::{Daemon, Error};
 
 /// What takes the steps.
 pub struct Desk {
-    /// Where everything is kept.
-    pub store: Arc<dyn Store>,
+    /// What everything is read of.
+    pub daemon: Arc<dyn Daemon>,
+    /// What keeps everything.
+    pub writer: Arc<dyn Writer>,
     /// The way to the authority.
     pub wire: Arc<dyn Wire>,
     /// Where the gateways are.
@@ -220,7 +222,7 @@ impl Desk {
     async fn claim(&self, path: &ObjectPath, journal: &Journal) -> Result<(), Refusal> {
         self.keep(path, JOURNAL_KEY, &journal.text()).await?;
         tokio::time::sleep(self.settle).await;
-        let found = self.store.read_key(path, JOURNAL_KEY).await;
+        let found = self.daemon.read_key(path, JOURNAL_KEY).await;
         let found = found.map_err(|error| unkept(path, &error))?;
         if found.as_ref().and_then(Journal::parse).as_ref() == Some(journal) {
             return Ok(());
@@ -262,7 +264,7 @@ impl Desk {
         remove: &[Challenge],
     ) -> Result<(), Refusal> {
         let carrier = challenge::carrier(namespace);
-        let text = self.store.read_key(&carrier, challenge::KEY).await;
+        let text = self.daemon.read_key(&carrier, challenge::KEY).await;
         let text = text.map_err(|error| unkept(&carrier, &error))?;
         let keys = text.map(|text| Secret::from([(challenge::KEY.to_owned(), text)]));
         let known = keys.map(|keys| challenge::challenges(&keys).unwrap_or_default());
@@ -270,7 +272,7 @@ impl Desk {
             return Ok(());
         }
         if known.is_none() {
-            let made = self.store.create(&carrier).await;
+            let made = self.writer.create(&carrier).await;
             made.map_err(|error| unkept(&carrier, &error))?;
         }
         let now = (self.clock)();
@@ -321,7 +323,7 @@ impl Desk {
     }
 
     async fn keep(&self, path: &ObjectPath, key: &str, value: &Sensitive) -> Result<(), Refusal> {
-        let kept = self.store.write_key(path, key, value).await;
+        let kept = self.writer.write_key(path, key, value).await;
         kept.map_err(|error| unkept(path, &error))
     }
 }

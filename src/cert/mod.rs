@@ -14,6 +14,6 @@ pub mod probe;
 pub mod record;
 pub mod report;
 pub mod schedule;
-pub mod store;
 pub mod survey;
 pub mod wire;
+pub mod writer;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
@@ -16,11 +16,12 @@ use super::plan::{Plan, Step, Subject, plan};
 use super::probe::Door;
 use super::record::Ledger;
 use super::schedule::retry_after;
-use super::store::{Direct, Queued, Store};
 use super::survey::{Known, Survey};
 use super::wire::{Web, Wire};
+use super::writer::{Direct, Queued, Writer};
 use crate::backoff::Backoff;
-use crate::inventory::{Event, Inventory, Kind, ObjectPath, Problem, Sensitive};
+use crate::clock::unix_seconds;
+use crate::inventory::{Event, Inventory, Kind, ObjectPath, Problem, Report, Sensitive};
 use crate::opensvc::{Daemon, Error};
 use crate::writes::WriteQueue;
 
@@ -30,7 +31,7 @@ pub type Wires = Arc<dyn Fn(Option<&str>) -> Result<Arc<dyn Wire>, String> + Sen
 /// Gets certificates and renews them.
 pub struct Operator {
     daemon: Arc<dyn Daemon>,
-    store: Arc<dyn Store>,
+    writer: Arc<dyn Writer>,
     door: Door,
     wires: Wires,
     inventory: Inventory,
@@ -53,21 +54,25 @@ type Events = BoxStream<'static, Result<Event, Error>>;
 impl Operator {
     /// One that asks authorities over the internet and writes to the daemon itself.
     pub fn new(daemon: Arc<dyn Daemon>, door: Door) -> Self {
-        let store = Arc::new(Direct::new(Arc::clone(&daemon)));
-        Self::over(daemon, store, door, internet())
+        let writer = Arc::new(Direct::new(Arc::clone(&daemon)));
+        Self::over(daemon, writer, door, internet())
     }
 
     /// One that writes to the daemon through the controller's queue.
     pub fn queued(daemon: Arc<dyn Daemon>, queue: WriteQueue, door: Door) -> Self {
-        let store = Arc::new(Queued::new(Arc::clone(&daemon), queue));
-        Self::over(daemon, store, door, internet())
+        Self::over(daemon, Arc::new(Queued(queue)), door, internet())
     }
 
-    /// One with another store, or other ways to the authorities.
-    pub fn over(daemon: Arc<dyn Daemon>, store: Arc<dyn Store>, door: Door, wires: Wires) -> Self {
+    /// One with another writer, or other ways to the authorities.
+    pub fn over(
+        daemon: Arc<dyn Daemon>,
+        writer: Arc<dyn Writer>,
+        door: Door,
+        wires: Wires,
+    ) -> Self {
         Self {
             daemon,
-            store,
+            writer,
             door,
             wires,
             inventory: Inventory::default(),
@@ -145,43 +150,40 @@ impl Operator {
         true
     }
 
-    /// Waits for the daemon's first full status, and finds out what there is.
+    /// Waits for the daemon's first full status.
+    async fn report(&self) -> Result<Report, Error> {
+        let mut events = self.daemon.watch();
+        loop {
+            let event = events.next().await.unwrap_or(Err(Error::Closed))?;
+            if let Event::Reset(report) = event {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Finds out what there is.
     ///
     /// # Errors
     /// When the daemon cannot be asked.
     pub async fn look(&mut self) -> Result<Survey, Error> {
-        let mut events = self.daemon.watch();
-        loop {
-            let event = events.next().await.unwrap_or(Err(Error::Closed))?;
-            let whole = matches!(event, Event::Reset(_));
-            self.inventory.apply(event);
-            if whole {
-                return self.survey().await;
-            }
-        }
+        let report = self.report().await?;
+        self.inventory.apply(Event::Reset(report));
+        self.survey().await
     }
 
     /// The namespaces of the objects of a kind that this account sees.
     ///
     /// # Errors
     /// When the daemon cannot be asked.
-    pub async fn seen(&mut self, kind: Kind) -> Result<BTreeSet<String>, Error> {
-        let mut events = self.daemon.watch();
-        loop {
-            let event = events.next().await.unwrap_or(Err(Error::Closed))?;
-            if let Event::Reset(report) = event {
-                let paths = report
-                    .objects
-                    .into_keys()
-                    .filter(|path| path.kind() == kind);
-                return Ok(paths.map(|path| path.namespace().to_owned()).collect());
-            }
-        }
+    pub async fn seen(&self, kind: Kind) -> Result<BTreeSet<String>, Error> {
+        let paths = self.report().await?.objects.into_keys();
+        let paths = paths.filter(|path| path.kind() == kind);
+        Ok(paths.map(|path| path.namespace().to_owned()).collect())
     }
 
     async fn survey(&mut self) -> Result<Survey, Error> {
         self.known
-            .survey(self.store.as_ref(), &self.inventory)
+            .survey(self.daemon.as_ref(), &self.inventory)
             .await
     }
 
@@ -258,7 +260,8 @@ impl Operator {
         let done = match (self.wires)(subject.issuer.ca_bundle.as_deref()) {
             Ok(wire) => {
                 let desk = Desk {
-                    store: Arc::clone(&self.store),
+                    daemon: Arc::clone(&self.daemon),
+                    writer: Arc::clone(&self.writer),
                     wire,
                     door: self.door.clone(),
                     settle: self.settle,
@@ -323,7 +326,7 @@ impl Operator {
             let mut record = subject.record.clone();
             record.window = window;
             let text = Sensitive::new(record.text());
-            if let Err(error) = self.store.write_key(path, RECORD_KEY, &text).await {
+            if let Err(error) = self.writer.write_key(path, RECORD_KEY, &text).await {
                 debug!(object = %path, %error, "a renewal window was not noted");
             }
         }
@@ -346,18 +349,6 @@ impl Operator {
         }
         self.told = problems;
     }
-}
-
-/// Now, in seconds since 1970.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "certificates end at times of day"
-)]
-pub fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
 }
 
 /// Longer than the way from what was read of an object to what is written to it.

@@ -11,10 +11,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::leaf::Leaf;
+use crate::clock::now;
 use crate::inventory::challenge::Challenge;
 
 /// Says whether every client of this process took what answers a token.
@@ -211,14 +212,6 @@ impl ServerCertVerifier for Looks {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "gateways get so long and no longer"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 const POLL: Duration = Duration::from_millis(200);

@@ -9,10 +9,9 @@ use super::issue::{JOURNAL_KEY, RECORD_KEY};
 use super::leaf::Leaf;
 use super::plan::Subject;
 use super::record::{Journal, Record};
-use super::store::Store;
 use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, Pair};
 use crate::inventory::{Inventory, Kind, ObjectPath, Problem, Secret, Sensitive};
-use crate::opensvc::Error;
+use crate::opensvc::{Daemon, Error};
 
 /// Everything that is asked for, and what is wrong with the rest.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -55,7 +54,7 @@ impl Known {
     /// When the daemon cannot be asked. What it does not show to this account is left out.
     pub async fn survey(
         &mut self,
-        store: &dyn Store,
+        daemon: &dyn Daemon,
         inventory: &Inventory,
     ) -> Result<Survey, Error> {
         let secs = inventory.objects.values();
@@ -70,7 +69,7 @@ impl Known {
             let held = match known {
                 Some((_, held)) => held.clone(),
                 None => {
-                    let held = shown(held(store, path).await)?.flatten();
+                    let held = shown(held(daemon, path).await)?.flatten();
                     let entry = ((*revision).clone(), held.clone());
                     self.declared.insert((*path).clone(), entry);
                     held
@@ -83,7 +82,7 @@ impl Known {
                 Err(problem) => survey.problems.push(problem),
                 Ok(declaration) => {
                     let revision = secs.get(&declaration.issuer).copied();
-                    let found = self.issuer(store, &declaration.issuer, revision).await?;
+                    let found = self.issuer(daemon, &declaration.issuer, revision).await?;
                     survey.enter(declaration, held, found);
                 }
             }
@@ -93,7 +92,7 @@ impl Known {
 
     async fn issuer(
         &mut self,
-        store: &dyn Store,
+        daemon: &dyn Daemon,
         path: &ObjectPath,
         revision: Option<&String>,
     ) -> Result<Option<Result<Issuer, Problem>>, Error> {
@@ -105,7 +104,7 @@ impl Known {
         {
             return Ok(known.clone());
         }
-        let keys = shown(keys(store, path, &ISSUER_KEYS).await)?;
+        let keys = shown(keys(daemon, path, &ISSUER_KEYS).await)?;
         let found = keys.and_then(|keys| issuer(path, &keys));
         let entry = (revision.clone(), found.clone());
         self.issuers.insert(path.clone(), entry);
@@ -140,8 +139,8 @@ impl Survey {
     }
 }
 
-async fn held(store: &dyn Store, path: &ObjectPath) -> Result<Option<Held>, Error> {
-    let Some(config) = store.read_config(path).await? else {
+async fn held(daemon: &dyn Daemon, path: &ObjectPath) -> Result<Option<Held>, Error> {
+    let Some(config) = daemon.read_config(path).await? else {
         return Ok(None);
     };
     let Some(declaration) = declaration(path, &config) else {
@@ -149,7 +148,7 @@ async fn held(store: &dyn Store, path: &ObjectPath) -> Result<Option<Held>, Erro
     };
     let [chain, key] = PAIR_KEYS;
     let names = [chain, key, FULL_KEY, RECORD_KEY, JOURNAL_KEY];
-    let keys = keys(store, path, &names).await?;
+    let keys = keys(daemon, path, &names).await?;
     let pair = Pair::of_secret(&keys).ok();
     let record = keys.get(RECORD_KEY).map(Sensitive::expose);
     Ok(Some(Held {
@@ -160,10 +159,10 @@ async fn held(store: &dyn Store, path: &ObjectPath) -> Result<Option<Held>, Erro
     }))
 }
 
-async fn keys(store: &dyn Store, path: &ObjectPath, names: &[&str]) -> Result<Secret, Error> {
+async fn keys(daemon: &dyn Daemon, path: &ObjectPath, names: &[&str]) -> Result<Secret, Error> {
     let mut secret = Secret::new();
     for name in names {
-        if let Some(value) = store.read_key(path, name).await? {
+        if let Some(value) = daemon.read_key(path, name).await? {
             secret.insert((*name).to_owned(), value);
         }
     }

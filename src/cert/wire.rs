@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -14,6 +14,8 @@ use http::header::{HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use serde_json::{Value, json};
+
+use crate::clock::unix_seconds;
 
 /// Sends a request to an authority, and brings the answer.
 pub trait Wire: Send + Sync {
@@ -243,14 +245,6 @@ pub fn seconds_of(text: &str) -> Option<i64> {
 /// The headers of a plain request.
 pub fn no_headers() -> HeaderMap {
     HeaderMap::new()
-}
-
-#[expect(clippy::disallowed_methods, reason = "an authority tells times of day")]
-fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
 }
 
 const AGENT: &str = concat!("osvc-igw/", env!("CARGO_PKG_VERSION"));

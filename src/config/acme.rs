@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 
-use super::{DaemonOptions, LogFormat};
+use super::{DaemonOptions, LogOptions};
 use crate::inventory::ObjectPath;
 
 /// Where authorities and clients come.
@@ -52,15 +52,9 @@ pub struct AcmeOptions {
     #[command(flatten)]
     pub door: DoorOptions,
 
-    /// How log lines are written
-    #[arg(
-        long,
-        env = "OSVC_IGW_LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value = "text",
-        value_enum
-    )]
-    pub log_format: LogFormat,
+    /// How log lines are written.
+    #[command(flatten)]
+    pub log: LogOptions,
 }
 
 /// What `osvc-igw acme` does.

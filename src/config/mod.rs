@@ -127,6 +127,14 @@ pub struct RunOptions {
     #[command(flatten)]
     pub door: DoorOptions,
 
+    /// How log lines are written.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// Options about logging.
+#[derive(Args, Clone, Copy, Debug, PartialEq)]
+pub struct LogOptions {
     /// How log lines are written
     #[arg(
         long,

@@ -49,6 +49,17 @@ pub enum Want {
     Config(ObjectPath, String),
 }
 
+impl Want {
+    /// The object that it is read of.
+    pub fn path(&self) -> &ObjectPath {
+        let (Self::Secret(path, _)
+        | Self::Trust(path, _)
+        | Self::Challenges(path, _)
+        | Self::Config(path, _)) = self;
+        path
+    }
+}
+
 /// Compiles everything. Pure: equal inputs give equal outputs, whatever led to them.
 pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     let mut compiled = Compiled::default();
@@ -400,10 +411,7 @@ impl Compiler<'_> {
 /// What is wanted and may not be read is a problem of the object that it is read of.
 fn settle_rights(inventory: &Inventory, compiled: &mut Compiled) {
     for want in &compiled.wants {
-        let (Want::Secret(path, _)
-        | Want::Trust(path, _)
-        | Want::Challenges(path, _)
-        | Want::Config(path, _)) = want;
+        let path = want.path();
         compiled.namespaces.insert(path.namespace().to_owned());
         if let Some(lack) = inventory.refused.get(path) {
             compiled.problems.insert(Problem {

@@ -38,6 +38,19 @@ pub enum Event {
     Corrected(BTreeSet<String>),
 }
 
+impl Event {
+    /// The object that was read, where something was.
+    pub(super) fn read_of(&self) -> Option<&ObjectPath> {
+        match self {
+            Self::Secret(path, _)
+            | Self::Trust(path, _)
+            | Self::Challenges(path, _)
+            | Self::Config(path, _) => Some(path),
+            _ => None,
+        }
+    }
+}
+
 /// A complete report of the daemon.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Report {

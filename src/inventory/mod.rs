@@ -141,45 +141,39 @@ impl Inventory {
     /// failover object is up on another node. What is read of an
     /// object is kept as long as the object, and not a moment longer.
     pub fn apply(&mut self, event: Event) -> bool {
-        match event {
-            Event::Secret(path, _)
-            | Event::Trust(path, _)
-            | Event::Challenges(path, _)
-            | Event::Config(path, _)
-            | Event::Refused(path, _)
-                if !self.objects.contains_key(&path) =>
-            {
-                false
-            }
+        if let Some(path) = event.read_of()
+            && !self.objects.contains_key(path)
+        {
+            return false;
+        }
+        let readable = event.read_of().map(|path| self.refused.remove(path));
+        let changed = match event {
             Event::Reset(report) => self.reset(report),
             Event::Node(name, status) => self.put_node(name, status),
             Event::Labels(name, labels) => self.put_labels(name, labels),
             Event::Put(object) => self.put(object),
             Event::Remove(path) => self.remove(&path),
             Event::Secret(path, reading) => {
-                let again = self.refused.remove(&path).is_some();
-                judge(&mut self.secrets, path, &reading, Pair::of_secret) || again
+                judge(&mut self.secrets, path, &reading, Pair::of_secret)
             }
             Event::Trust(path, reading) => {
-                let again = self.refused.remove(&path).is_some();
-                judge(&mut self.trusts, path, &reading, Trust::of_secret) || again
+                judge(&mut self.trusts, path, &reading, Trust::of_secret)
             }
             Event::Challenges(path, reading) => {
-                let again = self.refused.remove(&path).is_some();
-                judge(&mut self.challenges, path, &reading, challenges) || again
+                judge(&mut self.challenges, path, &reading, challenges)
             }
-            Event::Config(path, reading) => {
-                let again = self.refused.remove(&path).is_some();
-                insert_changed(&mut self.configs, path, reading) || again
+            Event::Config(path, reading) => insert_changed(&mut self.configs, path, reading),
+            Event::Refused(path, lack) => {
+                self.objects.contains_key(&path) && insert_changed(&mut self.refused, path, lack)
             }
-            Event::Refused(path, lack) => insert_changed(&mut self.refused, path, lack),
             Event::Asked(write) => {
                 self.asked.note(write);
                 // Nothing is other than it was before the daemon shows it.
                 false
             }
             Event::Corrected(_) | Event::Account(_) => false,
-        }
+        };
+        changed || readable.flatten().is_some()
     }
 
     /// Lets go of what has been held for `hold_down` of nodes that are lost; returns whether

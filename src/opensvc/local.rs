@@ -87,12 +87,7 @@ impl Daemon for Local {
                 let mut events = h2.watch();
                 match events.next().await {
                     Some(Err(Error::Connect { .. })) => {}
-                    first => {
-                        if matches!(first, Some(Ok(_))) {
-                            local.raw.tell_root();
-                        }
-                        return stream::iter(first).chain(events).boxed();
-                    }
+                    first => return with_account(first, events),
                 }
             }
             let mut events = local.raw.watch();
@@ -100,7 +95,7 @@ impl Daemon for Local {
                 Some(Err(error @ Error::Connect { .. })) => Some(Err(local.explain(error).await)),
                 first => first,
             };
-            stream::iter(first).chain(events).boxed()
+            with_account(first, events)
         };
         stream::once(watching).flatten().boxed()
     }
@@ -138,6 +133,17 @@ impl Daemon for Local {
         self.ask(|daemon| daemon.create(path))
     }
 }
+
+/// The events, and behind the first of them who this is for the daemon.
+fn with_account(first: Option<Result<Event, Error>>, events: Events) -> Events {
+    let opened = matches!(first, Some(Ok(_)));
+    let account = opened.then(|| Ok(Event::Account(Account::of_the_socket())));
+    stream::iter(first.into_iter().chain(account))
+        .chain(events)
+        .boxed()
+}
+
+type Events = BoxStream<'static, Result<Event, Error>>;
 
 const H2_SOCKET: &str = "h2.sock";
 /// Where an agent 3 is.

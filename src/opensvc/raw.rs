@@ -23,7 +23,6 @@ use super::answer;
 use super::frames::Frames;
 use super::mirror::Mirror;
 use super::request::{self, Ask, CREATE, EVENTS, Request, SERVICE_ACTION};
-use super::rights::Told;
 use super::{Daemon, Error, changes};
 use crate::inventory::Account;
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
@@ -33,7 +32,6 @@ use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 pub struct Raw {
     sockets: Arc<[PathBuf]>,
     limits: Limits,
-    told: Told,
 }
 
 /// How long and how large things may be before something is taken to be wrong.
@@ -86,7 +84,6 @@ impl Raw {
         Self {
             sockets: [socket.as_ref().to_owned()].into(),
             limits,
-            told: Told::default(),
         }
     }
 
@@ -96,7 +93,6 @@ impl Raw {
         Self {
             sockets: sockets.into(),
             limits: Limits::default(),
-            told: Told::default(),
         }
     }
 
@@ -159,14 +155,8 @@ impl Raw {
         answer::status(action, status)
     }
 
-    /// Says once that who opens the daemon's socket may do everything.
-    pub(super) fn tell_root(&self) {
-        self.told.once(|excess| warn!("{excess}"));
-    }
-
     async fn flush(self) -> Result<(), Error> {
         self.ask(Request::new("whoami", json!({}))).await?;
-        self.tell_root();
         Ok(())
     }
 }

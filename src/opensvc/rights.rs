@@ -3,28 +3,10 @@
 //! The daemon fixes an account's grants when a connection begins: the answer is as old as that.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Once};
 
 use serde_json::Value;
 
 use crate::inventory::Account;
-
-/// Whether it was said that this process is root. Clones say it once together.
-#[derive(Clone, Debug)]
-pub struct Told(Arc<Once>);
-
-impl Default for Told {
-    fn default() -> Self {
-        Self(Arc::new(Once::new()))
-    }
-}
-
-impl Told {
-    /// Gives `say` what there is to say where the daemon's unix socket is open, the first time.
-    pub fn once(&self, say: impl FnOnce(&str)) {
-        self.0.call_once(|| say(ROOT));
-    }
-}
 
 /// What an account is used for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,6 +36,15 @@ impl Account {
             guest: namespaces("guest"),
             admin: namespaces("admin"),
             granted: granted.map(str::to_owned).collect(),
+        }
+    }
+
+    /// Whoever opens the daemon's unix socket.
+    pub fn of_the_socket() -> Self {
+        Self {
+            name: "root".to_owned(),
+            root: true,
+            ..Self::default()
         }
     }
 
@@ -269,16 +260,7 @@ mod tests {
             "grant": {"root": null}}));
         assert_eq!(root.missing(Role::Gateway, &names(&["test"])), [""; 0]);
         assert!(root.excess().is_some());
-    }
-
-    #[test]
-    fn that_it_is_root_is_said_once() {
-        let told = Told::default();
-        let mut said = 0;
-        for _ in 0..3 {
-            told.clone().once(|_| said += 1);
-        }
-        assert_eq!(said, 1);
+        assert_eq!(root.excess(), Account::of_the_socket().excess());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
+use crate::clock::now;
 use crate::inventory::{Change, Target, Write};
 use crate::opensvc::{Daemon, Error};
 use line::{Failure, Line};
@@ -235,14 +236,6 @@ impl Writes {
         one.failure = failure;
         news
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a part of the controller, where time passes"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// How long a write has to be wanted first; the daemon tells of a change within about a second.

@@ -256,6 +256,11 @@ impl Session {
         })
     }
 
+    /// The snapshot that the client is to have.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
     /// The snapshot, when the client has acknowledged every resource of it and nothing else is
     /// under way. What it refuses it never acknowledges.
     pub fn synced(&self) -> Option<&Arc<Snapshot>> {
@@ -263,6 +268,11 @@ impl Session {
     }
 
     fn is_synced(&self) -> bool {
+        // Mostly something is under way, which is found out without looking at every resource.
+        let rests = |feed: &Feed| feed.in_flight.is_empty() && feed.pending.is_empty();
+        if !self.feeds.values().all(rests) {
+            return false;
+        }
         let kinds = ResourceType::ALL.into_iter();
         let mut kinds = kinds.filter(|kind| self.only.is_none_or(|only| only == *kind));
         kinds.all(|kind| {
@@ -272,8 +282,7 @@ impl Session {
                 let asked = feed.is_some_and(|feed| feed.subscription.matches(&resource.name));
                 asked || self.only.is_none()
             });
-            feed.is_none_or(|feed| feed.in_flight.is_empty() && feed.pending.is_empty())
-                && wanted.all(|resource| feed.is_some_and(|feed| feed.has(resource)))
+            wanted.all(|resource| feed.is_some_and(|feed| feed.has(resource)))
         })
     }
 

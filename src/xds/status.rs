@@ -140,6 +140,7 @@ impl Session {
             origins: resource.map_or_else(Vec::new, |resource| resource.origins.clone()),
         }
     }
+
     fn waits(&self, now: Duration, kind: ResourceType, name: &str) -> Waits {
         let Some(resource) = self.snapshot.get(kind, name) else {
             return match kind {

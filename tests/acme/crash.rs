@@ -10,9 +10,9 @@ use futures::future::{BoxFuture, pending};
 use http::{HeaderMap, Method, Response};
 use osvc_igw::cert::operator::{Operator, Wires};
 use osvc_igw::cert::probe::Door;
-use osvc_igw::cert::store::{Direct, Store};
 use osvc_igw::cert::wire::{Web, Wire};
-use osvc_igw::inventory::{Config, ObjectPath, Sensitive};
+use osvc_igw::cert::writer::{Direct, Writer};
+use osvc_igw::inventory::{ObjectPath, Sensitive};
 use osvc_igw::opensvc::Error;
 use osvc_igw::sim::Sim;
 
@@ -53,22 +53,7 @@ impl Fuse {
 /// A daemon behind which the process ends.
 struct Writes(Direct, Fuse);
 
-impl Store for Writes {
-    fn read_key<'a>(
-        &'a self,
-        path: &'a ObjectPath,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Sensitive>, Error>> {
-        self.0.read_key(path, key)
-    }
-
-    fn read_config<'a>(
-        &'a self,
-        path: &'a ObjectPath,
-    ) -> BoxFuture<'a, Result<Option<Config>, Error>> {
-        self.0.read_config(path)
-    }
-
+impl Writer for Writes {
     fn write_key<'a>(
         &'a self,
         path: &'a ObjectPath,
@@ -142,13 +127,13 @@ impl Site {
 
     fn operator(&self, writes: &Fuse, requests: &Fuse) -> Operator {
         let daemon = daemon(&self.folder.0.join("lsnr.sock"));
-        let store = Writes(Direct::new(Arc::clone(&daemon)), writes.clone());
+        let writer = Writes(Direct::new(Arc::clone(&daemon)), writes.clone());
         let requests = requests.clone();
         let wires: Wires = Arc::new(move |bundle| {
             let web = Web::new(bundle)?;
             Ok(Arc::new(Requests(web, requests.clone())))
         });
-        let operator = Operator::over(daemon, Arc::new(store), self.door.clone(), wires);
+        let operator = Operator::over(daemon, Arc::new(writer), self.door.clone(), wires);
         operator.with_settle(Duration::ZERO)
     }
 

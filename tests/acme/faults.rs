@@ -9,11 +9,12 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use http::{HeaderMap, Method, Response};
-use osvc_igw::cert::operator::{Operator, Wires, unix_seconds};
+use osvc_igw::cert::operator::{Operator, Wires};
 use osvc_igw::cert::probe::Door;
-use osvc_igw::cert::store::{Direct, Store};
 use osvc_igw::cert::wire::{Web, Wire};
-use osvc_igw::inventory::{Config, ObjectPath, Sensitive};
+use osvc_igw::cert::writer::{Direct, Writer};
+use osvc_igw::clock::unix_seconds;
+use osvc_igw::inventory::{ObjectPath, Sensitive};
 use osvc_igw::opensvc::Error;
 use osvc_igw::sim::Sim;
 use serde_json::json;
@@ -96,12 +97,12 @@ impl Site {
     /// An operator that has looked around, at an authority that says this.
     async fn operator(&self, says: Says) -> Operator {
         let daemon = daemon(&self.folder.0.join("lsnr.sock"));
-        let store = Arc::new(Direct::new(Arc::clone(&daemon)));
+        let writer = Arc::new(Direct::new(Arc::clone(&daemon)));
         let said = Arc::new(AtomicUsize::new(0));
         let wires: Wires = Arc::new(move |bundle| {
             Ok(Arc::new(Faulty(Web::new(bundle)?, says, Arc::clone(&said))))
         });
-        let operator = Operator::over(daemon, store, self.door.clone(), wires);
+        let operator = Operator::over(daemon, writer, self.door.clone(), wires);
         let mut operator = operator.with_settle(Duration::ZERO);
         operator.look().await.expect("a survey");
         operator
@@ -244,22 +245,7 @@ async fn a_name_that_the_authority_rejects_is_named_and_waits_for_another_declar
 /// A daemon that does not take these keys.
 struct Refuses(Direct, &'static [&'static str]);
 
-impl Store for Refuses {
-    fn read_key<'a>(
-        &'a self,
-        path: &'a ObjectPath,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Sensitive>, Error>> {
-        self.0.read_key(path, key)
-    }
-
-    fn read_config<'a>(
-        &'a self,
-        path: &'a ObjectPath,
-    ) -> BoxFuture<'a, Result<Option<Config>, Error>> {
-        self.0.read_config(path)
-    }
-
+impl Writer for Refuses {
     fn write_key<'a>(
         &'a self,
         path: &'a ObjectPath,
@@ -297,10 +283,10 @@ async fn a_daemon_that_takes_no_writes_costs_one_order_at_most() {
         let before = pebble.orders();
         for _ in 0..2 {
             let daemon = daemon(&site.folder.0.join("lsnr.sock"));
-            let store = Refuses(Direct::new(Arc::clone(&daemon)), keys);
+            let writer = Refuses(Direct::new(Arc::clone(&daemon)), keys);
             let wires: Wires = Arc::new(|bundle| Ok(Arc::new(Web::new(bundle)?)));
             let door = site.door.clone();
-            let operator = Operator::over(daemon, Arc::new(store), door, wires);
+            let operator = Operator::over(daemon, Arc::new(writer), door, wires);
             let mut operator = operator.with_settle(Duration::ZERO);
             operator.look().await.expect("a survey");
             let failure = site

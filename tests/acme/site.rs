@@ -130,7 +130,8 @@ pub(super) fn record(sim: &Sim) -> Value {
 
 /// Waits until it holds.
 pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let held = timeout(Duration::from_secs(60), async {
+    // A try that fails on a busy machine is repeated after a minute.
+    let held = timeout(Duration::from_secs(150), async {
         while !holds() {
             sleep(Duration::from_millis(50)).await;
         }

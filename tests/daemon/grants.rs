@@ -94,6 +94,18 @@ fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
+/// The controller, with a service whose certificate is lent by a third namespace.
+fn served_with_lent_secret(site: &Site) -> Served {
+    secret(site, "certs/sec/web2");
+    let with_tls = ini(8090, &tls("certs/sec/web2"));
+    site.sim.edit(OTHER, &with_tls).expect("a service");
+    let policy = Policy {
+        secrets_of: names(&["certs"]),
+        ..Policy::default()
+    };
+    served_with(site, policy)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_with_every_right_lacks_nothing() {
     let site = site("guest:* admin:test admin:other");
@@ -123,14 +135,7 @@ async fn without_admin_of_a_namespace_the_others_are_served_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_may_not_be_read_is_named_with_the_grant_that_lets_it() {
     let site = site("guest:* admin:test admin:other");
-    secret(&site, "certs/sec/web2");
-    let with_tls = ini(8090, &tls("certs/sec/web2"));
-    site.sim.edit(OTHER, &with_tls).expect("a service");
-    let policy = Policy {
-        secrets_of: names(&["certs"]),
-        ..Policy::default()
-    };
-    let served = served_with(&site, policy);
+    let served = served_with_lent_secret(&site);
     let refused = |view: &View| view.ready && !reasons(view, "certs/sec/web2").is_empty();
     let view = served.shows(refused).await;
     assert_eq!(
@@ -151,14 +156,7 @@ async fn a_secret_that_may_not_be_read_is_named_with_the_grant_that_lets_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_is_not_seen_is_named_with_the_grant_that_shows_it() {
     let site = site("admin:test admin:other");
-    secret(&site, "certs/sec/web2");
-    let with_tls = ini(8090, &tls("certs/sec/web2"));
-    site.sim.edit(OTHER, &with_tls).expect("a service");
-    let policy = Policy {
-        secrets_of: names(&["certs"]),
-        ..Policy::default()
-    };
-    let served = served_with(&site, policy);
+    let served = served_with_lent_secret(&site);
     let view = served
         .shows(|view| view.ready && !view.lacks.is_empty())
         .await;

@@ -1,5 +1,5 @@
-//! EDGE: what the operator reads of OpenSVC and writes to it: keys, configurations, and objects
-//! that are made. One change at a time: of several at once the daemon keeps some.
+//! EDGE: what the operator writes to OpenSVC: keys, and objects that are made. One change at a
+//! time: of several at once the daemon keeps some.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,25 +9,12 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::inventory::{Config, ObjectPath, Sensitive};
+use crate::inventory::{ObjectPath, Sensitive};
 use crate::opensvc::{Daemon, Error};
 use crate::writes::{Ticket, WriteQueue};
 
-/// What the operator needs of OpenSVC. A change has been read back when it is over.
-pub trait Store: Send + Sync {
-    /// Reads one key; `None` where the object or the key does not exist.
-    fn read_key<'a>(
-        &'a self,
-        path: &'a ObjectPath,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Sensitive>, Error>>;
-
-    /// Reads a raw configuration; `None` where the object does not exist.
-    fn read_config<'a>(
-        &'a self,
-        path: &'a ObjectPath,
-    ) -> BoxFuture<'a, Result<Option<Config>, Error>>;
-
+/// What the operator changes of OpenSVC. A change has been read back when it is over.
+pub trait Writer: Send + Sync {
     /// Sets one key of an object that exists.
     fn write_key<'a>(
         &'a self,
@@ -80,22 +67,7 @@ impl Direct {
     }
 }
 
-impl Store for Direct {
-    fn read_key<'a>(
-        &'a self,
-        path: &'a ObjectPath,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Sensitive>, Error>> {
-        self.daemon.read_key(path, key)
-    }
-
-    fn read_config<'a>(
-        &'a self,
-        path: &'a ObjectPath,
-    ) -> BoxFuture<'a, Result<Option<Config>, Error>> {
-        self.daemon.read_config(path)
-    }
-
+impl Writer for Direct {
     fn write_key<'a>(
         &'a self,
         path: &'a ObjectPath,
@@ -111,17 +83,7 @@ impl Store for Direct {
 }
 
 /// The controller's queue: all that the process writes goes through the one.
-pub struct Queued {
-    daemon: Arc<dyn Daemon>,
-    queue: WriteQueue,
-}
-
-impl Queued {
-    /// Reads from this daemon; writes through the queue to it.
-    pub fn new(daemon: Arc<dyn Daemon>, queue: WriteQueue) -> Self {
-        Self { daemon, queue }
-    }
-}
+pub struct Queued(pub WriteQueue);
 
 /// Waits for what is in the queue, which tries again by itself. What is not done in time is taken
 /// back unless it is under way.
@@ -135,22 +97,7 @@ async fn written(path: &ObjectPath, mut ticket: Ticket) -> Result<(), Error> {
     Err(Error::Unwritten { object, reason })
 }
 
-impl Store for Queued {
-    fn read_key<'a>(
-        &'a self,
-        path: &'a ObjectPath,
-        key: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Sensitive>, Error>> {
-        self.daemon.read_key(path, key)
-    }
-
-    fn read_config<'a>(
-        &'a self,
-        path: &'a ObjectPath,
-    ) -> BoxFuture<'a, Result<Option<Config>, Error>> {
-        self.daemon.read_config(path)
-    }
-
+impl Writer for Queued {
     fn write_key<'a>(
         &'a self,
         path: &'a ObjectPath,
@@ -158,13 +105,13 @@ impl Store for Queued {
         value: &'a Sensitive,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let ticket = self.queue.set_key(path, key, value.clone()).await;
+            let ticket = self.0.set_key(path, key, value.clone()).await;
             written(path, ticket).await
         })
     }
 
     fn create<'a>(&'a self, path: &'a ObjectPath) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async move { written(path, self.queue.create(path).await).await })
+        Box::pin(async move { written(path, self.0.create(path).await).await })
     }
 }
 
