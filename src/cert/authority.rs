@@ -8,7 +8,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::Method;
 use instant_acme::{
     Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType,
     ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
@@ -16,12 +15,11 @@ use instant_acme::{
 use serde_json::Value;
 
 use super::declaration::{Declaration, Issuer};
-use super::names;
+use super::method::Method;
 use super::record::Failure;
 use super::schedule::Window;
 use super::wire::{Client, Wire, no_headers, seconds_of};
 use crate::inventory::Sensitive;
-use crate::inventory::challenge::Challenge;
 
 /// Why an authority did not do what it was asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,6 +44,26 @@ pub struct Authority {
 pub struct Ordered {
     order: Order,
 }
+
+/// What an authority looks for to find that a name is ours.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Proof {
+    /// Where it looks.
+    pub method: Method,
+    /// The name, which may be a wildcard or an address.
+    pub name: String,
+    /// What it calls the challenge.
+    pub token: String,
+    /// The key authorization (RFC 8555, section 8.1). It is told to whoever asks: no secret.
+    pub key_authorization: String,
+    /// The SHA-256 of that, which a certificate for TLS-ALPN-01 has (RFC 8737, section 3).
+    pub digest: Vec<u8>,
+    /// The text of the record for DNS-01 (RFC 8555, section 8.4).
+    pub dns_value: String,
+}
+
+/// Tells which challenge of a name is taken.
+pub type Choose<'a> = &'a (dyn Fn(&str) -> Option<Method> + Send + Sync);
 
 /// How far an order is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -167,16 +185,16 @@ impl Authority {
         self.client.seen().ahead_s
     }
 
-    /// The HTTP-01 challenges of the names that are not shown to be ours yet.
+    /// What shows that the names are ours which are not shown to be yet.
     ///
     /// # Errors
-    /// When the authority offers no such challenge for a name, or cannot be asked.
-    pub async fn challenges(
+    /// When the authority offers none of what is chosen for a name, or cannot be asked.
+    pub async fn proofs(
         &self,
         ordered: &mut Ordered,
-        expires: i64,
-    ) -> Result<Vec<Challenge>, Refusal> {
-        let mut challenges = Vec::new();
+        choose: Choose<'_>,
+    ) -> Result<Vec<Proof>, Refusal> {
+        let mut proofs = Vec::new();
         let mut all = ordered.order.authorizations();
         while let Some(next) = all.next().await {
             let mut one = next.map_err(|error| refusal(&self.client, &error))?;
@@ -184,32 +202,45 @@ impl Authority {
                 continue;
             }
             let name = one.identifier().to_string();
-            let Some(challenge) = one.challenge(ChallengeType::Http01) else {
-                let reason = format!("the authority offers no http-01 for {name}");
+            let method = choose(&name);
+            let offered = method.and_then(|method| one.challenge(challenge_type(method)));
+            let (Some(method), Some(challenge)) = (method, offered) else {
+                let word = method.map_or("challenge that fits", Method::word);
+                let reason = format!("the authority offers no {word} for {name}");
                 return Err(Refusal::of(Failure::Refused, &reason));
             };
-            challenges.push(Challenge {
-                name: names::host(&name),
+            let answer = challenge.key_authorization();
+            proofs.push(Proof {
+                method,
+                name,
                 token: challenge.token.clone(),
-                key_authorization: challenge.key_authorization().as_str().to_owned(),
-                expires,
+                digest: answer.digest().as_ref().to_vec(),
+                dns_value: answer.dns_value(),
+                key_authorization: answer.as_str().to_owned(),
             });
         }
-        Ok(challenges)
+        Ok(proofs)
+    }
+
+    /// The address of the account.
+    pub fn account(&self) -> &str {
+        self.account.id()
     }
 
     /// Tells the authority that every challenge is answered, and waits for what it finds.
     ///
     /// # Errors
     /// With every name that it did not find to be ours, and why.
-    pub async fn validate(&self, ordered: &mut Ordered) -> Result<(), Refusal> {
+    pub async fn validate(&self, ordered: &mut Ordered, choose: Choose<'_>) -> Result<(), Refusal> {
         let mut all = ordered.order.authorizations();
         while let Some(next) = all.next().await {
             let mut one = next.map_err(|error| refusal(&self.client, &error))?;
             if one.status != AuthorizationStatus::Pending {
                 continue;
             }
-            if let Some(mut challenge) = one.challenge(ChallengeType::Http01) {
+            let method = choose(&one.identifier().to_string());
+            let offered = method.and_then(|method| one.challenge(challenge_type(method)));
+            if let Some(mut challenge) = offered {
                 let told = challenge.set_ready().await;
                 told.map_err(|error| refusal(&self.client, &error))?;
             }
@@ -297,6 +328,25 @@ impl Refusal {
     }
 }
 
+/// Asks again where the authority did not take the nonce: instant-acme asks three times.
+macro_rules! patiently {
+    ($ask:expr) => {{
+        let mut tries = 0;
+        loop {
+            match $ask.await {
+                Err(refusal)
+                    if refusal.kind == $crate::cert::authority::BAD_NONCE
+                        && tries < $crate::cert::authority::NONCES_MAX =>
+                {
+                    tries += 1
+                }
+                done => break done,
+            }
+        }
+    }};
+}
+pub(super) use patiently;
+
 /// Whether what is kept of an account is one of the authority with this directory.
 pub fn belongs(kept: &Sensitive, directory: &str) -> bool {
     let kept: Result<Value, _> = serde_json::from_str(kept.expose());
@@ -329,7 +379,12 @@ pub async fn window(
 }
 
 async fn document(client: &Client, url: &str) -> Result<Value, Refusal> {
-    let sent = client.send(Method::GET, url.to_owned(), no_headers(), Bytes::new());
+    let sent = client.send(
+        http::Method::GET,
+        url.to_owned(),
+        no_headers(),
+        Bytes::new(),
+    );
     let answer = sent
         .await
         .map_err(|reason| Refusal::of(Failure::Transient, &reason))?;
@@ -375,6 +430,15 @@ fn refusal(client: &Client, error: &instant_acme::Error) -> Refusal {
     }
 }
 
+fn challenge_type(method: Method) -> ChallengeType {
+    match method {
+        Method::Http01 => ChallengeType::Http01,
+        Method::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        Method::Dns01 => ChallengeType::Dns01,
+        Method::DnsPersist01 => ChallengeType::Unknown(method.word().to_owned()),
+    }
+}
+
 fn identifier(name: &str) -> Identifier {
     match name.parse::<IpAddr>() {
         Ok(address) => Identifier::Ip(address),
@@ -386,6 +450,9 @@ fn identifier(name: &str) -> Identifier {
 pub const NO_ACCOUNT: &str = "accountDoesNotExist";
 /// The kind of a refusal that says that names were not found to be ours.
 pub const UNPROVEN: &str = "unproven";
+pub(super) const BAD_NONCE: &str = "badNonce";
+/// How often instant-acme is asked to ask again.
+pub(super) const NONCES_MAX: u32 = 5;
 /// What trying again does not help against.
 const REFUSED: [&str; 9] = [
     "badCSR",

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::names::{is_wildcard, names};
+use super::method::Method;
+use super::names::names;
 use crate::inventory::{Config, Kind, ObjectPath, Problem, Secret, Sensitive};
 
 /// A certificate that is asked for.
@@ -20,6 +21,8 @@ pub struct Declaration {
     pub key: KeyKind,
     /// The profile of the authority (`[labels] acme.profile`, else the issuer's).
     pub profile: Option<String>,
+    /// How its names are shown to be ours (`[labels] acme.challenge`); empty for the issuer's.
+    pub methods: Vec<Method>,
 }
 
 /// What a private key is like.
@@ -45,6 +48,8 @@ pub struct Issuer {
     pub contact: Vec<String>,
     /// The profile for certificates that name none.
     pub profile: Option<String>,
+    /// How names are shown to be ours: those that fit a name take turns.
+    pub methods: Vec<Method>,
     /// The account that its owner has elsewhere (RFC 8555, section 7.3.4).
     pub external: Option<External>,
     /// The roots to believe its server by, in PEM, beside those of the system.
@@ -106,6 +111,8 @@ pub fn declaration(path: &ObjectPath, config: &Config) -> Option<Result<Declarat
             Err(problem(path, LABELS, "acme.key", reason))
         }
     };
+    let methods = methods(&read(LABELS, CHALLENGE_LABEL).unwrap_or_default());
+    let methods = methods.map_err(|reason| problem(path, LABELS, CHALLENGE_LABEL, reason));
     Some(names.and_then(|names| {
         Ok(Declaration {
             path: path.clone(),
@@ -113,6 +120,7 @@ pub fn declaration(path: &ObjectPath, config: &Config) -> Option<Result<Declarat
             issuer,
             key: key?,
             profile: read(LABELS, "acme.profile"),
+            methods: methods?,
         })
     }))
 }
@@ -131,21 +139,17 @@ pub fn issuer(path: &ObjectPath, keys: &Secret) -> Option<Result<Issuer, Problem
     if !directory.starts_with("https://") || directory.contains(char::is_whitespace) {
         return problem("directory", "is no https address".to_owned());
     }
-    let words = |key: &str| {
-        let text = read(key).unwrap_or_default();
-        let words = text.split([' ', ',', '\n']).filter(|word| !word.is_empty());
-        words.map(str::to_owned).collect::<Vec<_>>()
-    };
+    let words = |key: &str| words(&read(key).unwrap_or_default());
     let contact = words("contact").into_iter();
     let contact = contact.map(|word| match word.contains(':') {
         true => word,
         false => format!("mailto:{word}"),
     });
-    let challenges = words("challenge");
-    if let Some(other) = challenges.iter().find(|word| *word != HTTP_01) {
-        let reason = format!("{other:?} is not known: {HTTP_01} is");
-        return problem("challenge", reason);
-    }
+    let methods = match methods(&read("challenge").unwrap_or_default()) {
+        Ok(none) if none.is_empty() => vec![Method::Http01],
+        Ok(methods) => methods,
+        Err(reason) => return problem("challenge", reason),
+    };
     let external = match (read("eab_kid"), keys.get("eab_hmac")) {
         (None, None) => None,
         (Some(kid), Some(hmac)) => Some(External {
@@ -167,6 +171,7 @@ pub fn issuer(path: &ObjectPath, keys: &Secret) -> Option<Result<Issuer, Problem
         directory,
         contact: contact.collect(),
         profile: read("profile"),
+        methods,
         external,
         ca_bundle: read("ca_bundle"),
         allow: words("allow"),
@@ -181,9 +186,14 @@ impl Declaration {
     /// # Errors
     /// The problem; nothing is asked of the authority while there is one.
     pub fn check(&self, issuer: &Issuer) -> Result<(), Problem> {
-        if let Some(name) = self.names.iter().find(|name| is_wildcard(name)) {
+        let methods = self.methods(issuer);
+        let lost = |name: &&String| Method::choose(methods, name, 0).is_none();
+        if let Some(name) = self.names.iter().find(lost) {
+            let words: Vec<&str> = methods.iter().map(|method| method.word()).collect();
             let reason = format!(
-                "{name} needs a DNS challenge, and {} offers {HTTP_01} alone",
+                "{name} cannot be shown to be ours by {}, which is all that {} and the label \
+                 {CHALLENGE_LABEL} offer: a wildcard needs a DNS challenge, an address another one",
+                words.join(" "),
                 issuer.path
             );
             return Err(problem(&self.path, DEFAULT, "alt_names", reason));
@@ -211,6 +221,14 @@ impl Declaration {
         format!("{directory} {profile} {key} {}", names.join(" "))
     }
 
+    /// How its names are shown to be ours, in the order in which they take turns.
+    pub fn methods<'a>(&'a self, issuer: &'a Issuer) -> &'a [Method] {
+        match self.methods.is_empty() {
+            true => &issuer.methods,
+            false => &self.methods,
+        }
+    }
+
     /// The profile to ask for.
     pub fn profile<'a>(&'a self, issuer: &'a Issuer) -> Option<&'a str> {
         self.profile.as_deref().or(issuer.profile.as_deref())
@@ -226,6 +244,16 @@ impl KeyKind {
             Self::Rsa2048 => "rsa2048",
         }
     }
+}
+
+fn words(text: &str) -> Vec<String> {
+    let words = text.split([' ', ',', '\n']).filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
+}
+
+fn methods(text: &str) -> Result<Vec<Method>, String> {
+    let words = words(text).into_iter();
+    words.map(|word| Method::of_word(&word)).collect()
 }
 
 fn fits(pattern: &str, namespace: &str) -> bool {
@@ -262,7 +290,7 @@ pub const ISSUER_KEYS: [&str; 11] = [
 pub const ACCOUNT_KEY: &str = "account";
 /// The key of an issuer that the ledger is in.
 pub const LEDGER_KEY: &str = "acme_ledger";
-const HTTP_01: &str = "http-01";
+const CHALLENGE_LABEL: &str = "acme.challenge";
 const DEFAULT: &str = "DEFAULT";
 const LABELS: &str = "labels";
 
@@ -373,8 +401,8 @@ mod tests {
                 "directory: is no https address",
             ),
             (
-                &[("directory", "https://ca.org"), ("challenge", "dns-01")][..],
-                "challenge: \"dns-01\" is not known",
+                &[("directory", "https://ca.org"), ("challenge", "dns")][..],
+                "challenge: \"dns\" is none of http-01, ",
             ),
             (
                 &[("directory", "https://ca.org"), ("eab_kid", "k")][..],
@@ -400,7 +428,7 @@ mod tests {
         assert!(
             check("*.a.org", "*")
                 .unwrap_err()
-                .contains("needs a DNS challenge")
+                .contains("a wildcard needs a DNS challenge")
         );
         assert!(
             check("a.org", "")

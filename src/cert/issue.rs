@@ -10,7 +10,9 @@ use rcgen::{
 };
 use tracing::{info, warn};
 
-use super::authority::{Authority, NO_ACCOUNT, Ordered, Refusal, Stage, UNPROVEN, belongs};
+use super::authority::{
+    Authority, NO_ACCOUNT, Ordered, Refusal, Stage, UNPROVEN, belongs, patiently,
+};
 use super::declaration::{ACCOUNT_KEY, KeyKind, LEDGER_KEY};
 use super::leaf::{Leaf, check};
 use super::plan::{Step, Subject};
@@ -18,8 +20,7 @@ use super::probe::Door;
 use super::record::{Failure, Journal, Ledger, Record};
 use super::wire::Wire;
 use super::writer::Writer;
-use crate::inventory::challenge::{self, Challenge, Challenges};
-use crate::inventory::{ObjectPath, Secret, Sensitive};
+use crate::inventory::{ObjectPath, Sensitive};
 use crate::opensvc::{Daemon, Error};
 
 /// What takes the steps.
@@ -36,19 +37,6 @@ pub struct Desk {
     pub settle: Duration,
     /// Tells the second since 1970.
     pub clock: fn() -> i64,
-}
-
-/// Asks again where the authority did not take the nonce: instant-acme asks three times.
-macro_rules! patiently {
-    ($ask:expr) => {{
-        let mut tries = 0;
-        loop {
-            match $ask.await {
-                Err(refusal) if refusal.kind == BAD_NONCE && tries < NONCES_MAX => tries += 1,
-                done => break done,
-            }
-        }
-    }};
 }
 
 impl Desk {
@@ -234,55 +222,6 @@ impl Desk {
         })
     }
 
-    /// Shows that the names are ours.
-    async fn prove(
-        &self,
-        authority: &Authority,
-        subject: &Subject,
-        ordered: &mut Ordered,
-    ) -> Result<(), Refusal> {
-        let expires = (self.clock)() + CHALLENGE_LIFE_S;
-        let challenges = patiently!(authority.challenges(ordered, expires))?;
-        let namespace = subject.declaration.path.namespace();
-        self.publish(namespace, &challenges, &[]).await?;
-        let answered = self.door.answers(&challenges).await;
-        let answered = answered.map_err(|reason| Refusal::of(Failure::Transient, &reason));
-        let proven = match answered {
-            Ok(()) => patiently!(authority.validate(ordered)),
-            refused => refused,
-        };
-        // Expired or not, they are of no use any more.
-        self.publish(namespace, &[], &challenges).await?;
-        proven
-    }
-
-    /// Adds challenges to those that the namespace's gateways answer, and takes others away.
-    async fn publish(
-        &self,
-        namespace: &str,
-        add: &[Challenge],
-        remove: &[Challenge],
-    ) -> Result<(), Refusal> {
-        let carrier = challenge::carrier(namespace);
-        let text = self.daemon.read_key(&carrier, challenge::KEY).await;
-        let text = text.map_err(|error| unkept(&carrier, &error))?;
-        let keys = text.map(|text| Secret::from([(challenge::KEY.to_owned(), text)]));
-        let known = keys.map(|keys| challenge::challenges(&keys).unwrap_or_default());
-        if known.is_none() && add.is_empty() {
-            return Ok(());
-        }
-        if known.is_none() {
-            let made = self.writer.create(&carrier).await;
-            made.map_err(|error| unkept(&carrier, &error))?;
-        }
-        let now = (self.clock)();
-        let mut all: Challenges = known.unwrap_or_default();
-        all.retain(|one| one.expires > now && !remove.contains(one));
-        all.extend(add.iter().cloned());
-        let text = Sensitive::new(challenge::text(&all));
-        self.keep(&carrier, challenge::KEY, &text).await
-    }
-
     /// Writes a pair so that no reader ever sees halves of two: first the one key that holds all of
     /// it, last the chain.
     async fn write_pair(
@@ -322,13 +261,18 @@ impl Desk {
         }
     }
 
-    async fn keep(&self, path: &ObjectPath, key: &str, value: &Sensitive) -> Result<(), Refusal> {
+    pub(super) async fn keep(
+        &self,
+        path: &ObjectPath,
+        key: &str,
+        value: &Sensitive,
+    ) -> Result<(), Refusal> {
         let kept = self.writer.write_key(path, key, value).await;
         kept.map_err(|error| unkept(path, &error))
     }
 }
 
-fn unkept(path: &ObjectPath, error: &Error) -> Refusal {
+pub(super) fn unkept(path: &ObjectPath, error: &Error) -> Refusal {
     Refusal::of(
         Failure::Transient,
         &format!("{path} cannot be written: {error}"),
@@ -362,13 +306,8 @@ pub const RECORD_KEY: &str = "acme_state";
 pub const JOURNAL_KEY: &str = "acme_pending";
 /// What an authority says of an order that it does not know any more.
 const VOID: [&str; 4] = [NO_ACCOUNT, "malformed", "notFound", "unauthorized"];
-const BAD_NONCE: &str = "badNonce";
-/// How often instant-acme is asked to ask again.
-const NONCES_MAX: u32 = 5;
 /// The kind of a refusal that says that somebody else was faster.
 const CLAIMED: &str = "claimed";
 const END: &str = "-----END CERTIFICATE-----";
-/// What Let's Encrypt gives a pending authorization.
-const CHALLENGE_LIFE_S: i64 = 3_600;
 /// How far a clock may be off before it is said.
 const SKEW_S: i64 = 300;

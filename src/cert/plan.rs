@@ -156,6 +156,7 @@ mod tests {
 
     use super::*;
     use crate::cert::declaration::KeyKind;
+    use crate::cert::method::Method;
     use crate::cert::record::Failure;
     use crate::cert::schedule::Window;
     use crate::inventory::Sensitive;
@@ -180,12 +181,14 @@ mod tests {
                 issuer: "test/sec/le".parse().unwrap(),
                 key: KeyKind::P256,
                 profile: None,
+                methods: Vec::new(),
             },
             issuer: Issuer {
                 path: "test/sec/le".parse().unwrap(),
                 directory: "https://ca.org".to_owned(),
                 contact: Vec::new(),
                 profile: None,
+                methods: vec![Method::Http01],
                 external: None,
                 ca_bundle: None,
                 allow: Vec::new(),

@@ -1,7 +1,9 @@
 //! PURE: what the operator would do and what there is, as lines for people.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::method::Method;
 use super::plan::{Plan, Step, Subject};
 use super::record::Ledger;
 use crate::inventory::{Problem, Sensitive};
@@ -18,7 +20,10 @@ pub fn planned(now: i64, subject: &Subject, plan: &Result<Plan, Problem>) -> Str
     let does = match &plan.step {
         Step::Refuse => return format!("{head}\n  nothing: {why}\n"),
         Step::Resume => format!("goes on {when} with the order at {directory}: {why}"),
-        Step::Order { .. } => format!("orders {when} of {directory} over http-01: {why}"),
+        Step::Order { .. } => format!(
+            "orders {when} of {directory} over {}: {why}",
+            methods(subject)
+        ),
     };
     let kept = subject.issuer.ledger.as_ref().map(Sensitive::expose);
     let ledger = Ledger::parse(kept.unwrap_or_default());
@@ -71,6 +76,16 @@ fn head(subject: &Subject) -> String {
     let names = subject.declaration.names.iter();
     let names: Vec<&str> = names.map(String::as_str).collect();
     format!("{} ({})", subject.declaration.path, names.join(" "))
+}
+
+/// The challenges that its names will be shown to be ours by.
+fn methods(subject: &Subject) -> String {
+    let methods = subject.declaration.methods(&subject.issuer);
+    let failures = subject.record.failures;
+    let names = subject.declaration.names.iter();
+    let chosen = names.filter_map(|name| Method::choose(methods, name, failures));
+    let words: BTreeSet<&str> = chosen.map(Method::word).collect();
+    Vec::from_iter(words).join(" and ")
 }
 
 fn when(now: i64, at: i64) -> String {

@@ -1,0 +1,93 @@
+//! EDGE: shows an authority that names are ours: everything that it will look for is put in its
+//! place and seen there before it is told to look, and taken away again whatever it found.
+
+use super::authority::{Authority, Ordered, Proof, Refusal, patiently};
+use super::issue::{Desk, unkept};
+use super::method::Method;
+use super::plan::Subject;
+use super::record::Failure;
+use crate::inventory::challenge::{self, Challenge, Challenges};
+use crate::inventory::{Secret, Sensitive};
+
+impl Desk {
+    /// Shows that the names are ours.
+    pub(super) async fn prove(
+        &self,
+        authority: &Authority,
+        subject: &Subject,
+        ordered: &mut Ordered,
+    ) -> Result<(), Refusal> {
+        let methods = subject.declaration.methods(&subject.issuer).to_vec();
+        let failures = subject.record.failures;
+        let choose = |name: &str| Method::choose(&methods, name, failures);
+        let proofs = patiently!(authority.proofs(ordered, &choose))?;
+        let proven = match self.present(subject, &proofs).await {
+            Ok(()) => patiently!(authority.validate(ordered, &choose)),
+            refused => refused,
+        };
+        // Expired or not, they are of no use any more.
+        let withdrawn = self.withdraw(subject, &proofs).await;
+        proven.and(withdrawn)
+    }
+
+    /// Puts every proof in its place, then waits until each is seen there.
+    async fn present(&self, subject: &Subject, proofs: &[Proof]) -> Result<(), Refusal> {
+        let namespace = subject.declaration.path.namespace();
+        let expires = (self.clock)() + CHALLENGE_LIFE_S;
+        let answers = answers(proofs, expires);
+        self.publish(namespace, &answers, &[]).await?;
+        let answered = self.door.answers(&answers).await;
+        answered.map_err(|reason| Refusal::of(Failure::Transient, &reason))
+    }
+
+    async fn withdraw(&self, subject: &Subject, proofs: &[Proof]) -> Result<(), Refusal> {
+        let namespace = subject.declaration.path.namespace();
+        self.publish(namespace, &[], &answers(proofs, 0)).await
+    }
+
+    /// Adds challenges to those that the namespace's gateways answer, and takes others away.
+    async fn publish(
+        &self,
+        namespace: &str,
+        add: &[Challenge],
+        remove: &[Challenge],
+    ) -> Result<(), Refusal> {
+        if add.is_empty() && remove.is_empty() {
+            return Ok(());
+        }
+        let carrier = challenge::carrier(namespace);
+        let text = self.daemon.read_key(&carrier, challenge::KEY).await;
+        let text = text.map_err(|error| unkept(&carrier, &error))?;
+        let keys = text.map(|text| Secret::from([(challenge::KEY.to_owned(), text)]));
+        let known = keys.map(|keys| challenge::challenges(&keys).unwrap_or_default());
+        if known.is_none() && add.is_empty() {
+            return Ok(());
+        }
+        if known.is_none() {
+            let made = self.writer.create(&carrier).await;
+            made.map_err(|error| unkept(&carrier, &error))?;
+        }
+        let now = (self.clock)();
+        let mut all: Challenges = known.unwrap_or_default();
+        let removed = |one: &Challenge| remove.iter().any(|other| other.token == one.token);
+        all.retain(|one| one.expires > now && !removed(one));
+        all.extend(add.iter().cloned());
+        let text = Sensitive::new(challenge::text(&all));
+        self.keep(&carrier, challenge::KEY, &text).await
+    }
+}
+
+/// What the gateways answer over HTTP.
+fn answers(proofs: &[Proof], expires: i64) -> Vec<Challenge> {
+    let proofs = proofs.iter().filter(|proof| proof.method == Method::Http01);
+    let answers = proofs.map(|proof| Challenge {
+        name: super::names::host(&proof.name),
+        token: proof.token.clone(),
+        key_authorization: proof.key_authorization.clone(),
+        expires,
+    });
+    answers.collect()
+}
+
+/// What Let's Encrypt gives a pending authorization.
+const CHALLENGE_LIFE_S: i64 = 3_600;
