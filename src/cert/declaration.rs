@@ -57,6 +57,8 @@ pub struct Issuer {
     /// The namespaces whose certificates it may sign, `*` at an end for any; empty for its own
     /// alone.
     pub allow: Vec<String>,
+    /// The `sec` object of the authority that stands in for this one.
+    pub fallback: Option<ObjectPath>,
     /// The account that was made here, as it was written; `None` before the first order.
     pub account: Option<Sensitive>,
     /// The ledger of what was asked of it.
@@ -161,6 +163,14 @@ pub fn issuer(path: &ObjectPath, keys: &Secret) -> Option<Result<Issuer, Problem
             return problem(key, "is missing: an external account has both".to_owned());
         }
     };
+    let fallback = match read("fallback").map(|text| (text.parse::<ObjectPath>(), text)) {
+        None => None,
+        Some((Ok(other), _)) if other.kind() == Kind::Sec => Some(other),
+        Some((_, text)) => {
+            let reason = format!("names {text:?}, which is no path of a sec object");
+            return problem("fallback", reason);
+        }
+    };
     let written = |key: &str| {
         keys.get(key)
             .filter(|text| !text.expose().is_empty())
@@ -175,6 +185,7 @@ pub fn issuer(path: &ObjectPath, keys: &Secret) -> Option<Result<Issuer, Problem
         external,
         ca_bundle: read("ca_bundle"),
         allow: words("allow"),
+        fallback,
         account: written(ACCOUNT_KEY),
         ledger: written(LEDGER_KEY),
     }))
@@ -273,7 +284,7 @@ fn problem(path: &ObjectPath, section: &str, keyword: &str, reason: String) -> P
 }
 
 /// The keys of an issuer that are read.
-pub const ISSUER_KEYS: [&str; 11] = [
+pub const ISSUER_KEYS: [&str; 12] = [
     "directory",
     "private_key",
     "contact",
@@ -283,6 +294,7 @@ pub const ISSUER_KEYS: [&str; 11] = [
     "eab_hmac",
     "ca_bundle",
     "allow",
+    "fallback",
     ACCOUNT_KEY,
     LEDGER_KEY,
 ];
@@ -403,6 +415,10 @@ mod tests {
             (
                 &[("directory", "https://ca.org"), ("challenge", "dns")][..],
                 "challenge: \"dns\" is none of http-01, ",
+            ),
+            (
+                &[("directory", "https://ca.org"), ("fallback", "le")][..],
+                "fallback: names \"le\", which is no path",
             ),
             (
                 &[("directory", "https://ca.org"), ("eab_kid", "k")][..],

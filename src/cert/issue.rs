@@ -17,7 +17,7 @@ use super::declaration::{ACCOUNT_KEY, KeyKind, LEDGER_KEY};
 use super::leaf::{Leaf, check};
 use super::plan::{Step, Subject};
 use super::probe::Door;
-use super::record::{Failure, Journal, Ledger, Record};
+use super::record::{Failure, Journal, Ledger, Record, Tried};
 use super::wire::Wire;
 use super::writer::Writer;
 use crate::inventory::{ObjectPath, Sensitive};
@@ -76,7 +76,12 @@ impl Desk {
                     ..
                 } = &refusal;
                 let now = (self.clock)();
-                record.fail(now, *failure, reason.clone(), &declared, *retry_after_s);
+                let tried = Tried {
+                    declared: &declared,
+                    directory: &subject.issuer.directory,
+                    alone: subject.is_alone(),
+                };
+                record.fail(now, *failure, reason.clone(), &tried, *retry_after_s);
                 self.keep(path, RECORD_KEY, &Sensitive::new(record.text()))
                     .await?;
                 Err(refusal)

@@ -17,5 +17,6 @@ pub mod record;
 pub mod report;
 pub mod schedule;
 pub mod survey;
+pub mod turn;
 pub mod wire;
 pub mod writer;

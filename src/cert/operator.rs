@@ -10,7 +10,7 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::authority::window;
+use super::authority::{Refusal, window};
 use super::issue::{Desk, RECORD_KEY};
 use super::plan::{Plan, Step, Subject, plan};
 use super::probe::Door;
@@ -182,9 +182,12 @@ impl Operator {
     }
 
     async fn survey(&mut self) -> Result<Survey, Error> {
-        self.known
-            .survey(self.daemon.as_ref(), &self.inventory)
-            .await
+        let found = self.known.survey(self.daemon.as_ref(), &self.inventory);
+        let mut survey = found.await?;
+        for subject in survey.subjects.values_mut() {
+            subject.take_turn(unix_seconds());
+        }
+        Ok(survey)
     }
 
     /// Takes the first step that is due; returns after how long to come back.
@@ -268,9 +271,11 @@ impl Operator {
                     clock: unix_seconds,
                 };
                 let done = desk.work(subject, &step).await;
-                done.map_err(|refusal| (refusal.reason, refusal.retry_after_s))
+                let told_s =
+                    |refusal: &Refusal| refusal.retry_after_s.filter(|_| subject.is_alone());
+                done.map_err(|refusal| (told_s(&refusal), refusal.reason))
             }
-            Err(reason) => Err((format!("ca_bundle of the issuer {reason}"), None)),
+            Err(reason) => Err((None, format!("ca_bundle of the issuer {reason}"))),
         };
         self.known.forget(path);
         self.windows.remove(path);
@@ -279,7 +284,7 @@ impl Operator {
                 self.tries.remove(path);
                 Ok(leaf.not_after)
             }
-            Err((reason, told_s)) => {
+            Err((told_s, reason)) => {
                 let (failures, until) = self.tries.entry(path.clone()).or_default();
                 *failures = failures.saturating_add(1);
                 *until = unix_seconds() + retry_after(*failures, told_s);
@@ -310,10 +315,11 @@ impl Operator {
     }
 
     async fn ask_window(&self, path: &ObjectPath, subject: &Subject, identifier: &str) -> i64 {
-        let Ok(wire) = (self.wires)(subject.issuer.ca_bundle.as_deref()) else {
+        let signer = subject.signer().unwrap_or(&subject.issuer);
+        let Ok(wire) = (self.wires)(signer.ca_bundle.as_deref()) else {
             return ASK_AGAIN_S;
         };
-        let asked = window(wire, &subject.issuer.directory, identifier).await;
+        let asked = window(wire, &signer.directory, identifier).await;
         let (window, holds_s) = match asked {
             Ok(Some((window, holds_s))) => (Some(window), holds_s),
             Ok(None) => (None, ASK_AGAIN_S.unsigned_abs()),

@@ -14,6 +14,8 @@ pub struct Subject {
     pub declaration: Declaration,
     /// Of whom.
     pub issuer: Issuer,
+    /// Who else may be asked, in this order.
+    pub others: Vec<Issuer>,
     /// What is there; `None` where there is no usable pair.
     pub leaf: Option<Leaf>,
     /// What became of the last tries.
@@ -69,7 +71,7 @@ pub fn plan(now: i64, subject: &Subject, ledger: &Ledger) -> Result<Plan, Proble
         (due, _) if under_way.is_some() => (due.min(now), "an order is under way".to_owned()),
         due => due,
     };
-    if record.refused_for == declared {
+    if record.refused_for.contains(&declared) {
         return Ok(Plan {
             step: Step::Refuse,
             at: i64::MAX,
@@ -89,8 +91,10 @@ pub fn plan(now: i64, subject: &Subject, ledger: &Ledger) -> Result<Plan, Proble
         at: due,
         why,
     };
-    if record.next_try > plan.at.max(now) && record.failures > 0 {
-        plan.at = record.next_try;
+    let left_alone = record.left_alone.get(&issuer.directory).copied();
+    let next_try = record.next_try.max(left_alone.unwrap_or_default());
+    if next_try > plan.at.max(now) && record.failures > 0 {
+        plan.at = next_try;
         plan.why = format!("{}; the last try failed: {}", plan.why, record.error);
     }
     if let Some(until) = claimed.filter(|until| *until > plan.at.max(now)) {
@@ -127,7 +131,7 @@ fn due(now: i64, subject: &Subject, declared: &str) -> (i64, String) {
     }
     // One that somebody put there is as good as ours while it lasts.
     let ours = leaf.serial == record.serial;
-    if ours && record.issued_for != declared {
+    if ours && record.issued_for != declared && subject.signer().is_none() {
         return (now, "something else is declared than was issued".to_owned());
     }
     let window = record.window.as_ref().filter(|_| ours);
@@ -151,18 +155,18 @@ fn replaces(subject: &Subject, declared: &str) -> Option<String> {
 pub const CLAIM_S: i64 = 30;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
     use crate::cert::declaration::KeyKind;
     use crate::cert::method::Method;
-    use crate::cert::record::Failure;
+    use crate::cert::record::{Failure, Tried};
     use crate::cert::schedule::Window;
     use crate::inventory::Sensitive;
 
     const DAY: i64 = 86_400;
-    const NOW: i64 = 1_000 * DAY;
+    pub(in crate::cert) const NOW: i64 = 1_000 * DAY;
 
     fn names(text: &str) -> BTreeSet<String> {
         text.split(' ').map(str::to_owned).collect()
@@ -173,7 +177,7 @@ mod tests {
     }
 
     /// A certificate of 90 days that was issued so many days ago.
-    fn issued(days_ago: i64) -> Subject {
+    pub(in crate::cert) fn issued(days_ago: i64) -> Subject {
         let mut subject = Subject {
             declaration: Declaration {
                 path: "test/sec/front".parse().unwrap(),
@@ -192,9 +196,11 @@ mod tests {
                 external: None,
                 ca_bundle: None,
                 allow: Vec::new(),
+                fallback: None,
                 account: None,
                 ledger: None,
             },
+            others: Vec::new(),
             leaf: Some(Leaf {
                 serial: "01".to_owned(),
                 identifier: Some("aki.serial".to_owned()),
@@ -292,7 +298,12 @@ mod tests {
             move |subject: &mut Subject| {
                 let declared = declared(subject);
                 let record = &mut subject.record;
-                record.fail(NOW, failure, "because".to_owned(), &declared, told);
+                let tried = Tried {
+                    declared: &declared,
+                    directory: "https://ca.org",
+                    alone: true,
+                };
+                record.fail(NOW, failure, "because".to_owned(), &tried, told);
             }
         };
         let transient = |told| fail(Failure::Transient, told);

@@ -23,8 +23,10 @@ pub struct Record {
     pub next_try: i64,
     /// What was said last of a failure; empty after a success.
     pub error: String,
-    /// What was declared when the authority said that trying again is of no use.
-    pub refused_for: String,
+    /// What was declared when an authority said that trying again is of no use.
+    pub refused_for: BTreeSet<String>,
+    /// Until when authorities want to be left alone, by their directory.
+    pub left_alone: BTreeMap<String, i64>,
     /// When the authority would like it to be renewed.
     pub window: Option<Window>,
     /// When a handshake with every gateway showed it; 0 before.
@@ -53,6 +55,17 @@ pub enum Failure {
     Refused,
 }
 
+/// Which authority was asked for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried<'a> {
+    /// What was declared.
+    pub declared: &'a str,
+    /// The address of its directory.
+    pub directory: &'a str,
+    /// Whether nobody else can be asked.
+    pub alone: bool,
+}
+
 impl Record {
     /// Reads what was written.
     pub fn parse(text: &str) -> Self {
@@ -70,16 +83,22 @@ impl Record {
         now: i64,
         failure: Failure,
         error: String,
-        declared: &str,
+        tried: &Tried<'_>,
         told_s: Option<u64>,
     ) {
         self.failures = self.failures.saturating_add(1);
+        self.left_alone.retain(|_, until| *until > now);
+        if let Some(told_s) = told_s {
+            let until = now.saturating_add(retry_after(1, Some(told_s)));
+            self.left_alone.insert(tried.directory.to_owned(), until);
+        }
+        // Another one is not kept waiting.
+        let told_s = told_s.filter(|_| tried.alone);
         self.next_try = now.saturating_add(retry_after(self.failures, told_s));
         self.error = error;
-        self.refused_for = match failure {
-            Failure::Refused => declared.to_owned(),
-            Failure::Transient => String::new(),
-        };
+        if failure == Failure::Refused {
+            self.refused_for.insert(tried.declared.to_owned());
+        }
     }
 
     /// Notes that a certificate was written.
@@ -279,7 +298,12 @@ mod tests {
     #[test]
     fn a_record_reads_back_and_garbage_is_none() {
         let mut record = Record::default();
-        record.fail(100, Failure::Refused, "no".to_owned(), "a.org", None);
+        let tried = Tried {
+            declared: "a.org",
+            directory: "https://ca.org",
+            alone: true,
+        };
+        record.fail(100, Failure::Refused, "no".to_owned(), &tried, None);
         assert_eq!(Record::parse(&record.text()), record);
         assert_eq!(record.next_try, 160);
         assert_eq!(Record::parse("{half"), Record::default());

@@ -39,13 +39,10 @@ struct Held {
 }
 
 impl Known {
-    /// Forgets what was read of an object and of its issuer, so that both are read again.
+    /// Forgets what was read of an object and of issuers, so that all of it is read again.
     pub fn forget(&mut self, path: &ObjectPath) {
-        if let Some((_, Some(held))) = self.declared.remove(path)
-            && let Ok(declaration) = held.declaration
-        {
-            self.issuers.remove(&declaration.issuer);
-        }
+        self.declared.remove(path);
+        self.issuers.clear();
     }
 
     /// Reads what is not known yet.
@@ -81,13 +78,33 @@ impl Known {
             match held.declaration.clone() {
                 Err(problem) => survey.problems.push(problem),
                 Ok(declaration) => {
-                    let revision = secs.get(&declaration.issuer).copied();
-                    let found = self.issuer(daemon, &declaration.issuer, revision).await?;
-                    survey.enter(declaration, held, found);
+                    let all = self.issuers(daemon, &secs, &declaration.issuer).await?;
+                    survey.enter(declaration, held, all);
                 }
             }
         }
         Ok(survey)
+    }
+
+    /// An issuer, and those that stand in for it.
+    async fn issuers(
+        &mut self,
+        daemon: &dyn Daemon,
+        secs: &BTreeMap<&ObjectPath, &String>,
+        first: &ObjectPath,
+    ) -> Result<Vec<Result<Issuer, Problem>>, Error> {
+        let revision = |issuer: &ObjectPath| secs.get(issuer).copied();
+        let found = self.issuer(daemon, first, revision(first)).await?;
+        let mut all = Vec::from_iter(found);
+        while all.len() < ISSUERS_MAX
+            && let Some(Ok(issuer)) = all.last()
+            && let Some(next) = issuer.fallback.clone()
+        {
+            let path = issuer.path.clone();
+            let found = self.issuer(daemon, &next, revision(&next)).await?;
+            all.push(found.unwrap_or_else(|| Err(no_issuer(&path, &next))));
+        }
+        Ok(all)
     }
 
     async fn issuer(
@@ -117,25 +134,48 @@ impl Survey {
         &mut self,
         declaration: Declaration,
         held: Held,
-        issuer: Option<Result<Issuer, Problem>>,
+        issuers: Vec<Result<Issuer, Problem>>,
     ) {
-        match issuer {
-            // An authority of OpenSVC's own signs by itself.
-            None => {}
-            Some(Err(problem)) if self.problems.contains(&problem) => {}
-            Some(Err(problem)) => self.problems.push(problem),
-            Some(Ok(issuer)) => {
-                let subject = Subject {
-                    declaration,
-                    issuer,
-                    leaf: held.leaf,
-                    record: held.record,
-                    journal: held.journal,
-                };
-                let path = subject.declaration.path.clone();
-                self.subjects.insert(path, subject);
+        let mut good = Vec::new();
+        for issuer in issuers {
+            match issuer {
+                Err(problem) if self.problems.contains(&problem) => {}
+                Err(problem) => self.problems.push(problem),
+                Ok(issuer) if good.contains(&issuer) => {}
+                Ok(issuer) => good.push(issuer),
             }
         }
+        let mut good = good.into_iter();
+        // An authority of OpenSVC's own signs by itself.
+        let Some(issuer) = good.next() else {
+            return;
+        };
+        let mut others = Vec::new();
+        for other in good {
+            match declaration.check(&other) {
+                Ok(()) => others.push(other),
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        let subject = Subject {
+            declaration,
+            issuer,
+            others,
+            leaf: held.leaf,
+            record: held.record,
+            journal: held.journal,
+        };
+        let path = subject.declaration.path.clone();
+        self.subjects.insert(path, subject);
+    }
+}
+
+fn no_issuer(path: &ObjectPath, other: &ObjectPath) -> Problem {
+    Problem {
+        object: path.clone(),
+        section: String::new(),
+        keyword: "fallback".to_owned(),
+        reason: format!("names {other}, which describes no ACME authority"),
     }
 }
 
@@ -180,3 +220,6 @@ fn shown<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
         Err(error) => Err(error),
     }
 }
+
+/// How many authorities may be asked for one certificate: names that go round in a circle end.
+const ISSUERS_MAX: usize = 4;

@@ -25,15 +25,15 @@ use crate::support::pebble::Pebble;
 
 /// What an authority answers in the place of its own answer.
 #[derive(Clone, Copy)]
-struct Says {
+pub(super) struct Says {
     /// The end of the address that is asked.
-    at: &'static str,
+    pub(super) at: &'static str,
     /// How often it is said.
-    times: usize,
-    status: u16,
-    retry_after: Option<&'static str>,
+    pub(super) times: usize,
+    pub(super) status: u16,
+    pub(super) retry_after: Option<&'static str>,
     /// A problem's kind, or a page of HTML.
-    body: &'static str,
+    pub(super) body: &'static str,
 }
 
 struct Faulty(Web, Says, Arc<AtomicUsize>);
@@ -71,15 +71,15 @@ impl Wire for Faulty {
 }
 
 /// A cluster that asks for a certificate for three names.
-struct Site {
-    sim: Sim,
-    folder: Folder,
-    door: Door,
+pub(super) struct Site {
+    pub(super) sim: Sim,
+    pub(super) folder: Folder,
+    pub(super) door: Door,
     _gateway: Gateway,
 }
 
 impl Site {
-    async fn start(pebble: &Pebble) -> Self {
+    pub(super) async fn start(pebble: &Pebble) -> Self {
         let folder = Folder::new("faults");
         let sim = Sim::start(&folder.0.join("lsnr.sock"), &["n1"]).expect("a daemon");
         declare(&sim, pebble, "a.acme.org b.acme.org c.acme.org");
@@ -95,7 +95,7 @@ impl Site {
     }
 
     /// An operator that has looked around, at an authority that says this.
-    async fn operator(&self, says: Says) -> Operator {
+    pub(super) async fn operator(&self, says: Says) -> Operator {
         let daemon = daemon(&self.folder.0.join("lsnr.sock"));
         let writer = Arc::new(Direct::new(Arc::clone(&daemon)));
         let said = Arc::new(AtomicUsize::new(0));
@@ -109,7 +109,11 @@ impl Site {
     }
 
     /// Tries once; returns what came of it.
-    async fn try_once(&self, operator: &mut Operator, force: bool) -> Result<(), String> {
+    pub(super) async fn try_once(
+        &self,
+        operator: &mut Operator,
+        force: bool,
+    ) -> Result<(), String> {
         let path = FRONT.parse().expect("a path");
         let tried = operator.work(&path, force).await.expect("a daemon");
         tried
@@ -118,7 +122,7 @@ impl Site {
     }
 }
 
-const NOTHING: Says = Says {
+pub(super) const NOTHING: Says = Says {
     at: "nowhere at all",
     times: 0,
     status: 0,
@@ -210,7 +214,7 @@ async fn each_fault_of_an_authority_is_noted_and_the_next_try_gets_the_certifica
             (wait - 10..=wait).contains(&waits),
             "{told}: waits {waits} s"
         );
-        assert_eq!(noted["refused_for"] != "", refused, "{noted}");
+        assert_eq!(noted["refused_for"] != json!([]), refused, "{noted}");
         let again = site.try_once(&mut operator, false).await;
         assert_eq!(again, Err("not due".to_owned()), "{told}");
         if refused {
@@ -238,7 +242,7 @@ async fn a_name_that_the_authority_rejects_is_named_and_waits_for_another_declar
         .await
         .expect_err("blocked");
     assert!(failure.contains("blocked.acme.org"), "{failure}");
-    assert!(record(&site.sim)["refused_for"] != "");
+    assert!(record(&site.sim)["refused_for"] != json!([]));
     assert_eq!(pebble.certificates(), 0);
 }
 
