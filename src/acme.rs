@@ -12,6 +12,7 @@ use crate::cert::report;
 use crate::cert::survey::Survey;
 use crate::clock::unix_seconds;
 use crate::config::{AcmeAction, DoorOptions};
+use crate::inventory::challenge::carrier;
 use crate::inventory::{Kind, ObjectPath, Problem};
 use crate::opensvc::{self, Daemon, rights::Role};
 
@@ -86,11 +87,15 @@ pub async fn act(
             }
         }
         AcmeAction::CheckAccess(namespaces) => {
+            let seen = operator.seen(Kind::Sec).await?;
             let namespaces = match namespaces.is_empty() {
-                true => operator.seen(Kind::Sec).await?,
+                true => seen
+                    .iter()
+                    .map(|path| path.namespace().to_owned())
+                    .collect(),
                 false => namespaces.into_iter().collect(),
             };
-            access(daemon.as_ref(), &namespaces).await
+            access(daemon.as_ref(), &namespaces, &seen).await
         }
     }
 }
@@ -111,9 +116,25 @@ fn lines(
     }
 }
 
-async fn access(daemon: &dyn Daemon, namespaces: &BTreeSet<String>) -> Result<String, Error> {
+async fn access(
+    daemon: &dyn Daemon,
+    namespaces: &BTreeSet<String>,
+    seen: &BTreeSet<ObjectPath>,
+) -> Result<String, Error> {
     let account = daemon.account().await?;
-    let missing = account.missing(Role::Operator, namespaces);
+    let mut missing = Vec::new();
+    for namespace in namespaces {
+        let objects = objects(namespace, seen);
+        let lines = account.missing(Role::Operator, &BTreeSet::from([namespace.clone()]));
+        for line in lines {
+            // What is missing everywhere is no matter of these objects.
+            match line.contains(namespace.as_str()) {
+                true => missing.push(format!("{line}; it is needed for {objects}")),
+                false if missing.contains(&line) => {}
+                false => missing.push(line),
+            }
+        }
+    }
     if !missing.is_empty() {
         return Err(Error::Access(missing.join("\nosvc-igw: ")));
     }
@@ -126,3 +147,22 @@ async fn access(daemon: &dyn Daemon, namespaces: &BTreeSet<String>) -> Result<St
         excess.unwrap_or_default()
     ))
 }
+
+/// The objects of a namespace that certificates are read of and written to.
+fn objects(namespace: &str, seen: &BTreeSet<ObjectPath>) -> String {
+    let secs = seen.iter().filter(|path| path.namespace() == namespace);
+    let mut words: Vec<String> = secs
+        .clone()
+        .take(OBJECTS_MAX)
+        .map(ToString::to_string)
+        .collect();
+    let more = secs.count().saturating_sub(OBJECTS_MAX);
+    if more > 0 {
+        words.push(format!("{more} more sec objects"));
+    }
+    words.push(carrier(namespace).to_string());
+    words.join(", ")
+}
+
+/// How many objects are named.
+const OBJECTS_MAX: usize = 10;

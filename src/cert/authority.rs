@@ -1,6 +1,7 @@
 //! EDGE: one certificate authority, over instant-acme (RFC 8555): its account, its orders, and
 //! what its refusals mean. When to ask is decided elsewhere.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,22 +18,10 @@ use serde_json::Value;
 use super::declaration::{Declaration, Issuer};
 use super::method::Method;
 use super::record::Failure;
+use super::refusal::{NO_ACCOUNT, NONCES_MAX, Refusal, UNPROVEN, refusal};
 use super::schedule::Window;
 use super::wire::{Client, Wire, no_headers, seconds_of};
 use crate::inventory::Sensitive;
-
-/// Why an authority did not do what it was asked.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Refusal {
-    /// Whether trying again may help.
-    pub failure: Failure,
-    /// What it said, as a sentence.
-    pub reason: String,
-    /// For how many seconds it wants to be left alone.
-    pub retry_after_s: Option<u64>,
-    /// What kind of refusal it is where that matters: the last word of the problem's type.
-    pub kind: String,
-}
 
 /// An authority, with an account there.
 pub struct Authority {
@@ -64,6 +53,15 @@ pub struct Proof {
 
 /// Tells which challenge of a name is taken.
 pub type Choose<'a> = &'a (dyn Fn(&str) -> Option<Method> + Send + Sync);
+
+/// A certificate with its chain.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// In PEM, the certificate first.
+    pub pem: Sensitive,
+    /// Where it is with other chains.
+    pub alternates: Vec<String>,
+}
 
 /// How far an order is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -292,10 +290,68 @@ impl Authority {
     ///
     /// # Errors
     /// When none comes of it.
-    pub async fn certificate(&self, ordered: &mut Ordered) -> Result<Sensitive, Refusal> {
+    pub async fn certificate(&self, ordered: &mut Ordered) -> Result<Chain, Refusal> {
         let made = ordered.order.poll_certificate(&POLL).await;
         let made = made.map_err(|error| refusal(&self.client, &error))?;
-        Ok(Sensitive::new(made))
+        Ok(Chain {
+            pem: Sensitive::new(made),
+            alternates: self.client.seen().alternates,
+        })
+    }
+
+    /// The same certificate with another chain; `None` where that is not to be had.
+    pub async fn alternate(&self, url: &str) -> Option<Sensitive> {
+        let text = String::from_utf8(self.document(url).await?.to_vec()).ok()?;
+        Some(Sensitive::new(text))
+    }
+
+    /// An order of these names that was made and that nobody finalized. Not every authority tells
+    /// (RFC 8555, section 7.1.2.1); then there is none.
+    pub async fn find(&self, declaration: &Declaration) -> Option<Ordered> {
+        let read = async |url: &str| {
+            let document = self.document(url).await?;
+            serde_json::from_slice::<Value>(&document).ok()
+        };
+        let account = read(self.account.id()).await?;
+        let listed = read(account["orders"].as_str()?).await?;
+        let mut urls: Vec<&str> = listed["orders"]
+            .as_array()?
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        // The last ones, where they are told in the order in which they were made.
+        urls.reverse();
+        for url in urls.into_iter().take(FIND_MAX) {
+            let order = read(url).await?;
+            let open = matches!(order["status"].as_str(), Some("pending" | "ready"));
+            let names = order["identifiers"].as_array().into_iter().flatten();
+            let names: BTreeSet<&str> = names.filter_map(|name| name["value"].as_str()).collect();
+            if open
+                && names
+                    .iter()
+                    .copied()
+                    .eq(declaration.names.iter().map(String::as_str))
+            {
+                return self.resume(url).await.ok();
+            }
+        }
+        None
+    }
+
+    /// What is at an address, asked for as the account. instant-acme reads orders that way, and
+    /// does not mind to be told of something else but for the error that it makes of it.
+    async fn document(&self, url: &str) -> Option<Bytes> {
+        let mut asked = 0;
+        loop {
+            let _ = self.account.order(url.to_owned()).await;
+            let seen = self.client.seen();
+            asked += 1;
+            match seen.status {
+                200 => return Some(seen.document),
+                400 if asked <= NONCES_MAX => {}
+                _ => return None,
+            }
+        }
     }
 }
 
@@ -315,37 +371,6 @@ impl Ordered {
         }
     }
 }
-
-impl Refusal {
-    /// A refusal of no special kind.
-    pub fn of(failure: Failure, reason: &str) -> Self {
-        Self {
-            failure,
-            reason: reason.to_owned(),
-            retry_after_s: None,
-            kind: String::new(),
-        }
-    }
-}
-
-/// Asks again where the authority did not take the nonce: instant-acme asks three times.
-macro_rules! patiently {
-    ($ask:expr) => {{
-        let mut tries = 0;
-        loop {
-            match $ask.await {
-                Err(refusal)
-                    if refusal.kind == $crate::cert::authority::BAD_NONCE
-                        && tries < $crate::cert::authority::NONCES_MAX =>
-                {
-                    tries += 1
-                }
-                done => break done,
-            }
-        }
-    }};
-}
-pub(super) use patiently;
 
 /// Whether what is kept of an account is one of the authority with this directory.
 pub fn belongs(kept: &Sensitive, directory: &str) -> bool {
@@ -398,38 +423,6 @@ async fn document(client: &Client, url: &str) -> Result<Value, Refusal> {
     Ok(serde_json::from_slice(answer.body()).unwrap_or_default())
 }
 
-/// What an error means (RFC 8555, section 6.7).
-fn refusal(client: &Client, error: &instant_acme::Error) -> Refusal {
-    let seen = client.seen();
-    let retry_after_s = seen.retry_after_s.filter(|_| seen.status >= 400);
-    let instant_acme::Error::Api(problem) = error else {
-        return Refusal {
-            retry_after_s,
-            ..Refusal::of(Failure::Transient, &error.to_string())
-        };
-    };
-    let kind = problem.r#type.as_deref().unwrap_or_default();
-    let kind = kind.rsplit(':').next().unwrap_or_default().to_owned();
-    let failure = match REFUSED.contains(&kind.as_str()) {
-        true => Failure::Refused,
-        false => Failure::Transient,
-    };
-    let detail = problem.detail.as_deref().unwrap_or_default();
-    let mut reason = match kind.is_empty() {
-        true => detail.to_owned(),
-        false => format!("{kind}: {detail}"),
-    };
-    for one in &problem.subproblems {
-        reason = format!("{reason}; {one}");
-    }
-    Refusal {
-        failure,
-        reason,
-        retry_after_s,
-        kind,
-    }
-}
-
 fn challenge_type(method: Method) -> ChallengeType {
     match method {
         Method::Http01 => ChallengeType::Http01,
@@ -446,25 +439,8 @@ fn identifier(name: &str) -> Identifier {
     }
 }
 
-/// The kind of a refusal that says that there is no such account.
-pub const NO_ACCOUNT: &str = "accountDoesNotExist";
-/// The kind of a refusal that says that names were not found to be ours.
-pub const UNPROVEN: &str = "unproven";
-pub(super) const BAD_NONCE: &str = "badNonce";
-/// How often instant-acme is asked to ask again.
-pub(super) const NONCES_MAX: u32 = 5;
-/// What trying again does not help against.
-const REFUSED: [&str; 9] = [
-    "badCSR",
-    "caa",
-    "externalAccountRequired",
-    "invalidContact",
-    "invalidProfile",
-    "malformed",
-    "rejectedIdentifier",
-    "unsupportedContact",
-    "unsupportedIdentifier",
-];
+/// How many orders are looked at to find one again.
+const FIND_MAX: usize = 10;
 const POLL: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(250))
     .backoff(1.5)

@@ -4,6 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
 use super::method::Method;
 use super::names::names;
 use crate::inventory::{Config, Kind, ObjectPath, Problem, Secret, Sensitive};
@@ -21,6 +24,8 @@ pub struct Declaration {
     pub key: KeyKind,
     /// The profile of the authority (`[labels] acme.profile`, else the issuer's).
     pub profile: Option<String>,
+    /// Whether the next certificate is for the same key (`[labels] acme.reuse_key`).
+    pub reuse_key: bool,
     /// How its names are shown to be ours (`[labels] acme.challenge`); empty for the issuer's.
     pub methods: Vec<Method>,
 }
@@ -54,6 +59,8 @@ pub struct Issuer {
     pub external: Option<External>,
     /// The roots to believe its server by, in PEM, beside those of the system.
     pub ca_bundle: Option<String>,
+    /// The roots that a chain should lead to, in PEM, where it offers several.
+    pub preferred_roots: Option<String>,
     /// The namespaces whose certificates it may sign, `*` at an end for any; empty for its own
     /// alone.
     pub allow: Vec<String>,
@@ -113,6 +120,14 @@ pub fn declaration(path: &ObjectPath, config: &Config) -> Option<Result<Declarat
             Err(problem(path, LABELS, "acme.key", reason))
         }
     };
+    let reuse_key = match read(LABELS, "acme.reuse_key").as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => {
+            let reason = format!("{other:?} is neither true nor false");
+            Err(problem(path, LABELS, "acme.reuse_key", reason))
+        }
+    };
     let methods = methods(&read(LABELS, CHALLENGE_LABEL).unwrap_or_default());
     let methods = methods.map_err(|reason| problem(path, LABELS, CHALLENGE_LABEL, reason));
     Some(names.and_then(|names| {
@@ -121,6 +136,7 @@ pub fn declaration(path: &ObjectPath, config: &Config) -> Option<Result<Declarat
             names,
             issuer,
             key: key?,
+            reuse_key: reuse_key?,
             profile: read(LABELS, "acme.profile"),
             methods: methods?,
         })
@@ -163,6 +179,10 @@ pub fn issuer(path: &ObjectPath, keys: &Secret) -> Option<Result<Issuer, Problem
             return problem(key, "is missing: an external account has both".to_owned());
         }
     };
+    let preferred_roots = read("preferred_roots");
+    if preferred_roots.as_deref().is_some_and(|pem| !is_pem(pem)) {
+        return problem("preferred_roots", "holds no certificates in PEM".to_owned());
+    }
     let fallback = match read("fallback").map(|text| (text.parse::<ObjectPath>(), text)) {
         None => None,
         Some((Ok(other), _)) if other.kind() == Kind::Sec => Some(other),
@@ -184,6 +204,7 @@ pub fn issuer(path: &ObjectPath, keys: &Secret) -> Option<Result<Issuer, Problem
         methods,
         external,
         ca_bundle: read("ca_bundle"),
+        preferred_roots,
         allow: words("allow"),
         fallback,
         account: written(ACCOUNT_KEY),
@@ -257,6 +278,11 @@ impl KeyKind {
     }
 }
 
+fn is_pem(text: &str) -> bool {
+    let mut found = CertificateDer::pem_slice_iter(text.as_bytes()).peekable();
+    found.peek().is_some() && found.all(|one| one.is_ok())
+}
+
 fn words(text: &str) -> Vec<String> {
     let words = text.split([' ', ',', '\n']).filter(|word| !word.is_empty());
     words.map(str::to_owned).collect()
@@ -284,7 +310,7 @@ fn problem(path: &ObjectPath, section: &str, keyword: &str, reason: String) -> P
 }
 
 /// The keys of an issuer that are read.
-pub const ISSUER_KEYS: [&str; 12] = [
+pub const ISSUER_KEYS: [&str; 13] = [
     "directory",
     "private_key",
     "contact",
@@ -295,6 +321,7 @@ pub const ISSUER_KEYS: [&str; 12] = [
     "ca_bundle",
     "allow",
     "fallback",
+    "preferred_roots",
     ACCOUNT_KEY,
     LEDGER_KEY,
 ];
@@ -378,6 +405,11 @@ mod tests {
                     "labels": {"acme.key": "dsa"}}),
                 "labels.acme.key: \"dsa\" is none of",
             ),
+            (
+                json!({"DEFAULT": {"ca": "acme/sec/le", "cn": "a.org"},
+                    "labels": {"acme.reuse_key": "yes"}}),
+                "labels.acme.reuse_key: \"yes\" is neither",
+            ),
         ] {
             let reason = declared(config).unwrap().unwrap_err();
             assert!(reason.contains(told), "{reason}");
@@ -415,6 +447,10 @@ mod tests {
             (
                 &[("directory", "https://ca.org"), ("challenge", "dns")][..],
                 "challenge: \"dns\" is none of http-01, ",
+            ),
+            (
+                &[("directory", "https://ca.org"), ("preferred_roots", "X1")][..],
+                "preferred_roots: holds no certificates",
             ),
             (
                 &[("directory", "https://ca.org"), ("fallback", "le")][..],

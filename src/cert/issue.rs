@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use rcgen::{
     CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_RSA_SHA256,
+    PKCS_RSA_SHA256, SignatureAlgorithm,
 };
 use tracing::{info, warn};
 
-use super::authority::{
-    Authority, NO_ACCOUNT, Ordered, Refusal, Stage, UNPROVEN, belongs, patiently,
-};
-use super::declaration::{ACCOUNT_KEY, KeyKind, LEDGER_KEY};
-use super::leaf::{Leaf, check};
+use super::authority::{Authority, Chain, Ordered, Stage, belongs};
+use super::declaration::{ACCOUNT_KEY, Declaration, KeyKind, LEDGER_KEY};
+use super::leaf::{Leaf, check, leads_to};
 use super::plan::{Step, Subject};
 use super::probe::Door;
 use super::record::{Failure, Journal, Ledger, Record, Tried};
+use super::refusal::{NO_ACCOUNT, Refusal, UNPROVEN, patiently};
 use super::wire::Wire;
 use super::writer::Writer;
 use crate::inventory::{ObjectPath, Sensitive};
@@ -123,12 +122,13 @@ impl Desk {
         }
         let chain = patiently!(authority.certificate(&mut ordered))?;
         let now = (self.clock)();
+        let chain = preferred(now, &authority, subject, chain).await;
         let (pair, leaf) = check(now, names, &chain, &journal.key).map_err(|flaw| {
             let reason = format!("what the authority made {flaw}");
             Refusal::of(Failure::Transient, &reason)
         })?;
         if subject.leaf.as_ref() != Some(&leaf) {
-            ledger.certificate(now, names);
+            ledger.certificate(now, names, subject.is_again());
         }
         let (chain, key) = (&pair.certificate_chain, &pair.private_key);
         self.write_pair(&subject.declaration.path, chain, key)
@@ -184,13 +184,39 @@ impl Desk {
             }
             info!(object = %path, "the order that was under way is void");
         }
+        if let Some(ahead) = authority
+            .ahead_s()
+            .filter(|ahead| ahead.abs() > CLOCK_MAX_S)
+        {
+            let reason = format!(
+                "nothing is ordered by a clock that is wrong: that of {} is ahead of the one here \
+                 by {ahead} s",
+                subject.issuer.directory
+            );
+            return Err(Refusal::of(Failure::Transient, &reason));
+        }
+        let begun = subject.journal.as_ref();
+        let begun = begun.filter(|one| one.order.is_empty() && one.ordered_for == declared);
         let mut journal = Journal {
             order: String::new(),
             claimed_at: (self.clock)(),
             ordered_for: declared.to_owned(),
-            key: new_key(subject.declaration.key)?,
+            key: match begun {
+                Some(begun) => begun.key.clone(),
+                None => self.new_key(subject).await?,
+            },
         };
         self.claim(path, &journal).await?;
+        // Whoever began may have made an order, and ended before the answer.
+        if begun.is_some()
+            && let Some(found) = authority.find(&subject.declaration).await
+        {
+            ledger.order((self.clock)());
+            found.url().clone_into(&mut journal.order);
+            self.keep(path, JOURNAL_KEY, &journal.text()).await?;
+            info!(object = %path, "found an order that was made and not noted");
+            return Ok((found, journal));
+        }
         let replaces = match step {
             Step::Order { replaces } => replaces.as_deref(),
             _ => None,
@@ -208,6 +234,33 @@ impl Desk {
         self.keep(path, JOURNAL_KEY, &journal.text()).await?;
         info!(object = %path, "ordered a certificate");
         Ok((made, journal))
+    }
+
+    /// The key of the next certificate: that of the last one where that is asked for and fits.
+    async fn new_key(&self, subject: &Subject) -> Result<Sensitive, Refusal> {
+        let Declaration {
+            path,
+            key,
+            reuse_key,
+            ..
+        } = &subject.declaration;
+        let algorithm = algorithm(*key);
+        let placeholder = |leaf: &Leaf| leaf.self_signed;
+        if *reuse_key && !subject.leaf.as_ref().is_none_or(placeholder) {
+            let kept = self.daemon.read_key(path, PRIVATE_KEY).await;
+            let kept = kept.map_err(|error| unkept(path, &error))?;
+            let fits = |kept: &Sensitive| {
+                let key = KeyPair::from_pem(kept.expose());
+                key.is_ok_and(|key| key.is_compatible(algorithm))
+            };
+            if let Some(kept) = kept.filter(fits) {
+                return Ok(kept);
+            }
+            info!(object = %path, "the key that is there cannot be used again");
+        }
+        let made = KeyPair::generate_for(algorithm);
+        let made = made.map_err(|_| Refusal::of(Failure::Transient, "no key can be made"))?;
+        Ok(Sensitive::new(made.serialize_pem()))
     }
 
     /// Says who is about to make an order. Whoever said it last makes it; and a daemon that takes
@@ -243,7 +296,7 @@ impl Desk {
             .unwrap_or_default();
         let first = Sensitive::new(format!("{first}\n"));
         self.keep(path, "fullpem", &full).await?;
-        self.keep(path, "private_key", key).await?;
+        self.keep(path, PRIVATE_KEY, key).await?;
         self.keep(path, "certificate", &first).await?;
         self.keep(path, "certificate_chain", chain).await?;
         info!(object = %path, "wrote a new certificate");
@@ -284,14 +337,32 @@ pub(super) fn unkept(path: &ObjectPath, error: &Error) -> Refusal {
     )
 }
 
-fn new_key(kind: KeyKind) -> Result<Sensitive, Refusal> {
-    let key = KeyPair::generate_for(match kind {
+/// The chain that leads to the roots that the issuer prefers; the authority's own choice where it
+/// prefers none, or none does.
+async fn preferred(now: i64, authority: &Authority, subject: &Subject, chain: Chain) -> Sensitive {
+    let Some(roots) = subject.issuer.preferred_roots.as_deref() else {
+        return chain.pem;
+    };
+    if leads_to(now, &chain.pem, roots) {
+        return chain.pem;
+    }
+    for url in chain.alternates.iter().take(ALTERNATES_MAX) {
+        let other = authority.alternate(url).await;
+        if let Some(other) = other.filter(|other| leads_to(now, other, roots)) {
+            return other;
+        }
+    }
+    let object = &subject.declaration.path;
+    warn!(%object, "no chain of the authority leads to the preferred_roots of the issuer");
+    chain.pem
+}
+
+fn algorithm(kind: KeyKind) -> &'static SignatureAlgorithm {
+    match kind {
         KeyKind::P256 => &PKCS_ECDSA_P256_SHA256,
         KeyKind::P384 => &PKCS_ECDSA_P384_SHA384,
         KeyKind::Rsa2048 => &PKCS_RSA_SHA256,
-    });
-    let key = key.map_err(|_| Refusal::of(Failure::Transient, "no key can be made"))?;
-    Ok(Sensitive::new(key.serialize_pem()))
+    }
 }
 
 /// The request (RFC 2986): the names alone, as what is in a common name is too short for some.
@@ -309,6 +380,11 @@ fn csr(subject: &Subject, key: &Sensitive) -> Result<Vec<u8>, Refusal> {
 pub const RECORD_KEY: &str = "acme_state";
 /// The key of a certificate's object that its journal is in.
 pub const JOURNAL_KEY: &str = "acme_pending";
+const PRIVATE_KEY: &str = "private_key";
+/// More chains than any authority offers.
+const ALTERNATES_MAX: usize = 8;
+/// By how far a clock may be off before nothing is ordered by it.
+const CLOCK_MAX_S: i64 = 3_600;
 /// What an authority says of an order that it does not know any more.
 const VOID: [&str; 4] = [NO_ACCOUNT, "malformed", "notFound", "unauthorized"];
 /// The kind of a refusal that says that somebody else was faster.

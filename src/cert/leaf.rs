@@ -114,6 +114,21 @@ pub fn check(
     Ok((pair, leaf))
 }
 
+/// Whether a chain leads to one of these roots (PEM), as its clients will have them.
+pub fn leads_to(second: i64, chain: &Sensitive, roots: &str) -> bool {
+    let ders = |text: &str| {
+        let ders = CertificateDer::pem_slice_iter(text.as_bytes());
+        ders.filter_map(Result::ok).collect::<Vec<_>>()
+    };
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(ders(roots));
+    let chain = ders(chain.expose());
+    let Some((leaf, between)) = chain.split_first() else {
+        return false;
+    };
+    holds(second, leaf, between, &store).is_ok()
+}
+
 /// The last certificate of a chain is believed: who it belongs to is for the clients.
 fn verify(second: i64, ders: &[CertificateDer<'_>]) -> Result<(), String> {
     let [leaf, between @ .., top] = ders else {
@@ -122,11 +137,19 @@ fn verify(second: i64, ders: &[CertificateDer<'_>]) -> Result<(), String> {
     let wrong = |error: rustls::Error| format!("has a chain that does not hold: {error}");
     let mut roots = RootCertStore::empty();
     roots.add(top.clone().into_owned()).map_err(wrong)?;
-    let parsed = ParsedCertificate::try_from(leaf).map_err(wrong)?;
+    holds(second, leaf, between, &roots).map_err(wrong)
+}
+
+fn holds(
+    second: i64,
+    leaf: &CertificateDer<'_>,
+    between: &[CertificateDer<'_>],
+    roots: &RootCertStore,
+) -> Result<(), rustls::Error> {
+    let parsed = ParsedCertificate::try_from(leaf)?;
     let at = UnixTime::since_unix_epoch(Duration::from_secs(second.unsigned_abs()));
     let algorithms = default_provider().signature_verification_algorithms;
-    verify_server_cert_signed_by_trust_anchor(&parsed, &roots, between, at, algorithms.all)
-        .map_err(wrong)
+    verify_server_cert_signed_by_trust_anchor(&parsed, roots, between, at, algorithms.all)
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

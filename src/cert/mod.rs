@@ -5,6 +5,8 @@
 
 pub mod authority;
 pub mod declaration;
+#[cfg(test)]
+mod example;
 pub mod issue;
 pub mod leaf;
 pub mod method;
@@ -14,6 +16,7 @@ pub mod plan;
 pub mod probe;
 mod prove;
 pub mod record;
+pub mod refusal;
 pub mod report;
 pub mod schedule;
 pub mod survey;

@@ -10,11 +10,12 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::authority::{Refusal, window};
+use super::authority::window;
 use super::issue::{Desk, RECORD_KEY};
 use super::plan::{Plan, Step, Subject, plan};
 use super::probe::Door;
 use super::record::Ledger;
+use super::refusal::Refusal;
 use super::schedule::retry_after;
 use super::survey::{Known, Survey};
 use super::wire::{Web, Wire};
@@ -171,14 +172,13 @@ impl Operator {
         self.survey().await
     }
 
-    /// The namespaces of the objects of a kind that this account sees.
+    /// The objects of a kind that this account sees.
     ///
     /// # Errors
     /// When the daemon cannot be asked.
-    pub async fn seen(&self, kind: Kind) -> Result<BTreeSet<String>, Error> {
+    pub async fn seen(&self, kind: Kind) -> Result<BTreeSet<ObjectPath>, Error> {
         let paths = self.report().await?.objects.into_keys();
-        let paths = paths.filter(|path| path.kind() == kind);
-        Ok(paths.map(|path| path.namespace().to_owned()).collect())
+        Ok(paths.filter(|path| path.kind() == kind).collect())
     }
 
     async fn survey(&mut self) -> Result<Survey, Error> {

@@ -104,12 +104,23 @@ pub fn plan(now: i64, subject: &Subject, ledger: &Ledger) -> Result<Plan, Proble
     // What is under way was counted when it began; a renewal that says what it replaces counts
     // for no limit (letsencrypt.org, rate limits).
     if plan.step == (Step::Order { replaces: None })
-        && let Some((free, limit)) = ledger.free_at(plan.at.max(now), &declaration.names)
+        && let Some((free, limit)) =
+            ledger.free_at(plan.at.max(now), &declaration.names, subject.is_again())
     {
         plan.at = plan.at.max(free);
         plan.why = format!("{}; waits for a limit: {limit}", plan.why);
     }
     Ok(plan)
+}
+
+impl Subject {
+    /// Whether the next certificate is for the same names as the one before.
+    pub fn is_again(&self) -> bool {
+        let leaf = self.leaf.as_ref();
+        leaf.is_some_and(|leaf| {
+            leaf.serial == self.record.serial && leaf.names == self.declaration.names
+        })
+    }
 }
 
 /// Since when a certificate is needed, or until when the one that is there will do.
@@ -155,18 +166,15 @@ fn replaces(subject: &Subject, declared: &str) -> Option<String> {
 pub const CLAIM_S: i64 = 30;
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
     use crate::cert::declaration::KeyKind;
-    use crate::cert::method::Method;
+    use crate::cert::example::{DAY, NOW, issued};
     use crate::cert::record::{Failure, Tried};
     use crate::cert::schedule::Window;
     use crate::inventory::Sensitive;
-
-    const DAY: i64 = 86_400;
-    pub(in crate::cert) const NOW: i64 = 1_000 * DAY;
 
     fn names(text: &str) -> BTreeSet<String> {
         text.split(' ').map(str::to_owned).collect()
@@ -174,47 +182,6 @@ pub(super) mod tests {
 
     fn declared(subject: &Subject) -> String {
         subject.declaration.fingerprint(&subject.issuer)
-    }
-
-    /// A certificate of 90 days that was issued so many days ago.
-    pub(in crate::cert) fn issued(days_ago: i64) -> Subject {
-        let mut subject = Subject {
-            declaration: Declaration {
-                path: "test/sec/front".parse().unwrap(),
-                names: names("a.org"),
-                issuer: "test/sec/le".parse().unwrap(),
-                key: KeyKind::P256,
-                profile: None,
-                methods: Vec::new(),
-            },
-            issuer: Issuer {
-                path: "test/sec/le".parse().unwrap(),
-                directory: "https://ca.org".to_owned(),
-                contact: Vec::new(),
-                profile: None,
-                methods: vec![Method::Http01],
-                external: None,
-                ca_bundle: None,
-                allow: Vec::new(),
-                fallback: None,
-                account: None,
-                ledger: None,
-            },
-            others: Vec::new(),
-            leaf: Some(Leaf {
-                serial: "01".to_owned(),
-                identifier: Some("aki.serial".to_owned()),
-                not_before: NOW - days_ago * DAY,
-                not_after: NOW + (90 - days_ago) * DAY,
-                names: names("a.org"),
-                self_signed: false,
-            }),
-            record: Record::default(),
-            journal: None,
-        };
-        let declared = declared(&subject);
-        subject.record.succeed("01", &declared);
-        subject
     }
 
     /// What is done in how many days from now, of a subject that was changed.
@@ -367,7 +334,7 @@ pub(super) mod tests {
     fn orders_wait_for_the_limits_and_renewals_that_say_what_they_replace_do_not() {
         let mut ledger = Ledger::default();
         for _ in 0..5 {
-            ledger.certificate(NOW, &names("a.org"));
+            ledger.certificate(NOW, &names("a.org"), true);
         }
         let mut subject = issued(70);
         let waits = plan(NOW, &subject, &ledger).unwrap();

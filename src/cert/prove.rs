@@ -1,11 +1,12 @@
 //! EDGE: shows an authority that names are ours: everything that it will look for is put in its
 //! place and seen there before it is told to look, and taken away again whatever it found.
 
-use super::authority::{Authority, Ordered, Proof, Refusal, patiently};
+use super::authority::{Authority, Ordered, Proof};
 use super::issue::{Desk, unkept};
 use super::method::Method;
 use super::plan::Subject;
 use super::record::Failure;
+use super::refusal::{Refusal, patiently};
 use crate::inventory::challenge::{self, Challenge, Challenges};
 use crate::inventory::{Secret, Sensitive};
 

@@ -3,6 +3,7 @@
 //! authority lately. A text that cannot be read counts as absent: it is written anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -153,6 +154,9 @@ pub struct Ledger {
     orders: Vec<i64>,
     /// The certificates, by their names.
     certificates: BTreeMap<String, Vec<i64>>,
+    /// The certificates that were not for the same names as one before, by the domains that
+    /// somebody registered.
+    domains: BTreeMap<String, Vec<i64>>,
     /// The names whose validation failed.
     failures: BTreeMap<String, Vec<i64>>,
 }
@@ -174,9 +178,12 @@ impl Ledger {
         self.orders.push(now);
     }
 
-    /// Notes a certificate.
-    pub fn certificate(&mut self, now: i64, names: &BTreeSet<String>) {
+    /// Notes a certificate; `again` is one for the same names as the one before.
+    pub fn certificate(&mut self, now: i64, names: &BTreeSet<String>, again: bool) {
         self.certificates.entry(set(names)).or_default().push(now);
+        for domain in registered(names).filter(|_| !again) {
+            self.domains.entry(domain).or_default().push(now);
+        }
     }
 
     /// Notes that names were not found to be ours.
@@ -187,32 +194,48 @@ impl Ledger {
     }
 
     /// The first second in which an order for these names keeps every limit, and which limit it
-    /// waits for.
-    pub fn free_at(&self, now: i64, names: &BTreeSet<String>) -> Option<(i64, &'static str)> {
+    /// waits for. One for the same names `again` is counted with its own kind alone
+    /// (letsencrypt.org, rate limits, non-ARI renewals).
+    pub fn free_at(
+        &self,
+        now: i64,
+        names: &BTreeSet<String>,
+        again: bool,
+    ) -> Option<(i64, &'static str)> {
         let own = self.certificates.get(&set(names));
         let failures = names.iter().filter_map(|name| self.failures.get(name));
         let failures = failures.filter_map(|times| ORDER_FAILURES.free_at(now, times));
-        let waits = [
-            ORDERS.free_at(now, &self.orders),
+        let domains = registered(names).filter_map(|domain| self.domains.get(&domain));
+        let domains = domains.filter_map(|times| SAME_DOMAIN.free_at(now, times));
+        let first = [ORDERS.free_at(now, &self.orders), domains.max()];
+        let each = [
             own.and_then(|times| SAME_NAMES.free_at(now, times)),
             failures.max(),
         ];
-        waits.into_iter().flatten().max()
+        let first = first.into_iter().filter(|_| !again);
+        first.chain(each).flatten().max()
     }
 
     /// What an order for these names costs of the limits.
-    pub fn costs(&self, now: i64, names: &BTreeSet<String>) -> String {
+    pub fn costs(&self, now: i64, names: &BTreeSet<String>, again: bool) -> String {
         let count = |limit: Limit, times: &[i64]| {
             times.iter().filter(|at| limit.counts(now, **at)).count() + 1
         };
         let own = self.certificates.get(&set(names));
-        format!(
-            "number {} of {}, number {} of {}",
-            count(ORDERS, &self.orders),
-            ORDERS.name,
-            count(SAME_NAMES, own.map_or(&[], Vec::as_slice)),
-            SAME_NAMES.name
-        )
+        let number = count(SAME_NAMES, own.map_or(&[], Vec::as_slice));
+        let mut costs = format!("number {number} of {}", SAME_NAMES.name);
+        if again {
+            return costs;
+        }
+        let mut cost =
+            |number: usize, of: &str| costs = format!("{costs}, number {number} of {of}");
+        cost(count(ORDERS, &self.orders), ORDERS.name);
+        for domain in registered(names) {
+            let times = self.domains.get(&domain);
+            let number = count(SAME_DOMAIN, times.map_or(&[], Vec::as_slice));
+            cost(number, &format!("{} ({domain})", SAME_DOMAIN.name));
+        }
+        costs
     }
 
     fn forget(&mut self, now: i64) {
@@ -224,6 +247,7 @@ impl Ledger {
             all.retain(|_, times| !times.is_empty());
         };
         keep(SAME_NAMES, &mut self.certificates);
+        keep(SAME_DOMAIN, &mut self.domains);
         keep(ORDER_FAILURES, &mut self.failures);
     }
 }
@@ -231,6 +255,13 @@ impl Ledger {
 fn set(names: &BTreeSet<String>) -> String {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     names.join(" ")
+}
+
+/// The domains that somebody registered, by the public suffix list; an address has none.
+fn registered(names: &BTreeSet<String>) -> impl Iterator<Item = String> {
+    let names = names.iter().filter(|name| name.parse::<IpAddr>().is_err());
+    let domains = names.filter_map(|name| psl::domain_str(name.trim_start_matches("*.")));
+    BTreeSet::from_iter(domains.map(str::to_owned)).into_iter()
 }
 
 /// So many in each so many seconds.
@@ -267,6 +298,11 @@ const SAME_NAMES: Limit = Limit {
     count: 5,
     per_s: 7 * 86_400,
     name: "5 certificates for the same names in 7 days",
+};
+const SAME_DOMAIN: Limit = Limit {
+    count: 50,
+    per_s: 7 * 86_400,
+    name: "50 certificates for the same domain in 7 days",
 };
 const ORDER_FAILURES: Limit = Limit {
     count: 5,
@@ -314,14 +350,35 @@ mod tests {
     fn the_sixth_certificate_for_the_same_names_waits_and_another_does_not() {
         let mut ledger = Ledger::default();
         for at in 0..5 {
-            assert_eq!(ledger.free_at(at, &names("a b")), None);
-            ledger.certificate(at, &names("a b"));
+            assert_eq!(ledger.free_at(at, &names("a b"), false), None);
+            ledger.certificate(at, &names("a b"), false);
         }
-        let waits = ledger.free_at(10, &names("a b"));
+        let waits = ledger.free_at(10, &names("a b"), false);
         assert_eq!(waits.map(|(at, _)| at), Some(7 * 86_400));
-        assert_eq!(ledger.free_at(10, &names("a")), None);
-        assert_eq!(ledger.free_at(7 * 86_400, &names("a b")), None);
+        assert_eq!(ledger.free_at(10, &names("a"), false), None);
+        assert_eq!(ledger.free_at(7 * 86_400, &names("a b"), false), None);
         assert_eq!(Ledger::parse(&ledger.text()), ledger);
+    }
+
+    #[test]
+    fn the_fifty_first_certificate_of_a_domain_waits_and_a_renewal_does_not() {
+        let mut ledger = Ledger::default();
+        for at in 0..50 {
+            let name = format!("n{at}.shop.acme.co.uk");
+            ledger.certificate(at, &names(&name), false);
+        }
+        for at in 0..100 {
+            ledger.certificate(at, &names(&format!("n{at}.acme.org")), true);
+        }
+        let free_at = |text: &str, again| ledger.free_at(100, &names(text), again);
+        let waits = Some((7 * 86_400, SAME_DOMAIN.name));
+        assert_eq!(free_at("*.acme.co.uk other.org", false), waits);
+        assert_eq!(free_at("new.acme.co.uk", true), None);
+        assert_eq!(free_at("new.other.co.uk", false), None);
+        assert_eq!(free_at("new.acme.org", false), None);
+        let costs = ledger.costs(100, &names("new.acme.co.uk 192.0.2.1"), false);
+        let told = "number 51 of 50 certificates for the same domain in 7 days (acme.co.uk)";
+        assert!(costs.ends_with(told), "{costs}");
     }
 
     #[test]
@@ -330,9 +387,9 @@ mod tests {
         for at in 0..5 {
             ledger.failure(at * 60, &names("bad.org"));
         }
-        let waits = ledger.free_at(300, &names("bad.org good.org"));
+        let waits = ledger.free_at(300, &names("bad.org good.org"), false);
         assert_eq!(waits.map(|(at, _)| at), Some(3_600));
-        assert_eq!(ledger.free_at(300, &names("good.org")), None);
+        assert_eq!(ledger.free_at(300, &names("good.org"), false), None);
     }
 
     #[test]
@@ -341,12 +398,12 @@ mod tests {
         for at in 0..300 {
             ledger.order(at);
         }
-        ledger.certificate(0, &names("a"));
-        let waits = ledger.free_at(300, &names("a"));
+        ledger.certificate(0, &names("a"), false);
+        let waits = ledger.free_at(300, &names("a"), false);
         assert_eq!(waits, Some((3 * 3_600, "300 orders in 3 hours")));
         ledger.order(8 * 86_400);
         let text = format!(
-            "{{\"orders\":[{}],\"certificates\":{{}},\"failures\":{{}}}}",
+            "{{\"orders\":[{}],\"certificates\":{{}},\"domains\":{{}},\"failures\":{{}}}}",
             8 * 86_400
         );
         assert_eq!(ledger.text(), text);

@@ -31,7 +31,11 @@ pub fn planned(now: i64, subject: &Subject, plan: &Result<Plan, Problem>) -> Str
         Step::Order { replaces: None } => {
             format!(
                 "  costs {}\n",
-                ledger.costs(plan.at.max(now), &subject.declaration.names)
+                ledger.costs(
+                    plan.at.max(now),
+                    &subject.declaration.names,
+                    subject.is_again()
+                )
             )
         }
         Step::Order { .. } => {

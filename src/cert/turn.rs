@@ -51,7 +51,7 @@ impl Subject {
         }
         let kept = issuer.ledger.as_ref().map(Sensitive::expose);
         let ledger = Ledger::parse(kept.unwrap_or_default());
-        let free = ledger.free_at(now, &self.declaration.names);
+        let free = ledger.free_at(now, &self.declaration.names, self.is_again());
         let left_alone = self.record.left_alone.get(&issuer.directory);
         let left_alone = left_alone.copied().unwrap_or_default();
         left_alone.max(free.map_or(0, |(at, _)| at))
@@ -64,7 +64,7 @@ const TRIES: u32 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cert::plan::tests::{NOW, issued};
+    use crate::cert::example::{NOW, issued};
     use crate::cert::record::{Failure, Tried};
 
     /// A certificate that two others may sign as well.
@@ -144,7 +144,7 @@ mod tests {
         let mut subject = subject();
         let mut ledger = Ledger::default();
         for _ in 0..5 {
-            ledger.certificate(NOW, &subject.declaration.names);
+            ledger.certificate(NOW, &subject.declaration.names, true);
         }
         subject.issuer.ledger = Some(Sensitive::new(ledger.text()));
         subject.take_turn(NOW);

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{HeaderName, HeaderValue, LINK, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use serde_json::{Value, json};
@@ -96,6 +96,10 @@ pub struct Seen {
     pub retry_after_s: Option<u64>,
     /// By how many seconds its clock is ahead of ours.
     pub ahead_s: Option<i64>,
+    /// Where the same certificate is with other chains (RFC 8555, section 7.4.2).
+    pub alternates: Vec<String>,
+    /// The document itself, for what instant-acme does not read.
+    pub document: Bytes,
 }
 
 /// The client that instant-acme is given.
@@ -148,6 +152,8 @@ impl Client {
                 value.trim().parse().ok().or_else(seconds)
             }),
             ahead_s: date.map(|date| date - now),
+            alternates: alternates(answer.headers()),
+            document: answer.body().clone(),
         };
         Ok(mended(answer))
     }
@@ -216,6 +222,20 @@ fn without_nulls(value: &mut Value) {
         Value::Array(values) => values.iter_mut().for_each(without_nulls),
         _ => {}
     }
+}
+
+/// The links of the relation `alternate` (RFC 8288).
+fn alternates(headers: &HeaderMap) -> Vec<String> {
+    let links = headers.get_all(LINK).into_iter();
+    let links = links.filter_map(|link| link.to_str().ok());
+    let links = links.flat_map(|link| link.split(','));
+    let links = links.filter_map(|link| {
+        let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let mut parameters = parameters.split(';').map(str::trim);
+        let is_one = |one: &str| matches!(one, "rel=\"alternate\"" | "rel=alternate");
+        parameters.any(is_one).then(|| target.to_owned())
+    });
+    links.collect()
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -305,6 +325,22 @@ mod tests {
             "{\"newOrder\": \"x\", \"meta\": null, \"a\": {\"b\": null}}",
         );
         assert_eq!(answer(says).await.0, json!({"newOrder": "x", "a": {}}));
+    }
+
+    #[test]
+    fn other_chains_are_found_among_the_links() {
+        let mut headers = HeaderMap::new();
+        for link in [
+            "<https://ca.org/dir>;rel=\"index\"",
+            "<https://ca.org/1>; rel=\"alternate\", <https://ca.org/2>;title=x;rel=alternate",
+            "<https://ca.org/3;rel=\"alternate\"",
+        ] {
+            headers.append(LINK, HeaderValue::from_static(link));
+        }
+        assert_eq!(
+            alternates(&headers),
+            ["https://ca.org/1", "https://ca.org/2"]
+        );
     }
 
     #[test]

@@ -85,4 +85,8 @@ async fn a_right_that_is_missing_is_named_with_the_command_that_grants_it() {
         told.contains("om system/usr/acme set --kw grant+=admin:test"),
         "{told}"
     );
+    assert!(
+        told.contains("needed for test/sec/front, test/cfg/osvc-igw-acme"),
+        "{told}"
+    );
 }

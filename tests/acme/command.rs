@@ -112,4 +112,8 @@ async fn the_commands_tell_what_is_to_come_and_what_is_there_and_no_log_has_a_ke
     assert!(done && text.contains("good until"), "{text}");
     let (done, text) = binary.run(&["issue", FRONT]);
     assert!(!done && text.contains("is not due"), "{text}");
+    let before = sim.key(FRONT, "certificate");
+    let (done, text) = binary.run(&["issue", FRONT, "--force"]);
+    assert!(done && text.contains("good until"), "{text}");
+    assert_ne!(sim.key(FRONT, "certificate"), before);
 }

@@ -16,7 +16,7 @@ use osvc_igw::inventory::{ObjectPath, Sensitive};
 use osvc_igw::opensvc::Error;
 use osvc_igw::sim::Sim;
 
-use super::site::{Gateway, Running, daemon, declare, door, issued, until};
+use super::site::{FRONT, Gateway, Running, daemon, declare, door, issued, until};
 use crate::support::folder::Folder;
 use crate::support::pebble::Pebble;
 
@@ -87,13 +87,36 @@ impl Wire for Requests {
         headers: HeaderMap,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Response<Bytes>, String>> {
-        // An order that was made and never heard of is made again: it is not told here.
-        let made = url.ends_with("/order-plz");
         let (sent, fuse) = (self.0.send(method, url, headers, body), self.1.clone());
         Box::pin(async move {
             fuse.step().await;
             let answer = sent.await;
-            if !made {
+            fuse.step().await;
+            answer
+        })
+    }
+}
+
+/// An authority that makes an order, and is not heard of again.
+struct Unheard(Web, Fuse);
+
+impl Wire for Unheard {
+    fn send(
+        &self,
+        method: Method,
+        url: String,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Response<Bytes>, String>> {
+        let orders = url.ends_with("/order-plz");
+        let (sent, fuse) = (self.0.send(method, url, headers, body), self.1.clone());
+        Box::pin(async move {
+            let answer = sent.await;
+            if orders
+                && answer
+                    .as_ref()
+                    .is_ok_and(|answer| answer.status().is_success())
+            {
                 fuse.step().await;
             }
             answer
@@ -133,6 +156,11 @@ impl Site {
             let web = Web::new(bundle)?;
             Ok(Arc::new(Requests(web, requests.clone())))
         });
+        self.operator_over(wires, writer)
+    }
+
+    fn operator_over(&self, wires: Wires, writer: Writes) -> Operator {
+        let daemon = daemon(&self.folder.0.join("lsnr.sock"));
         let operator = Operator::over(daemon, Arc::new(writer), self.door.clone(), wires);
         operator.with_settle(Duration::ZERO)
     }
@@ -209,4 +237,26 @@ async fn killed_around_requests_to_the_authority_another_goes_on_with_one_order(
         steps += 3;
     }
     assert!(steps >= 12, "only {steps} moments");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_answer_nobody_heard_is_found_again() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let pebble = Pebble::start();
+    let site = Site::start(&pebble).await;
+    let (none, unheard) = (Fuse::default(), Fuse::of(1));
+    let fuse = unheard.clone();
+    let wires: Wires =
+        Arc::new(move |bundle| Ok(Arc::new(Unheard(Web::new(bundle)?, fuse.clone()))));
+    let direct = Direct::new(daemon(&site.folder.0.join("lsnr.sock")));
+    let first = Running::start(site.operator_over(wires, Writes(direct, none.clone())));
+    until("the order", || unheard.is_blown()).await;
+    first.kill().await;
+    // Who begins within half a minute takes the first one to be at it still.
+    let mut second = site.operator(&none, &none);
+    second.look().await.expect("a survey");
+    let path = FRONT.parse().expect("a path");
+    let done = second.work(&path, true).await.expect("a daemon");
+    assert!(matches!(done, Some(Ok(_))), "{done:?}");
+    assert_eq!((pebble.orders(), pebble.certificates()), (1, 1));
 }

@@ -20,6 +20,8 @@ pub(crate) struct Pebble {
     authority: Authority,
     /// The port of its directory.
     port: u16,
+    /// The port that tells its roots.
+    management: u16,
     /// The port where it asks for HTTP-01.
     pub(crate) http_port: u16,
 }
@@ -70,6 +72,7 @@ impl Pebble {
             .arg(config)
             .env("PEBBLE_VA_NOSLEEP", "1")
             .env("PEBBLE_WFE_NONCEREJECT", "10")
+            .env("PEBBLE_ALTERNATE_ROOTS", "1")
             .env("PEBBLE_AUTHZREUSE", "0");
         let start = |command: &mut Command| {
             let log = || Stdio::from(log.try_clone().expect("a second handle"));
@@ -86,6 +89,7 @@ impl Pebble {
             folder,
             authority,
             port,
+            management,
             http_port,
         };
         let until = Instant::now() + Duration::from_secs(20);
@@ -110,6 +114,16 @@ impl Pebble {
     /// Whom to believe that it is Pebble.
     pub(crate) fn ca_pem(&self) -> &str {
         self.authority.pem()
+    }
+
+    /// One of its roots, in PEM: 0 is the one that its chains lead to by themselves.
+    pub(crate) async fn root(&self, number: u8) -> String {
+        let own = reqwest::Certificate::from_pem(self.ca_pem().as_bytes());
+        let client = reqwest::Client::builder().tls_certs_only([own.expect("a certificate")]);
+        let client = client.no_proxy().build().expect("a client");
+        let url = format!("https://127.0.0.1:{}/roots/{number}", self.management);
+        let answer = client.get(url).send().await.expect("Pebble");
+        answer.text().await.expect("a root")
     }
 
     /// How many orders it has seen.
