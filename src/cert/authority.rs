@@ -260,7 +260,7 @@ impl Authority {
 
     /// Which names were not found to be ours: an order tells of one alone.
     async fn unproven(&self, ordered: &mut Ordered) -> Refusal {
-        let mut reasons = Vec::new();
+        let (mut reasons, mut unproven) = (Vec::new(), Vec::new());
         let mut all = ordered.order.authorizations();
         while let Some(Ok(mut one)) = all.next().await {
             if one.refresh().await.is_err() || one.status != AuthorizationStatus::Invalid {
@@ -270,8 +270,10 @@ impl Authority {
             let errors = one.challenges.iter().filter_map(|one| one.error.as_ref());
             let errors: Vec<&str> = errors.filter_map(|error| error.detail.as_deref()).collect();
             reasons.push(format!("{name}: {}", errors.join(", ")));
+            unproven.push(name);
         }
         Refusal {
+            unproven,
             kind: UNPROVEN.to_owned(),
             ..Refusal::of(Failure::Transient, &reasons.join("; "))
         }

@@ -16,7 +16,7 @@ use super::leaf::{Leaf, check, leads_to};
 use super::plan::{Step, Subject};
 use super::probe::Door;
 use super::record::{Failure, Journal, Ledger, Record, Tried};
-use super::refusal::{NO_ACCOUNT, Refusal, UNPROVEN, patiently};
+use super::refusal::{NO_ACCOUNT, Refusal, patiently};
 use super::wire::Wire;
 use super::writer::Writer;
 use crate::inventory::{ObjectPath, Sensitive};
@@ -108,11 +108,8 @@ impl Desk {
             .await?;
         if ordered.stage() == Stage::Pending {
             let proven = self.prove(&authority, subject, &mut ordered).await;
-            if proven
-                .as_ref()
-                .is_err_and(|refusal| refusal.kind == UNPROVEN)
-            {
-                ledger.failure((self.clock)(), names);
+            if let Err(refusal) = &proven {
+                ledger.failure((self.clock)(), &refusal.unproven);
             }
             proven?;
         }

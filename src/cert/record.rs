@@ -187,7 +187,7 @@ impl Ledger {
     }
 
     /// Notes that names were not found to be ours.
-    pub fn failure(&mut self, now: i64, names: &BTreeSet<String>) {
+    pub fn failure(&mut self, now: i64, names: &[String]) {
         for name in names {
             self.failures.entry(name.clone()).or_default().push(now);
         }
@@ -385,7 +385,7 @@ mod tests {
     fn a_name_that_fails_waits_and_takes_no_other_along() {
         let mut ledger = Ledger::default();
         for at in 0..5 {
-            ledger.failure(at * 60, &names("bad.org"));
+            ledger.failure(at * 60, &["bad.org".to_owned()]);
         }
         let waits = ledger.free_at(300, &names("bad.org good.org"), false);
         assert_eq!(waits.map(|(at, _)| at), Some(3_600));

@@ -12,6 +12,8 @@ pub struct Refusal {
     pub reason: String,
     /// For how many seconds it wants to be left alone.
     pub retry_after_s: Option<u64>,
+    /// The names that were not found to be ours.
+    pub unproven: Vec<String>,
     /// What kind of refusal it is where that matters: the last word of the problem's type.
     pub kind: String,
 }
@@ -23,6 +25,7 @@ impl Refusal {
             failure,
             reason: reason.to_owned(),
             retry_after_s: None,
+            unproven: Vec::new(),
             kind: String::new(),
         }
     }
@@ -75,6 +78,7 @@ pub(super) fn refusal(client: &Client, error: &instant_acme::Error) -> Refusal {
         failure,
         reason,
         retry_after_s,
+        unproven: Vec::new(),
         kind,
     }
 }

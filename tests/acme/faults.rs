@@ -75,7 +75,7 @@ pub(super) struct Site {
     pub(super) sim: Sim,
     pub(super) folder: Folder,
     pub(super) door: Door,
-    _gateway: Gateway,
+    gateway: Gateway,
 }
 
 impl Site {
@@ -90,7 +90,7 @@ impl Site {
             sim,
             folder,
             door,
-            _gateway: gateway,
+            gateway,
         }
     }
 
@@ -244,6 +244,33 @@ async fn a_name_that_the_authority_rejects_is_named_and_waits_for_another_declar
     assert!(failure.contains("blocked.acme.org"), "{failure}");
     assert!(record(&site.sim)["refused_for"] != json!([]));
     assert_eq!(pebble.certificates(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_of_three_that_is_not_found_to_be_ours_is_named_and_counted_alone() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let pebble = Pebble::start();
+    let mut site = Site::start(&pebble).await;
+    let port = pebble.http_port;
+    drop(site.gateway);
+    site.gateway = Gateway::start_but(&site.sim, port, Some("b.acme.org")).await;
+    let mut operator = site.operator(NOTHING).await;
+    let failure = site.try_once(&mut operator, false).await;
+    let failure = failure.expect_err("a name is not ours");
+    assert!(failure.starts_with("b.acme.org: "), "{failure}");
+    let noted = record(&site.sim);
+    assert_eq!(noted["error"], json!(failure));
+    assert_eq!(noted["refused_for"], json!([]));
+    let ledger = site.sim.key(ISSUER, "acme_ledger").expect("a ledger");
+    let ledger: serde_json::Value = serde_json::from_str(&ledger).expect("JSON");
+    let counted = ledger["failures"].as_object().expect("names");
+    assert_eq!(Vec::from_iter(counted.keys()), ["b.acme.org"]);
+    assert_eq!(site.sim.key(CARRIER, "http-01").as_deref(), Some("[]"));
+    drop(site.gateway);
+    site.gateway = Gateway::start(&site.sim, port).await;
+    let mut next = site.operator(NOTHING).await;
+    assert_eq!(site.try_once(&mut next, true).await, Ok(()));
+    assert_eq!(pebble.certificates(), 1);
 }
 
 /// A daemon that does not take these keys.

@@ -67,6 +67,11 @@ pub(super) struct Gateway(JoinHandle<()>);
 
 impl Gateway {
     pub(super) async fn start(sim: &Sim, port: u16) -> Self {
+        Self::start_but(sim, port, None).await
+    }
+
+    /// One that answers the operator, and does not answer the authority for this name.
+    pub(super) async fn start_but(sim: &Sim, port: u16, but: Option<&'static str>) -> Self {
         // The one before may still be ending.
         let listener = loop {
             match TcpListener::bind(("127.0.0.1", port)).await {
@@ -84,6 +89,9 @@ impl Gateway {
                 let challenges: Value = serde_json::from_str(&text).unwrap_or_default();
                 let mut all = challenges.as_array().into_iter().flatten();
                 let asked = |one: &&Value| request.contains(one["token"].as_str().unwrap());
+                let from_pebble = request.to_ascii_lowercase().contains("pebble");
+                let refused = but.is_some_and(|name| from_pebble && request.contains(name));
+                let asked = |one: &&Value| !refused && asked(one);
                 let body = all.find(asked).map(|one| one["key_authorization"].clone());
                 let answer = match body.as_ref().and_then(Value::as_str) {
                     Some(body) => format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}"),
