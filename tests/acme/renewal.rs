@@ -12,7 +12,7 @@ use osvc_igw::sim::backend::Backend;
 use tokio::time::{sleep, timeout};
 
 use super::issuance::site;
-use super::site::{FRONT, Gateway, Running, daemon, declare, door, issued, record, until};
+use super::site::{FRONT, Gateway, ISSUER, Running, daemon, declare, door, issued, record, until};
 use crate::support::folder::Folder;
 use crate::support::pebble::Pebble;
 use crate::support::rig::Rig;
@@ -142,4 +142,26 @@ async fn a_gateway_that_is_alone_gets_its_certificates_itself() {
         record(sim)
     );
     assert_eq!((pebble.orders(), pebble.certificates()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_had_holds_up_no_other() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let blocked = serde_json::json!({"domainBlocklist": ["blocked.acme.org"]});
+    let pebble = Pebble::start_with(&blocked);
+    let folder = Folder::new("renewal");
+    let socket = folder.0.join("lsnr.sock");
+    let sim = Sim::start(&socket, &["n1"]).expect("a daemon");
+    declare(&sim, &pebble, "www.acme.org");
+    // It comes first in every order there is.
+    let config = format!("[DEFAULT]\ncn = blocked.acme.org\nca = {ISSUER}\n");
+    sim.create("test/sec/aaa", &config).expect("a sec object");
+    let _gateway = Gateway::start(&sim, pebble.http_port).await;
+    let mut door = door(&["127.0.0.1"], pebble.http_port, 1);
+    door.shown_max = Duration::ZERO;
+    let running = Running::start(Operator::new(daemon(&socket), door));
+    until("the certificate", || issued(&sim)).await;
+    running.kill().await;
+    let noted = sim.key("test/sec/aaa", "acme_state").expect("a record");
+    assert!(noted.contains("rejectedIdentifier"), "{noted}");
 }
