@@ -3,6 +3,7 @@
 //! steps are taken in `issue`, and `operator` is the loop; its only output is what it writes to
 //! OpenSVC.
 
+mod alpn;
 pub mod authority;
 pub mod declaration;
 pub mod issue;
