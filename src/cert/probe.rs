@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs::default_provider};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::version::TLS13;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::leaf::Leaf;
 use crate::clock::now;
@@ -206,8 +209,13 @@ struct Seen {
 async fn handshake(address: SocketAddr, name: &str, protocols: &[&str]) -> Result<Seen, String> {
     let provider = Arc::new(default_provider());
     let algorithms = provider.signature_verification_algorithms;
+    let versions = match protocols.is_empty() {
+        true => rustls::ALL_VERSIONS,
+        // The one in which any certificate can be looked at, see there.
+        false => &[&TLS13][..],
+    };
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Looks(algorithms)))
@@ -254,7 +262,7 @@ impl ServerCertVerifier for Looks {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0)
+        verify_tls12_signature(message, cert, signed, &self.0)
     }
 
     fn verify_tls13_signature(
@@ -263,7 +271,10 @@ impl ServerCertVerifier for Looks {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0)
+        // A certificate that answers a challenge has an extension that only authorities know.
+        let (_, cert) = X509Certificate::from_der(cert).map_err(|_| NO_CERTIFICATE)?;
+        let key = SubjectPublicKeyInfoDer::from(cert.public_key().raw);
+        verify_tls13_signature_with_raw_key(message, &key, signed, &self.0)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -271,6 +282,7 @@ impl ServerCertVerifier for Looks {
     }
 }
 
+const NO_CERTIFICATE: Error = Error::InvalidCertificate(CertificateError::BadEncoding);
 const POLL: Duration = Duration::from_millis(200);
 const EXCHANGE_MAX: Duration = Duration::from_secs(5);
 /// How long the gateways get to answer: the daemon tells them within 14 s.

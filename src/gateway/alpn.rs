@@ -53,19 +53,22 @@ struct Ours<'a> {
 pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Compiled) {
     let known = &inventory.alpn_answers;
     let carried = carried(inventory, known, is_carrier, KEY, compiled);
-    let mut all: BTreeMap<&str, Shown<'_>> = BTreeMap::new();
-    for (carrier, (name, answer)) in carried
-        .into_iter()
-        .flat_map(|(carrier, answers)| answers.iter().map(move |one| (carrier, one)))
-    {
-        let shown = Shown {
+    let carried = carried.into_iter().flat_map(|(carrier, answers)| {
+        answers.iter().map(move |(name, answer)| Shown {
             name,
             carrier,
             answer,
-        };
+        })
+    });
+    let mut carried: Vec<Shown<'_>> = carried.collect();
+    // Of several who want to answer for a name, whoever takes it today does.
+    carried.sort_by_key(|shown| !serves(policy, compiled, shown));
+    let mut all: BTreeMap<&str, Shown<'_>> = BTreeMap::new();
+    for shown in carried {
+        let Shown { name, carrier, .. } = shown;
         let reason = match (
             stranger(policy, carrier, &host(name), compiled),
-            all.get(name.as_str()),
+            all.get(name),
         ) {
             (Some(other), _) => format!(
                 "is for {name}, which {} {} of another namespace serves",
@@ -86,7 +89,6 @@ pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Comp
     let Some(first) = all.first() else {
         return;
     };
-    let before = compiled.gateway.secrets.len();
     open(policy, compiled);
     let port = policy.challenge_tls_port;
     let mut used = BTreeSet::new();
@@ -108,7 +110,19 @@ pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Comp
         .map(|shown| (shown.secret_name(), shown.secret()));
     let secrets = secrets.filter(|(name, _)| used.contains(name));
     compiled.gateway.secrets.extend(secrets);
-    debug_assert_eq!(compiled.gateway.secrets.len(), before + used.len());
+}
+
+/// Whether the namespace of an answer has the chain that takes the name, be it by a wildcard.
+fn serves(policy: &Policy, compiled: &Compiled, shown: &Shown<'_>) -> bool {
+    let asked = server_name(shown.name);
+    let mut listeners = compiled.gateway.listeners.values();
+    listeners.any(|listener| {
+        let ours = listener.port == policy.challenge_tls_port && listener.protocol == Protocol::Tcp;
+        let serving = serving(&listener.chains, &asked).filter(|_| ours);
+        let chain = serving.and_then(|(number, _)| listener.chains.get(number));
+        let mut origins = chain.into_iter().flat_map(|chain| &chain.origins);
+        origins.any(|origin| origin.object.namespace() == shown.carrier.namespace())
+    })
 }
 
 /// Opens a listener of our own where authorities ask and none is.

@@ -89,7 +89,6 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
         compiler.expose(&exposed);
     }
     let mut compiled = compiler.compiled;
-    settle_rights(inventory, &mut compiled);
     for listener in compiled.gateway.listeners.values_mut() {
         settle_matches(listener);
     }
@@ -100,6 +99,7 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     spread::settle(&mut gateway.routes, &gateway.clusters, problems);
     challenges::settle(inventory, policy, &mut compiled);
     alpn::settle(inventory, policy, &mut compiled);
+    settle_rights(inventory, &mut compiled);
     compiled
 }
 

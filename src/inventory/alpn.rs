@@ -218,6 +218,7 @@ mod tests {
     use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 
     use super::*;
+    use crate::inventory::{Inventory, Judged, Reading};
 
     fn made(names: &[&str], digest: Option<[u8; 32]>) -> (Sensitive, Sensitive) {
         let key = KeyPair::generate().unwrap();
@@ -314,6 +315,21 @@ mod tests {
         let found = AlpnAnswers::from([second.clone()]);
         assert_eq!(both(&first, &second), found);
         assert_eq!(both(&second, &first), found);
+    }
+
+    #[test]
+    fn an_answer_is_over_in_its_last_second() {
+        let mut inventory = Inventory::default();
+        let mut judged = Judged::default();
+        let all = AlpnAnswers::from([answer("a.org", 10), answer("b.org", 20)]);
+        let content = Some(Secret::from([(KEY.to_owned(), text(&all))]));
+        let revision = String::new();
+        judged.take(&Reading { revision, content }, answers);
+        inventory.alpn_answers.insert(carrier("test"), judged);
+        assert_eq!(inventory.next_challenge_end(), Some(10));
+        assert!(!inventory.expire_challenges(9));
+        assert!(inventory.expire_challenges(10));
+        assert_eq!(inventory.next_challenge_end(), Some(20));
     }
 
     #[test]

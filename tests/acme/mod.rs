@@ -1,6 +1,7 @@
 //! Certificates of a real ACME server, shown by real Envoys: the operator as a whole.
 
 mod access;
+mod alpn;
 mod command;
 mod crash;
 mod faults;
