@@ -5,6 +5,7 @@
 
 mod alpn;
 pub mod authority;
+pub mod auto;
 pub mod declaration;
 pub mod issue;
 pub mod leaf;

@@ -2,6 +2,7 @@
 
 mod access;
 mod alpn;
+mod auto;
 mod command;
 mod crash;
 mod faults;

@@ -18,8 +18,8 @@ use crate::support::pebble::Pebble;
 use crate::support::rig::Rig;
 use crate::support::stand::LATE;
 
-/// Requests for a name one after the other, each on a connection of its own; returns how many there were and
-/// what went wrong.
+/// Requests for a name one after the other, each on a connection of its own; returns how many there
+/// were and what went wrong.
 pub(super) async fn requests(
     name: &'static str,
     port: u16,
