@@ -23,7 +23,9 @@ impl Desk {
         let proofs = proofs
             .iter()
             .filter(|proof| proof.method == Method::TlsAlpn01);
-        let made = proofs.map(|proof| answer(proof, expires));
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
+        let key = key.map_err(|_| Refusal::of(Failure::Transient, NO_KEY))?;
+        let made = proofs.map(|proof| answer(proof, &key, expires));
         let made = made.collect::<Result<AlpnAnswers, Refusal>>()?;
         let add = made.clone();
         self.change_shown(namespace, !made.is_empty(), |all| all.extend(add))
@@ -76,9 +78,9 @@ impl Desk {
     }
 }
 
-/// The certificate for a proof (RFC 8737, section 3): the one name, and nothing that could be too
-/// long for it.
-fn answer(proof: &Proof, expires: i64) -> Result<(String, AlpnAnswer), Refusal> {
+/// The certificate for a proof (RFC 8737, section 3), of the key that all of them have: the one
+/// name, and nothing that a name could be too long for.
+fn answer(proof: &Proof, key: &KeyPair, expires: i64) -> Result<(String, AlpnAnswer), Refusal> {
     let wrong = |reason: String| {
         let reason = format!(
             "no certificate can be made to show for {}: {reason}",
@@ -91,15 +93,16 @@ fn answer(proof: &Proof, expires: i64) -> Result<(String, AlpnAnswer), Refusal> 
         Ok(digest) => digest,
         Err(_) => return Err(wrong("the digest is no SHA-256".to_owned())),
     };
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
     let mut params = CertificateParams::new(vec![proof.name.clone()]).map_err(failed)?;
     params.distinguished_name = DistinguishedName::new();
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(&digest)];
-    let certificate = params.self_signed(&key).map_err(failed)?;
+    let certificate = params.self_signed(key).map_err(failed)?;
     let certificate = Sensitive::new(certificate.pem());
     let key = Sensitive::new(key.serialize_pem());
     AlpnAnswer::read(&certificate, &key, expires).map_err(wrong)
 }
+
+const NO_KEY: &str = "no key can be made to show to an authority";
 
 #[cfg(test)]
 mod tests {
@@ -120,7 +123,8 @@ mod tests {
     fn what_is_made_is_for_the_one_name_and_has_the_digest() {
         let long = format!("{}.{}.org", "a".repeat(60), "b".repeat(60));
         for name in ["www.acme.org", &long, "192.0.2.1", "2001:db8::1"] {
-            let (made_for, made) = answer(&proof(name, vec![9; 32]), 5).unwrap();
+            let key = KeyPair::generate().unwrap();
+            let (made_for, made) = answer(&proof(name, vec![9; 32]), &key, 5).unwrap();
             assert_eq!(made_for, name);
             assert_eq!((made.digest, made.expires), ([9; 32], 5));
         }
@@ -128,7 +132,8 @@ mod tests {
 
     #[test]
     fn a_digest_that_is_none_is_told() {
-        let refusal = answer(&proof("a.org", vec![9; 31]), 5).unwrap_err();
+        let key = KeyPair::generate().unwrap();
+        let refusal = answer(&proof("a.org", vec![9; 31]), &key, 5).unwrap_err();
         assert!(refusal.reason.contains("a.org"), "{}", refusal.reason);
     }
 }

@@ -353,7 +353,10 @@ mod tests {
 
     #[test]
     fn names_may_be_left_to_the_services() {
-        let config = |label: &str| json!({"DEFAULT": {"ca": "acme/sec/le"}, "labels": {"acme.names": label}});
+        let config = |label: &str| {
+            let labels = json!({"acme.names": label});
+            json!({"DEFAULT": {"ca": "acme/sec/le"}, "labels": labels})
+        };
         let found = declared(config("auto")).unwrap().unwrap();
         assert!(found.names.is_empty() && found.settles_at.is_some());
         let reason = declared(config("all")).unwrap().unwrap_err();

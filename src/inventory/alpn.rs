@@ -33,14 +33,15 @@ pub struct AlpnAnswer {
 /// shown for a name.
 pub type AlpnAnswers = BTreeMap<String, AlpnAnswer>;
 
-/// An answer as it is written.
+/// An answer as it is written: short, as a daemon takes no long requests over HTTP/2.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     name: String,
     expires: i64,
     certificate: String,
-    private_key: String,
+    /// Absent where it is that of the answer before.
+    private_key: Option<String>,
 }
 
 impl AlpnAnswer {
@@ -145,12 +146,13 @@ pub fn answers(keys: &Secret) -> Result<AlpnAnswers, String> {
         return Err(format!("has more than {ANSWERS_MAX} answers"));
     }
     let mut found = AlpnAnswers::new();
+    let mut last = Sensitive::new(String::new());
     for (place, one) in written.into_iter().enumerate() {
-        let (certificate, key) = (
-            Sensitive::new(one.certificate),
-            Sensitive::new(one.private_key),
-        );
-        let read = AlpnAnswer::read(&certificate, &key, one.expires);
+        if let Some(key) = one.private_key.map(Sensitive::new) {
+            last = whole(&key, "PRIVATE KEY");
+        }
+        let certificate = whole(&Sensitive::new(one.certificate), "CERTIFICATE");
+        let read = AlpnAnswer::read(&certificate, &last, one.expires);
         let read = read.and_then(|(name, answer)| match name == one.name {
             true => Ok((name, answer)),
             false => Err("has a certificate that is for another name".to_owned()),
@@ -171,15 +173,49 @@ pub fn answers(keys: &Secret) -> Result<AlpnAnswers, String> {
 
 /// The text of a carrier's key.
 pub fn text(answers: &AlpnAnswers) -> Sensitive {
+    let mut last = None;
     let written = answers.iter().map(|(name, answer)| {
-        json!({
+        let Pair {
+            certificate_chain,
+            private_key,
+            ..
+        } = &answer.pair;
+        let mut one = json!({
             "name": name,
             "expires": answer.expires,
-            "certificate": answer.pair.certificate_chain.expose(),
-            "private_key": answer.pair.private_key.expose(),
-        })
+            "certificate": bare(certificate_chain, "CERTIFICATE"),
+        });
+        if last.replace(private_key) != Some(private_key) {
+            one["private_key"] = bare(private_key, "PRIVATE KEY").into();
+        }
+        one
     });
     Sensitive::new(serde_json::Value::from_iter(written).to_string())
+}
+
+/// A text in PEM without what can be told without it, where it is a single one of that label.
+fn bare(text: &Sensitive, label: &str) -> String {
+    let (begin, end) = (
+        format!("-----BEGIN {label}-----"),
+        format!("-----END {label}-----"),
+    );
+    let inner = text.expose().trim().strip_prefix(&begin);
+    let inner = inner.and_then(|rest| rest.strip_suffix(&end));
+    match inner.filter(|inner| !inner.contains("-----")) {
+        Some(inner) => inner.split_whitespace().collect(),
+        None => text.expose().to_owned(),
+    }
+}
+
+/// The reverse of [`bare`].
+fn whole(text: &Sensitive, label: &str) -> Sensitive {
+    match text.expose().contains("-----") {
+        true => text.clone(),
+        false => Sensitive::new(format!(
+            "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+            text.expose()
+        )),
+    }
 }
 
 /// A host as an authority asks for it, and so no wildcard.
@@ -248,8 +284,33 @@ mod tests {
     fn what_is_written_reads_back() {
         let all = AlpnAnswers::from([answer("a.org", 1), answer("2001:db8::1", 2)]);
         assert_eq!(read(text(&all)), Ok(all));
+        let (certificate, key) = made(&["b.org"], Some([7; 32]));
+        let both = json!([{"name": "b.org", "expires": 1, "certificate": certificate.expose(),
+            "private_key": key.expose()}]);
+        let found = read(Sensitive::new(both.to_string())).unwrap();
+        assert_eq!(read(text(&found)), Ok(found));
         assert_eq!(read(Sensitive::new(String::new())), Ok(AlpnAnswers::new()));
         assert_eq!(answers(&Secret::new()), Ok(AlpnAnswers::new()));
+    }
+
+    #[test]
+    fn as_many_answers_as_an_order_has_names_fit_into_a_request() {
+        let key = KeyPair::generate().unwrap();
+        let made = (0..100).map(|number| {
+            let name = format!("shop-number-{number:03}.example.org");
+            let mut params = CertificateParams::new(vec![name]).unwrap();
+            params.distinguished_name = DistinguishedName::new();
+            params.custom_extensions = vec![CustomExtension::new_acme_identifier(&[7; 32])];
+            let certificate = params.self_signed(&key).unwrap();
+            let texts = [certificate.pem(), key.serialize_pem()];
+            let [certificate, key] = texts.map(Sensitive::new);
+            AlpnAnswer::read(&certificate, &key, 1_800_000_000).unwrap()
+        });
+        let all: AlpnAnswers = made.collect();
+        let text = text(&all);
+        assert!(text.expose().len() < 60_000, "{}", text.expose().len());
+        assert_eq!(text.expose().matches("private_key").count(), 1);
+        assert_eq!(read(text), Ok(all));
     }
 
     #[test]

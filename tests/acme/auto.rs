@@ -5,16 +5,21 @@ use std::time::Duration;
 use osvc_igw::cert::operator::Operator;
 use osvc_igw::sim::Sim;
 
-use super::site::{FRONT, Gateway, ISSUER, Running, daemon, door, issued, record, until};
+use super::site::{FRONT, Gateway, ISSUER, Running, daemon, declare, door, issued, record, until};
 use crate::support::folder::Folder;
 use crate::support::pebble::Pebble;
 
 fn service(sim: &Sim, name: &str, domains: &str) {
+    named(sim, name, domains, "certificate_secret");
+}
+
+/// A service that names its certificate by this keyword.
+fn named(sim: &Sim, name: &str, domains: &str, keyword: &str) {
     let config = format!(
         "[ip#1]\nipname = 127.77.6.1\nipdev = lo\nexpose = expose#0\n[expose#0]\ntype = envoy\n\
          gateway = envoy\nport = 80\nlistener_port = 443\nvhosts = vhost#0\n\
          listener_certificates = certificate#0\n[vhost#0]\ndomains = {domains}\n\
-         [certificate#0]\ncertificate_secret = front\n"
+         [certificate#0]\n{keyword} = front\n"
     );
     sim.create(name, &config).expect("a service");
 }
@@ -65,4 +70,32 @@ async fn names_come_and_go_with_the_services_that_serve_them() {
     running.kill().await;
     assert_eq!(names(&sim), ["new.acme.org", "shop.acme.org"]);
     assert_eq!(pebble.certificates(), 3, "{}", record(&sim));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_a_certificate_lacks_is_told_of_also_where_the_status_does_not_name_it() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let pebble = Pebble::start();
+    let folder = Folder::new("auto");
+    let socket = folder.0.join("lsnr.sock");
+    let sim = Sim::start(&socket, &["n1"]).expect("a daemon");
+    declare(&sim, &pebble, "www.acme.org");
+    service(&sim, "test/svc/one", "www.acme.org shop.acme.org");
+    named(&sim, "test/svc/two", "api.acme.org", "secret");
+    let door = door(&["127.0.0.1"], pebble.http_port, 1);
+    let mut operator = Operator::new(daemon(&socket), door);
+    let survey = operator.look().await.expect("a survey");
+    let told: Vec<String> = survey.problems.iter().map(ToString::to_string).collect();
+    let lacks = |service: &str, name: &str| {
+        format!(
+            "{service} expose#0.listener_certificates: {name} is served with the certificate \
+             test/sec/front, which is not for it"
+        )
+    };
+    let expect = [
+        lacks("test/svc/one", "shop.acme.org"),
+        lacks("test/svc/two", "api.acme.org"),
+    ];
+    assert_eq!(told, expect);
+    assert_eq!(pebble.orders(), 0);
 }
