@@ -30,7 +30,7 @@
 //!
 //! [`cert`] is the side flow, often a process of its own: it reads what `sec` objects ask for,
 //! plans by the clock, asks an authority, and writes to OpenSVC. A challenge that it writes comes
-//! back to every gateway as an event, and becomes a route like any other.
+//! back to every gateway as an event, and becomes a route or a filter chain like any other.
 //!
 //! # Invariants
 //!

@@ -21,8 +21,8 @@ use crate::budget::Budget;
 use crate::clock::now;
 use crate::gateway::Want;
 use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, Pair, TRUST_KEYS};
-use crate::inventory::challenge;
 use crate::inventory::{Event, ObjectPath, Reading, Secret};
+use crate::inventory::{alpn, challenge};
 use crate::opensvc::{Daemon, Error};
 
 /// Reads of what the event stream does not carry, a few at a time.
@@ -234,7 +234,11 @@ fn read(daemon: &Arc<dyn Daemon>, want: Want) -> BoxFuture<'static, (Want, Resul
                 keys.map(|keys| Event::Trust(path.clone(), reading(revision, keys)))
             }
             Want::Challenges(path, revision) => {
-                let keys = read_keys(daemon.as_ref(), path, &[challenge::KEY]).await;
+                let key = match alpn::is_carrier(path) {
+                    true => alpn::KEY,
+                    false => challenge::KEY,
+                };
+                let keys = read_keys(daemon.as_ref(), path, &[key]).await;
                 keys.map(|keys| Event::Challenges(path.clone(), reading(revision, keys)))
             }
             Want::Config(path, revision) => daemon.read_config(path).await.map(|content| {

@@ -154,17 +154,18 @@ pub async fn run(
     result
 }
 
-/// Says whether every client took what answers a token. One that refuses something else never
+/// Says whether every client took what answers a challenge: a route with its token, or a chain
+/// with the name of its certificate. One that refuses something else never
 /// takes a whole snapshot: what it answers is looked at all the same.
 fn acked(clients: Clients) -> Acked {
     let answers = |snapshot: &Snapshot, token: &str| {
-        let mut routes = snapshot.all(ResourceType::Route);
+        let mut answers = ANSWERING.iter().flat_map(|kind| snapshot.all(*kind));
         let token = token.as_bytes();
-        routes.any(|one| one.body.windows(token.len()).any(|part| part == token))
+        answers.any(|one| one.body.windows(token.len()).any(|part| part == token))
     };
     Arc::new(move |token| {
         clients.list().iter().all(|client| {
-            let elsewhere = client.only.is_some_and(|kind| kind != ResourceType::Route);
+            let elsewhere = client.only.is_some_and(|kind| !ANSWERING.contains(&kind));
             let synced = client.synced.as_ref();
             elsewhere
                 || !client.refused.is_empty()
@@ -172,6 +173,9 @@ fn acked(clients: Clients) -> Acked {
         })
     })
 }
+
+/// What a challenge is answered by.
+const ANSWERING: [ResourceType; 2] = [ResourceType::Route, ResourceType::Listener];
 
 /// What has to be there before anything is served.
 struct Doors {

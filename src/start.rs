@@ -145,6 +145,7 @@ fn settings(options: &RunOptions) -> Settings {
             secrets_of: secrets_of(options),
             port_range: options.port_range.min..=options.port_range.max,
             challenge_port: options.door.acme_http_port,
+            challenge_tls_port: options.door.acme_https_port,
             reserved_ports: reserved_ports(options),
         },
         xds_address: (options.gateway.bind, options.gateway.port).into(),

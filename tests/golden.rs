@@ -47,6 +47,9 @@ fn read_policy(policy: &Value) -> Policy {
     if let Some(port) = policy["challenge_port"].as_u64() {
         read.challenge_port = port.try_into().unwrap();
     }
+    if let Some(port) = policy["challenge_tls_port"].as_u64() {
+        read.challenge_tls_port = port.try_into().unwrap();
+    }
     read.health_checks = policy["health_checks"].as_bool().unwrap_or(true);
     read.downstream = Downstream {
         xff_trusted_hops: policy["xff_trusted_hops"].as_u64().unwrap_or(0) as u8,

@@ -52,6 +52,10 @@ pub(crate) fn flaws(snapshot: &Value) -> Vec<String> {
             "rds" => domains_twice(body),
             _ => Vec::new(),
         };
+        if kind == "lds" {
+            let cut = cuts_off(body).into_iter();
+            found.extend(cut.map(|what| format!("{kind} {name}: {what}")));
+        }
         found.extend(
             twice
                 .into_iter()
@@ -76,6 +80,9 @@ fn chains_twice(listener: &Value) -> Vec<String> {
     for chain in listener["filter_chains"].as_array().into_iter().flatten() {
         let matches = &chain["filter_chain_match"];
         let transport = matches["transport_protocol"].as_str().unwrap_or("any");
+        // Envoy looks at the protocol that is asked for after these two.
+        let asked = matches["application_protocols"][0].as_str();
+        let transport = asked.map_or(transport.to_owned(), |asked| format!("{transport} {asked}"));
         let names = matches["server_names"]
             .as_array()
             .cloned()
@@ -91,6 +98,53 @@ fn chains_twice(listener: &Value) -> Vec<String> {
         twice.extend(keys.into_iter().filter(|key| !seen.insert(key.clone())));
     }
     twice
+}
+
+/// A chain for one protocol takes every other protocol of its place away from whoever has it by
+/// another name: Envoy never goes back.
+fn cuts_off(listener: &Value) -> Vec<String> {
+    let chains = listener["filter_chains"].as_array().into_iter().flatten();
+    let (ours, theirs): (Vec<&Value>, Vec<&Value>) = chains
+        .map(|chain| &chain["filter_chain_match"])
+        .partition(|matches| matches["application_protocols"].is_array());
+    let names = |matches: &Value| match matches["server_names"].as_array() {
+        Some(names) => names
+            .iter()
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect(),
+        None => vec![String::new()],
+    };
+    let taken: BTreeSet<(String, String)> = theirs
+        .iter()
+        .flat_map(|one| {
+            names(one)
+                .into_iter()
+                .map(|name| (name, one["transport_protocol"].to_string()))
+        })
+        .collect();
+    let mut found = Vec::new();
+    for one in ours {
+        for name in names(one)
+            .into_iter()
+            .filter(|name| !name.ends_with(".arpa"))
+        {
+            let whole = name.trim_start_matches("*.");
+            let dots = whole
+                .match_indices('.')
+                .map(|(at, _)| format!("*{}", &whole[at..]));
+            let wildcards = dots.chain([format!("*.{whole}")]).filter(|it| *it != name);
+            let mut wider = wildcards.chain([String::new()]).filter(|it| *it != name);
+            let beside = taken.contains(&(name.clone(), one["transport_protocol"].to_string()));
+            let tls = |it: &String| {
+                let mut all = taken.iter();
+                all.any(|(name, transport)| name == it && transport != "\"raw_buffer\"")
+            };
+            if !beside && wider.any(|it| tls(&it)) {
+                found.push(format!("{name:?} is cut off"));
+            }
+        }
+    }
+    found
 }
 
 fn domains_twice(routes: &Value) -> Vec<String> {
@@ -118,6 +172,36 @@ fn walk(value: &Value, visit: &mut dyn FnMut(&str, &Value)) {
         Value::Array(values) => values.iter().for_each(|value| walk(value, visit)),
         _ => {}
     }
+}
+
+#[test]
+fn a_chain_for_one_protocol_that_cuts_others_off_is_found() {
+    let matches = |transport: &str, name: &str, protocol: Option<&str>| {
+        let mut matches = serde_json::json!({});
+        if !transport.is_empty() {
+            matches["transport_protocol"] = transport.into();
+        }
+        if !name.is_empty() {
+            matches["server_names"] = serde_json::json!([name]);
+        }
+        if let Some(protocol) = protocol {
+            matches["application_protocols"] = serde_json::json!([protocol]);
+        }
+        serde_json::json!({"filter_chain_match": matches})
+    };
+    let count = |theirs: (&str, &str), ours: (&str, &str)| {
+        let theirs = matches(theirs.0, theirs.1, None);
+        let ours = matches(ours.0, ours.1, Some("acme-tls/1"));
+        cuts_off(&serde_json::json!({"filter_chains": [theirs, ours]})).len()
+    };
+    assert_eq!(count(("tls", "*.a.org"), ("tls", "x.a.org")), 1);
+    assert_eq!(count(("tls", "*.a.org"), ("tls", "*.a.org")), 0);
+    assert_eq!(count(("tls", "x.a.org"), ("tls", "x.a.org")), 0);
+    assert_eq!(count(("tls", ""), ("tls", "x.a.org")), 1);
+    assert_eq!(count(("", ""), ("tls", "x.a.org")), 1);
+    assert_eq!(count(("", ""), ("", "")), 0);
+    assert_eq!(count(("raw_buffer", ""), ("tls", "x.a.org")), 0);
+    assert_eq!(count(("tls", "y.org"), ("tls", "x.a.org")), 0);
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub struct Declaration {
     pub reuse_key: bool,
     /// How its names are shown to be ours (`[labels] acme.challenge`); empty for the issuer's.
     pub methods: Vec<Method>,
+    /// When the names that services serve with it (`[labels] acme.names = auto`) count as
+    /// settled; `None` where they are all declared. No order is made before.
+    pub settles_at: Option<i64>,
 }
 
 /// What a private key is like.
@@ -99,8 +102,18 @@ pub fn declaration(path: &ObjectPath, config: &Config) -> Option<Result<Declarat
     };
     let (cn, alt_names) = (read(DEFAULT, "cn"), read(DEFAULT, "alt_names"));
     let texts = [&cn, &alt_names].map(|text| text.as_deref().unwrap_or_default());
+    let auto = match read(LABELS, NAMES_LABEL).as_deref() {
+        None => Ok(None),
+        Some("auto") => Ok(Some(0)),
+        Some(other) => {
+            let reason = format!("{other:?} is not auto");
+            Err(problem(path, LABELS, NAMES_LABEL, reason))
+        }
+    };
     let names = match names(&texts) {
-        Ok(names) if names.is_empty() => Err(problem(path, DEFAULT, "cn", "is not set".to_owned())),
+        Ok(names) if names.is_empty() && auto == Ok(None) => {
+            Err(problem(path, DEFAULT, "cn", "is not set".to_owned()))
+        }
         Ok(names) => Ok(names),
         Err(reason) => {
             let keyword = if names(&texts[..1]).is_err() {
@@ -139,6 +152,7 @@ pub fn declaration(path: &ObjectPath, config: &Config) -> Option<Result<Declarat
             reuse_key: reuse_key?,
             profile: read(LABELS, "acme.profile"),
             methods: methods?,
+            settles_at: auto?,
         })
     }))
 }
@@ -330,6 +344,7 @@ pub const ACCOUNT_KEY: &str = "account";
 /// The key of an issuer that the ledger is in.
 pub const LEDGER_KEY: &str = "acme_ledger";
 const CHALLENGE_LABEL: &str = "acme.challenge";
+const NAMES_LABEL: &str = "acme.names";
 const DEFAULT: &str = "DEFAULT";
 const LABELS: &str = "labels";
 
@@ -373,6 +388,21 @@ mod tests {
         assert_eq!(found.issuer, path("acme/sec/le"));
         assert_eq!(found.key, KeyKind::P384);
         assert_eq!(found.profile.as_deref(), Some("shortlived"));
+    }
+
+    #[test]
+    fn names_may_be_left_to_the_services() {
+        let config = |label: &str| {
+            let labels = json!({"acme.names": label});
+            json!({"DEFAULT": {"ca": "acme/sec/le"}, "labels": labels})
+        };
+        let found = declared(config("auto")).unwrap().unwrap();
+        assert!(found.names.is_empty() && found.settles_at.is_some());
+        let reason = declared(config("all")).unwrap().unwrap_err();
+        assert!(
+            reason.contains("labels.acme.names: \"all\" is not auto"),
+            "{reason}"
+        );
     }
 
     #[test]

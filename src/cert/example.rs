@@ -22,6 +22,7 @@ pub(super) fn issued(days_ago: i64) -> Subject {
             profile: None,
             methods: Vec::new(),
             reuse_key: false,
+            settles_at: None,
         },
         issuer: Issuer {
             path: "test/sec/le".parse().unwrap(),

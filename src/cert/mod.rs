@@ -3,7 +3,9 @@
 //! steps are taken in `issue`, and `operator` is the loop; its only output is what it writes to
 //! OpenSVC.
 
+mod alpn;
 pub mod authority;
+pub mod auto;
 pub mod declaration;
 #[cfg(test)]
 mod example;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::authority::window;
+use super::auto::QUIET_S;
 use super::issue::{Desk, RECORD_KEY};
 use super::plan::{Plan, Step, Subject, plan};
 use super::probe::Door;
@@ -77,7 +78,7 @@ impl Operator {
             door,
             wires,
             inventory: Inventory::default(),
-            known: Known::default(),
+            known: Known::new(QUIET_S),
             tries: BTreeMap::new(),
             windows: BTreeMap::new(),
             told: Vec::new(),
@@ -89,6 +90,13 @@ impl Operator {
     #[must_use]
     pub fn with_settle(self, settle: Duration) -> Self {
         Self { settle, ..self }
+    }
+
+    /// Waits so many seconds for names that services serve to stay as they are.
+    #[must_use]
+    pub fn with_quiet(mut self, seconds: i64) -> Self {
+        self.known.quiet_s = seconds;
+        self
     }
 
     /// Runs until stopped. Stopped in the middle, whoever runs next goes on.
@@ -162,13 +170,14 @@ impl Operator {
         }
     }
 
-    /// Finds out what there is.
+    /// Finds out what there is, for somebody who does not wait for what may still change.
     ///
     /// # Errors
     /// When the daemon cannot be asked.
     pub async fn look(&mut self) -> Result<Survey, Error> {
         let report = self.report().await?;
         self.inventory.apply(Event::Reset(report));
+        self.known.quiet_s = 0;
         self.survey().await
     }
 
@@ -344,7 +353,7 @@ impl Operator {
             .iter()
             .filter(|problem| !self.told.contains(problem))
         {
-            warn!(%problem, "no certificate as it is declared");
+            warn!(%problem, "not every name has a certificate as it is declared");
         }
         for problem in self
             .told

@@ -97,6 +97,11 @@ pub fn plan(now: i64, subject: &Subject, ledger: &Ledger) -> Result<Plan, Proble
         plan.at = next_try;
         plan.why = format!("{}; the last try failed: {}", plan.why, record.error);
     }
+    let settles = declaration.settles_at.filter(|at| *at > plan.at.max(now));
+    if let Some(settles) = settles.filter(|_| under_way.is_none()) {
+        plan.at = settles;
+        plan.why = format!("{}; waits until its names have settled", plan.why);
+    }
     if let Some(until) = claimed.filter(|until| *until > plan.at.max(now)) {
         plan.at = until;
         plan.why = format!("{}; another operator is about to order it", plan.why);

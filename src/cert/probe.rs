@@ -7,18 +7,23 @@ use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs::default_provider};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::version::TLS13;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::leaf::Leaf;
 use crate::clock::now;
+use crate::inventory::alpn::{AlpnAnswer, AlpnAnswers, PROTOCOL, claim, server_name};
 use crate::inventory::challenge::Challenge;
 
-/// Says whether every client of this process took what answers a token.
+/// Says whether every client of this process took what answers a challenge, by a text that stands
+/// in nothing else.
 pub type Acked = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Where the gateways are.
@@ -63,14 +68,56 @@ impl Door {
         Ok(())
     }
 
-    async fn check(&self, challenge: &Challenge) -> Result<(), String> {
-        if self
-            .acked
-            .as_ref()
-            .is_some_and(|acked| !acked(&challenge.token))
-        {
-            return Err("a gateway has not taken it".to_owned());
+    /// Waits until every gateway shows every answer to who asks as an authority does.
+    ///
+    /// # Errors
+    /// When one does not in time: which, and what it shows.
+    pub async fn answers_by_tls(&self, answers: &AlpnAnswers) -> Result<(), String> {
+        let until = now() + self.answered_max;
+        for (name, answer) in answers {
+            loop {
+                let reason = match self.check_tls(name, answer).await {
+                    Ok(()) => break,
+                    Err(reason) => reason,
+                };
+                if now() >= until {
+                    return Err(format!(
+                        "the challenge for {name} is not answered: {reason}"
+                    ));
+                }
+                sleep(POLL).await;
+            }
         }
+        Ok(())
+    }
+
+    async fn check_tls(&self, name: &str, answer: &AlpnAnswer) -> Result<(), String> {
+        self.check_acked(&answer.id(name))?;
+        let asked = server_name(name);
+        for address in self.addresses(name, self.https_port).await? {
+            let shown = timeout(EXCHANGE_MAX, handshake(address, &asked, &[PROTOCOL])).await;
+            let shown = shown.unwrap_or_else(|_| Err("no handshake in time".to_owned()));
+            let shown = shown.map_err(|reason| format!("{address}: {reason}"))?;
+            if shown.protocol != PROTOCOL.as_bytes() {
+                return Err(format!("{address} does not speak {PROTOCOL} for {name}"));
+            }
+            if claim(&shown.leaf) != Some((name.to_owned(), answer.digest)) {
+                return Err(format!("{address} shows another certificate for {name}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every client that is known took what has this in it.
+    fn check_acked(&self, id: &str) -> Result<(), String> {
+        match &self.acked {
+            Some(acked) if !acked(id) => Err("a gateway has not taken it".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn check(&self, challenge: &Challenge) -> Result<(), String> {
+        self.check_acked(&challenge.token)?;
         for address in self.addresses(&challenge.name, self.http_port).await? {
             let answer = timeout(EXCHANGE_MAX, get(address, challenge)).await;
             let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
@@ -99,13 +146,10 @@ impl Door {
 
     async fn shown(&self, name: &str, leaf: &Leaf) -> Result<(), String> {
         for address in self.addresses(name, self.https_port).await? {
-            let shown = timeout(EXCHANGE_MAX, handshake(address, name)).await;
+            let shown = timeout(EXCHANGE_MAX, handshake(address, name, &[])).await;
             let shown = shown.unwrap_or_else(|_| Err("no handshake in time".to_owned()));
             let shown = shown.map_err(|reason| format!("{address}: {reason}"))?;
-            if shown
-                .as_ref()
-                .is_none_or(|shown| shown.serial != leaf.serial)
-            {
+            if Leaf::of_der(&shown.leaf).is_none_or(|shown| shown.serial != leaf.serial) {
                 return Err(format!("{address} shows another certificate for {name}"));
             }
         }
@@ -154,15 +198,32 @@ async fn get(address: SocketAddr, challenge: &Challenge) -> Result<(), String> {
     }
 }
 
-async fn handshake(address: SocketAddr, name: &str) -> Result<Option<Leaf>, String> {
+/// What a server shows.
+struct Seen {
+    /// Its certificate, in DER.
+    leaf: Vec<u8>,
+    /// The protocol that was agreed on; empty for none.
+    protocol: Vec<u8>,
+}
+
+async fn handshake(address: SocketAddr, name: &str, protocols: &[&str]) -> Result<Seen, String> {
     let provider = Arc::new(default_provider());
     let algorithms = provider.signature_verification_algorithms;
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+    let versions = match protocols.is_empty() {
+        true => rustls::ALL_VERSIONS,
+        // The one in which any certificate can be looked at, see there.
+        false => &[&TLS13][..],
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Looks(algorithms)))
         .with_no_client_auth();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|one| one.as_bytes().to_vec())
+        .collect();
     let server = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
     let stream = TcpStream::connect(address)
         .await
@@ -171,8 +232,12 @@ async fn handshake(address: SocketAddr, name: &str) -> Result<Option<Leaf>, Stri
         .connect(server, stream)
         .await;
     let connected = connected.map_err(|error| error.to_string())?;
-    let shown = connected.get_ref().1.peer_certificates();
-    Ok(shown.and_then(|chain| Leaf::of_der(chain.first()?)))
+    let (_, session) = connected.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    Ok(Seen {
+        leaf: leaf.map(|leaf| leaf.to_vec()).unwrap_or_default(),
+        protocol: session.alpn_protocol().unwrap_or_default().to_vec(),
+    })
 }
 
 /// Looks at any certificate: what is sent afterwards is nothing.
@@ -197,7 +262,7 @@ impl ServerCertVerifier for Looks {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0)
+        verify_tls12_signature(message, cert, signed, &self.0)
     }
 
     fn verify_tls13_signature(
@@ -206,7 +271,10 @@ impl ServerCertVerifier for Looks {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0)
+        // A certificate that answers a challenge has an extension that only authorities know.
+        let (_, cert) = X509Certificate::from_der(cert).map_err(|_| NO_CERTIFICATE)?;
+        let key = SubjectPublicKeyInfoDer::from(cert.public_key().raw);
+        verify_tls13_signature_with_raw_key(message, &key, signed, &self.0)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -214,6 +282,7 @@ impl ServerCertVerifier for Looks {
     }
 }
 
+const NO_CERTIFICATE: Error = Error::InvalidCertificate(CertificateError::BadEncoding);
 const POLL: Duration = Duration::from_millis(200);
 const EXCHANGE_MAX: Duration = Duration::from_secs(5);
 /// How long the gateways get to answer: the daemon tells them within 14 s.

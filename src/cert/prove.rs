@@ -37,13 +37,18 @@ impl Desk {
         let expires = (self.clock)() + CHALLENGE_LIFE_S;
         let answers = answers(proofs, expires);
         self.publish(namespace, &answers, &[]).await?;
-        let answered = self.door.answers(&answers).await;
+        let shown = self.show(namespace, proofs, expires).await?;
+        let answered = match self.door.answers(&answers).await {
+            Ok(()) => self.door.answers_by_tls(&shown).await,
+            unanswered => unanswered,
+        };
         answered.map_err(|reason| Refusal::of(Failure::Transient, &reason))
     }
 
     async fn withdraw(&self, subject: &Subject, proofs: &[Proof]) -> Result<(), Refusal> {
         let namespace = subject.declaration.path.namespace();
-        self.publish(namespace, &[], &answers(proofs, 0)).await
+        let published = self.publish(namespace, &[], &answers(proofs, 0)).await;
+        published.and(self.unshow(namespace, proofs).await)
     }
 
     /// Adds challenges to those that the namespace's gateways answer, and takes others away.

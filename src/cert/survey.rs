@@ -1,14 +1,16 @@
 //! EDGE: finds out what the `sec` objects ask for and hold. What did not change is not read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::debug;
 
+use super::auto::{self, Served, Settling};
 use super::declaration::{Declaration, ISSUER_KEYS, Issuer, declaration, issuer};
 use super::issue::{JOURNAL_KEY, RECORD_KEY};
 use super::leaf::Leaf;
 use super::plan::Subject;
 use super::record::{Journal, Record};
+use crate::clock::unix_seconds;
 use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, Pair};
 use crate::inventory::{Inventory, Kind, ObjectPath, Problem, Secret, Sensitive};
 use crate::opensvc::{Daemon, Error};
@@ -27,6 +29,11 @@ pub struct Survey {
 pub struct Known {
     declared: BTreeMap<ObjectPath, (String, Option<Held>)>,
     issuers: BTreeMap<ObjectPath, (String, Option<Result<Issuer, Problem>>)>,
+    /// What each service serves, by its revision and how many sections it tells of.
+    served: BTreeMap<ObjectPath, ((String, usize), BTreeSet<Served>)>,
+    settling: BTreeMap<ObjectPath, Settling>,
+    /// How long names that services serve have to stay as they are before they are ordered.
+    pub quiet_s: i64,
 }
 
 /// What an object that declares a certificate holds.
@@ -39,6 +46,14 @@ struct Held {
 }
 
 impl Known {
+    /// Nothing yet; names get so long to settle.
+    pub fn new(quiet_s: i64) -> Self {
+        Self {
+            quiet_s,
+            ..Self::default()
+        }
+    }
+
     /// Forgets what was read of an object and of issuers, so that all of it is read again.
     pub fn forget(&mut self, path: &ObjectPath) {
         self.declared.remove(path);
@@ -83,6 +98,7 @@ impl Known {
                 }
             }
         }
+        self.settle_names(daemon, inventory, &mut survey).await?;
         Ok(survey)
     }
 
@@ -105,6 +121,46 @@ impl Known {
             all.push(found.unwrap_or_else(|| Err(no_issuer(&path, &next))));
         }
         Ok(all)
+    }
+
+    /// Gives the certificates their names that take them from services.
+    async fn settle_names(
+        &mut self,
+        daemon: &dyn Daemon,
+        inventory: &Inventory,
+        survey: &mut Survey,
+    ) -> Result<(), Error> {
+        let subjects = survey.subjects.keys();
+        let namespaces: BTreeSet<&str> = subjects.map(ObjectPath::namespace).collect();
+        let services = inventory.objects.values().filter(|object| {
+            object.path.kind() == Kind::Svc && namespaces.contains(object.path.namespace())
+        });
+        let mut all = BTreeSet::new();
+        let mut before = std::mem::take(&mut self.served);
+        for object in services {
+            let sections = object.instances.values();
+            let sections = sections.map(|instance| instance.resources.len()).sum();
+            let seen = (object.revision.clone(), sections);
+            let known = before.remove(&object.path).filter(|(at, _)| *at == seen);
+            let served = match known {
+                Some((_, served)) => served,
+                None => {
+                    let config = match auto::needs_config(object) {
+                        true => shown(daemon.read_config(&object.path).await)?.flatten(),
+                        false => None,
+                    };
+                    auto::served(object, config.as_ref())
+                }
+            };
+            all.extend(served.iter().cloned());
+            self.served.insert(object.path.clone(), (seen, served));
+        }
+        let sure = !inventory.nodes.values().any(|node| node.is_unsure());
+        let quiet_s = self.quiet_s;
+        let (subjects, settling) = (&mut survey.subjects, &mut self.settling);
+        let problems = auto::settle(unix_seconds(), sure, &all, quiet_s, subjects, settling);
+        survey.problems.extend(problems);
+        Ok(())
     }
 
     async fn issuer(

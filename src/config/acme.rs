@@ -20,7 +20,8 @@ pub struct DoorOptions {
     )]
     pub acme_http_port: u16,
 
-    /// The port where clients see the certificates, for the operator to look whether they do
+    /// The port where clients see the certificates, for the operator to look whether they do, and
+    /// where authorities ask for one that answers them (TLS-ALPN-01)
     #[arg(
         long,
         env = "OSVC_IGW_ACME_HTTPS_PORT",

@@ -5,6 +5,7 @@
 //! Whoever may answer for a name gets certificates for it: a namespace answers for the names that
 //! it serves, and for those that nobody serves.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::chains::HTTP_CHAIN;
@@ -15,31 +16,16 @@ use super::{
     RouteConfiguration, VirtualHost,
 };
 use crate::inventory::challenge::{Challenge, KEY, is_carrier};
-use crate::inventory::{Inventory, ObjectPath, Problem};
+use crate::inventory::{Inventory, Judged, ObjectPath, Problem};
 
 /// Puts every challenge that is known where it is asked for, and asks for those that are not.
 pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Compiled) {
-    let mut all = Vec::new();
-    for object in inventory
-        .objects
-        .values()
-        .filter(|object| is_carrier(&object.path))
-    {
-        let judged = inventory.challenges.get(&object.path);
-        if judged.is_none_or(|judged| judged.revision != object.revision) {
-            let want = Want::Challenges(object.path.clone(), object.revision.clone());
-            compiled.wants.insert(want);
-        }
-        if let Some(flaw) = judged.and_then(|judged| judged.flaw.as_ref()) {
-            let problem = problem(&object.path, flaw.clone());
-            let problem = problem.hence("the challenges that were known last are answered");
-            compiled.problems.insert(problem);
-        }
-        let good = judged.and_then(|judged| judged.good.as_ref());
-        all.extend(good.into_iter().flatten().map(|one| (&object.path, one)));
-    }
+    let known = &inventory.challenges;
+    let carried = carried(inventory, known, is_carrier, KEY, compiled).into_iter();
+    let all = carried.flat_map(|(carrier, all)| all.iter().map(move |one| (carrier, one)));
+    let mut all: Vec<(&ObjectPath, &Challenge)> = all.collect();
     all.retain(|(carrier, challenge)| {
-        let Some(Origin { object, section }) = stranger(policy, carrier, challenge, compiled)
+        let Some(Origin { object, section }) = stranger(policy, carrier, &challenge.name, compiled)
         else {
             return true;
         };
@@ -47,7 +33,7 @@ pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Comp
             "is for {}, which {object} {section} of another namespace serves",
             challenge.name
         );
-        let problem = problem(carrier, reason).hence("it is not answered");
+        let problem = problem(carrier, KEY, reason).hence("it is not answered");
         compiled.problems.insert(problem);
         false
     });
@@ -60,6 +46,33 @@ pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Comp
             answer(routes, carrier, challenge);
         }
     }
+}
+
+/// What the carriers hold, each in an object of its own; asks for what is not known yet.
+pub(super) fn carried<'a, T>(
+    inventory: &'a Inventory,
+    known: &'a BTreeMap<ObjectPath, Judged<T>>,
+    is_carrier: fn(&ObjectPath) -> bool,
+    key: &str,
+    compiled: &mut Compiled,
+) -> Vec<(&'a ObjectPath, &'a T)> {
+    let mut all = Vec::new();
+    let objects = inventory.objects.values();
+    for object in objects.filter(|object| is_carrier(&object.path)) {
+        let judged = known.get(&object.path);
+        if judged.is_none_or(|judged| judged.revision != object.revision) {
+            let want = Want::Challenges(object.path.clone(), object.revision.clone());
+            compiled.wants.insert(want);
+        }
+        if let Some(flaw) = judged.and_then(|judged| judged.flaw.as_ref()) {
+            let problem = problem(&object.path, key, flaw.clone());
+            let problem = problem.hence("the challenges that were known last are answered");
+            compiled.problems.insert(problem);
+        }
+        let good = judged.and_then(|judged| judged.good.as_ref());
+        all.extend(good.map(|good| (&object.path, good)));
+    }
+    all
 }
 
 /// The names of the listeners where authorities ask; one of our own where there is none.
@@ -79,7 +92,7 @@ fn listeners(policy: &Policy, carrier: &ObjectPath, compiled: &mut Compiled) -> 
             continue;
         }
         let reason = format!("cannot be answered on {name}, which does not speak plain HTTP");
-        problems.insert(problem(carrier, reason));
+        problems.insert(problem(carrier, KEY, reason));
     }
     if !any {
         names.push(own_listener(policy, carrier, gateway));
@@ -115,23 +128,32 @@ fn own_listener(policy: &Policy, carrier: &ObjectPath, gateway: &mut Gateway) ->
     name
 }
 
-/// Who serves the name by itself, where that is another namespace which does not lend it.
-fn stranger(
+/// Who serves the name by itself, be it a virtual host or a server name, where that is another
+/// namespace which does not lend it.
+pub(super) fn stranger(
     policy: &Policy,
     carrier: &ObjectPath,
-    challenge: &Challenge,
+    name: &str,
     compiled: &Compiled,
 ) -> Option<Origin> {
     let namespace = carrier.namespace();
     if policy.secrets_of.contains(namespace) {
         return None;
     }
-    let hosts = compiled.gateway.routes.values();
-    let mut hosts = hosts.flat_map(|routes| &routes.virtual_hosts);
-    let found = hosts.find(|host| {
-        host.domains.contains(&challenge.name) && host.origin.object.namespace() != namespace
+    let Gateway {
+        routes, listeners, ..
+    } = &compiled.gateway;
+    let hosts = routes.values().flat_map(|routes| &routes.virtual_hosts);
+    let hosts = hosts.filter(|host| host.domains.iter().any(|domain| domain == name));
+    let chains = listeners.values().flat_map(|listener| &listener.chains);
+    let chains = chains.filter(|chain| match &chain.matches {
+        ChainMatch::ServerNames(names) => names.iter().any(|one| one == name),
+        _ => false,
     });
-    found.map(|host| host.origin.clone())
+    let hosts = hosts.map(|host| &host.origin);
+    let mut serving = hosts.chain(chains.flat_map(|chain| &chain.origins));
+    let found = serving.find(|origin| origin.object.namespace() != namespace);
+    found.cloned()
 }
 
 fn answer(routes: &mut RouteConfiguration, carrier: &ObjectPath, challenge: &Challenge) {
@@ -199,18 +221,18 @@ fn route(challenge: &Challenge) -> Route {
     }
 }
 
-fn origin(carrier: &ObjectPath) -> Origin {
+pub(super) fn origin(carrier: &ObjectPath) -> Origin {
     Origin {
         object: carrier.clone(),
         section: String::new(),
     }
 }
 
-fn problem(carrier: &ObjectPath, reason: String) -> Problem {
+pub(super) fn problem(carrier: &ObjectPath, key: &str, reason: String) -> Problem {
     Problem {
         object: carrier.clone(),
         section: String::new(),
-        keyword: KEY.to_owned(),
+        keyword: key.to_owned(),
         reason,
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::alpn;
 use super::chains::{HTTP_CHAIN, chain, named_chain};
 use super::challenges;
 use super::claims::{Claim, Claims};
@@ -43,7 +44,7 @@ pub enum Want {
     Secret(ObjectPath, String),
     /// The keys of a `sec` object that tell whom to trust.
     Trust(ObjectPath, String),
-    /// The key of a `cfg` object that its challenges are in.
+    /// The key of a `cfg` or `sec` object that its challenges are in.
     Challenges(ObjectPath, String),
     /// The raw configuration of an object.
     Config(ObjectPath, String),
@@ -88,7 +89,6 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
         compiler.expose(&exposed);
     }
     let mut compiled = compiler.compiled;
-    settle_rights(inventory, &mut compiled);
     for listener in compiled.gateway.listeners.values_mut() {
         settle_matches(listener);
     }
@@ -98,6 +98,8 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
     } = &mut compiled;
     spread::settle(&mut gateway.routes, &gateway.clusters, problems);
     challenges::settle(inventory, policy, &mut compiled);
+    alpn::settle(inventory, policy, &mut compiled);
+    settle_rights(inventory, &mut compiled);
     compiled
 }
 

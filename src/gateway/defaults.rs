@@ -24,6 +24,8 @@ pub struct Policy {
     pub port_range: RangeInclusive<u16>,
     /// The port where certificate authorities ask for their challenges.
     pub challenge_port: u16,
+    /// The port where they ask for certificates that answer them.
+    pub challenge_tls_port: u16,
     /// The ports of that range that something else on the gateway's host needs.
     pub reserved_ports: BTreeSet<u16>,
 }
@@ -38,6 +40,7 @@ impl Default for Policy {
             secrets_of: BTreeSet::new(),
             port_range: 1_025..=u16::MAX,
             challenge_port: 80,
+            challenge_tls_port: 443,
             reserved_ports: BTreeSet::new(),
         }
     }

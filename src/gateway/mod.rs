@@ -5,6 +5,7 @@
 //! and keeps its collections ordered. Serialized only for people: golden files and pages.
 
 mod allow;
+mod alpn;
 pub mod chains;
 mod challenges;
 pub mod claims;
@@ -26,6 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
+pub use crate::inventory::alpn::PROTOCOL as HANDSHAKE_PROTOCOL;
 use crate::inventory::certificate::Trust;
 use crate::inventory::{ObjectPath, Sensitive};
 
@@ -327,6 +329,12 @@ impl Listener {
         format!("{}/{protocol}", SocketAddr::new(address, port))
     }
 
+    /// Whether Envoy looks whether connections begin with TLS, and what is asked for there.
+    pub fn inspects(&self) -> bool {
+        let mut chains = self.chains.iter();
+        chains.any(|chain| chain.matches != ChainMatch::Any || !chain.certificates.is_empty())
+    }
+
     /// Whether its datagrams are QUIC, and so its requests HTTP/3.
     pub fn is_quic(&self) -> bool {
         let mut chains = self.chains.iter();
@@ -388,6 +396,9 @@ pub enum ChainAction {
     },
     /// They are HTTP requests, routed by the listener's route configuration.
     Http,
+    /// Nothing: who connects wants to see the certificate alone, and says so by the protocol that
+    /// it asks for (RFC 8737). Without that the connection is another chain's.
+    Handshake,
 }
 
 /// The virtual hosts of a listener.

@@ -96,6 +96,13 @@ impl Inventory {
                 any |= good.len() < before;
             }
         }
+        for judged in self.alpn_answers.values_mut() {
+            if let Some(good) = &mut judged.good {
+                let before = good.len();
+                good.retain(|_, answer| answer.expires > second);
+                any |= good.len() < before;
+            }
+        }
         any
     }
 
@@ -105,7 +112,13 @@ impl Inventory {
             .challenges
             .values()
             .filter_map(|judged| judged.good.as_ref());
-        good.flatten().map(|challenge| challenge.expires).min()
+        let ends = good.flatten().map(|challenge| challenge.expires);
+        let shown = self
+            .alpn_answers
+            .values()
+            .filter_map(|judged| judged.good.as_ref());
+        let shown = shown.flatten().map(|(_, answer)| answer.expires);
+        ends.chain(shown).min()
     }
 }
 

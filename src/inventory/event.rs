@@ -24,7 +24,7 @@ pub enum Event {
     Secret(ObjectPath, Reading<Secret>),
     /// The keys of a `sec` object that tell whom to trust were read.
     Trust(ObjectPath, Reading<Secret>),
-    /// The key of a `cfg` object that its challenges are in was read.
+    /// The key of a `cfg` or `sec` object that its challenges are in was read.
     Challenges(ObjectPath, Reading<Secret>),
     /// The raw configuration of an object was read.
     Config(ObjectPath, Reading<Config>),

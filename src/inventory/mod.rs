@@ -4,6 +4,7 @@
 //! No Envoy noun appears here, and nothing here reads a clock or a socket.
 
 pub mod account;
+pub mod alpn;
 pub mod certificate;
 pub mod challenge;
 pub mod config;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use account::Account;
+use alpn::AlpnAnswers;
 use certificate::{Pair, Trust};
 use challenge::{Challenges, challenges};
 pub use config::Config;
@@ -50,6 +52,9 @@ pub struct Inventory {
     /// What was read of `cfg` objects that carry challenges.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub challenges: BTreeMap<ObjectPath, Judged<Challenges>>,
+    /// What was read of `sec` objects that carry certificates to be shown to authorities.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub alpn_answers: BTreeMap<ObjectPath, Judged<AlpnAnswers>>,
     /// What was read of raw object configurations.
     pub configs: BTreeMap<ObjectPath, Reading<Config>>,
     /// The objects that the account may not read, and which right it lacks, as a sentence.
@@ -158,6 +163,9 @@ impl Inventory {
             }
             Event::Trust(path, reading) => {
                 judge(&mut self.trusts, path, &reading, Trust::of_secret)
+            }
+            Event::Challenges(path, reading) if alpn::is_carrier(&path) => {
+                judge(&mut self.alpn_answers, path, &reading, alpn::answers)
             }
             Event::Challenges(path, reading) => {
                 judge(&mut self.challenges, path, &reading, challenges)
@@ -279,6 +287,7 @@ impl Inventory {
         self.secrets.retain(|path, _| known.contains_key(path));
         self.trusts.retain(|path, _| known.contains_key(path));
         self.challenges.retain(|path, _| known.contains_key(path));
+        self.alpn_answers.retain(|path, _| known.contains_key(path));
         self.configs.retain(|path, _| known.contains_key(path));
         self.refused.retain(|path, _| known.contains_key(path));
         self.asked.retain(|path| known.contains_key(path));
@@ -443,6 +452,7 @@ impl Inventory {
         self.secrets.remove(path);
         self.trusts.remove(path);
         self.challenges.remove(path);
+        self.alpn_answers.remove(path);
         self.configs.remove(path);
         self.refused.remove(path);
         self.asked.retain(|object| object != path);

@@ -28,7 +28,7 @@ impl NodeStatus {
     }
 
     /// Whether the absence of an instance from the node's report is no proof that it is gone.
-    pub(super) fn is_unsure(self) -> bool {
+    pub fn is_unsure(self) -> bool {
         self == Self::Starting || self.is_lost()
     }
 

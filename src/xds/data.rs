@@ -52,7 +52,7 @@ impl Form {
     /// What the filter of a chain is configured by.
     pub(super) fn of(chain: &FilterChain) -> Self {
         match chain.action {
-            ChainAction::Http => Self::Http,
+            ChainAction::Http | ChainAction::Handshake => Self::Http,
             // A UDP chain is never given any.
             ChainAction::Tcp { .. } | ChainAction::Udp { .. } => Self::Tcp,
         }
@@ -241,6 +241,7 @@ fn leave_out(gateway: &mut Gateway, bad: &BTreeSet<(Form, UserJson)>, refused: &
     listeners.retain(|_, listener| !listener.chains.is_empty());
     let chains = listeners.values().flat_map(|listener| {
         let chains = listener.chains.iter();
+        let chains = chains.filter(|chain| chain.action != ChainAction::Handshake);
         chains.map(|chain| listener.route_configuration(chain))
     });
     let named: BTreeSet<String> = chains.collect();

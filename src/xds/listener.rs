@@ -1,11 +1,14 @@
 //! A listener of the gateway as an Envoy `Listener` (config.listener.v3).
 
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
-use envoy_types::pb::envoy::config::core::v3::{Http3ProtocolOptions, TransportSocket};
+use envoy_types::pb::envoy::config::core::v3::{
+    Http3ProtocolOptions, HttpProtocolOptions, TransportSocket,
+};
 use envoy_types::pb::envoy::config::listener::v3::{
     Filter, FilterChain as PbFilterChain, FilterChainMatch, Listener as PbListener,
     ListenerFilter, filter, listener_filter,
 };
+use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
@@ -26,10 +29,10 @@ use envoy_types::pb::google::protobuf::{Any, BoolValue};
 
 use super::data::Given;
 use super::defaults::{fill_listener, fill_manager, fill_tcp_proxy};
-use super::encode::{ads, any, socket_address};
+use super::encode::{ads, any, milliseconds, socket_address};
 use super::{guard, quic, route_policy, udp};
 use crate::gateway::{
-    ChainAction, ChainMatch, Downstream, FilterChain, Listener, Prefix, Protocol,
+    ChainAction, ChainMatch, Downstream, FilterChain, HANDSHAKE_PROTOCOL, Listener, Protocol,
 };
 
 /// Writes the message; `filters` are the filters of the chains, in their order.
@@ -54,11 +57,7 @@ fn tcp_listener(name: &str, listener: &Listener, filters: Vec<(&str, Any)>) -> P
             config,
         ));
     }
-    let inspects = listener
-        .chains
-        .iter()
-        .any(|chain| chain.matches != ChainMatch::Any || !chain.certificates.is_empty());
-    if inspects {
+    if listener.inspects() {
         let config = any(TLS_INSPECTOR, &TlsInspector::default());
         listener_filters.push(listener_filter(
             "envoy.filters.listener.tls_inspector",
@@ -99,6 +98,10 @@ pub fn filter(
                 &http_connection_manager(name, listener, chain, &http),
             ),
         ),
+        ChainAction::Handshake => (
+            "envoy.filters.network.http_connection_manager",
+            any(HTTP_MANAGER, &handshake_manager(listener.downstream)),
+        ),
         // No UDP chain stands on a TCP listener; the cluster is what both say.
         ChainAction::Tcp { cluster } | ChainAction::Udp { cluster, .. } => (
             "envoy.filters.network.tcp_proxy",
@@ -112,7 +115,7 @@ pub fn clusters(listener: &Listener) -> Vec<String> {
     let chains = listener.chains.iter();
     let clusters = chains.filter_map(|chain| match &chain.action {
         ChainAction::Tcp { cluster } | ChainAction::Udp { cluster, .. } => Some(cluster.clone()),
-        ChainAction::Http => None,
+        ChainAction::Http | ChainAction::Handshake => None,
     });
     clusters.collect()
 }
@@ -146,7 +149,7 @@ pub(super) fn listener_filter(name: &str, config: Any) -> ListenerFilter {
 pub(super) fn filter_chain(chain: &FilterChain, filter: &str, config: Any) -> PbFilterChain {
     PbFilterChain {
         name: chain.name.clone(),
-        filter_chain_match: chain_match(&chain.matches, &chain.allow_from),
+        filter_chain_match: chain_match(chain),
         filters: vec![Filter {
             name: filter.to_owned(),
             config_type: Some(filter::ConfigType::TypedConfig(config)),
@@ -155,9 +158,14 @@ pub(super) fn filter_chain(chain: &FilterChain, filter: &str, config: Any) -> Pb
     }
 }
 
-fn chain_match(matches: &ChainMatch, allow_from: &[Prefix]) -> Option<FilterChainMatch> {
-    let (server_names, transport) = match matches {
-        ChainMatch::Any if allow_from.is_empty() => return None,
+fn chain_match(chain: &FilterChain) -> Option<FilterChainMatch> {
+    let asks_for: &[&str] = match chain.action {
+        ChainAction::Handshake => &[HANDSHAKE_PROTOCOL],
+        _ => &[],
+    };
+    let allow_from = &chain.allow_from;
+    let (server_names, transport) = match &chain.matches {
+        ChainMatch::Any if allow_from.is_empty() && asks_for.is_empty() => return None,
         ChainMatch::Any => (Vec::new(), ""),
         ChainMatch::ServerNames(names) => (names.clone(), "tls"),
         ChainMatch::AnyTls => (Vec::new(), "tls"),
@@ -166,6 +174,7 @@ fn chain_match(matches: &ChainMatch, allow_from: &[Prefix]) -> Option<FilterChai
     Some(FilterChainMatch {
         server_names,
         transport_protocol: transport.to_owned(),
+        application_protocols: asks_for.iter().map(|&one| one.to_owned()).collect(),
         source_prefix_ranges: guard::ranges(allow_from),
         ..FilterChainMatch::default()
     })
@@ -174,6 +183,7 @@ fn chain_match(matches: &ChainMatch, allow_from: &[Prefix]) -> Option<FilterChai
 fn transport_socket(chain: &FilterChain) -> TransportSocket {
     let alpn: &[&str] = match chain.action {
         ChainAction::Http => &["h2", "http/1.1"],
+        ChainAction::Handshake => &[HANDSHAKE_PROTOCOL],
         ChainAction::Tcp { .. } | ChainAction::Udp { .. } => &[],
     };
     TransportSocket {
@@ -256,6 +266,26 @@ fn http_connection_manager(
     message
 }
 
+/// For who wants the handshake alone. Some filter has to be there that waits for it: those that
+/// answer at once close the connection before. Whatever is asked for is not found.
+fn handshake_manager(downstream: Downstream) -> HttpConnectionManager {
+    let mut message = HttpConnectionManager {
+        stat_prefix: HANDSHAKE_STATS.to_owned(),
+        route_specifier: Some(RouteSpecifier::RouteConfig(RouteConfiguration {
+            name: HANDSHAKE_STATS.to_owned(),
+            ..RouteConfiguration::default()
+        })),
+        http_filters: vec![router()],
+        common_http_protocol_options: Some(HttpProtocolOptions {
+            idle_timeout: Some(milliseconds(HANDSHAKE_IDLE_MS)),
+            ..HttpProtocolOptions::default()
+        }),
+        ..HttpConnectionManager::default()
+    };
+    fill_manager(&mut message, &Given::default(), downstream);
+    message
+}
+
 fn is_router(filter: &HttpFilter) -> bool {
     match &filter.config_type {
         Some(http_filter::ConfigType::TypedConfig(config)) => config.type_url.ends_with(ROUTER),
@@ -272,6 +302,9 @@ fn router() -> HttpFilter {
     }
 }
 
+const HANDSHAKE_STATS: &str = "acme_tls_alpn_01";
+/// Nothing is waited for once the certificate was seen.
+const HANDSHAKE_IDLE_MS: u32 = 10_000;
 const DOWNSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 pub(super) const HTTP_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";

@@ -14,18 +14,18 @@ use crate::support::pebble::Pebble;
 use crate::support::rig::Rig;
 
 /// A gateway beside the rig's own, of another name.
-struct Second {
+pub(super) struct Second {
     _envoy: Envoy,
     _controller: Controller,
     _folder: Folder,
 }
 
 impl Second {
-    async fn start(rig: &Rig, http_port: &str) -> Self {
+    pub(super) async fn start(rig: &Rig, more: &[&str]) -> Self {
         let folder = Folder::new("second");
         let mut options = Options::new(&folder.0);
         options.daemon.clone_from(&rig.options.daemon);
-        let options = options.with(&["--name", "second", "--acme-http-port", http_port]);
+        let options = options.with(&["--name", "second"]).with(more);
         let mut controller = Controller::start(&options);
         controller.ready().await;
         let bootstrap = Bootstrap {
@@ -86,7 +86,7 @@ async fn a_first_certificate_is_issued_and_shown_by_two_gateways() {
     let pebble = Pebble::start();
     let http = pebble.http_port.to_string();
     let rig = Rig::bare(&["--acme-http-port", &http]).await;
-    let _second = Second::start(&rig, &http).await;
+    let _second = Second::start(&rig, &["--acme-http-port", &http]).await;
     let backend = Backend::start("127.77.5.1:0".parse().expect("an address"), "back", None).await;
     let backend = backend.expect("a backend");
     let tls = ports::free().expect("a free port");

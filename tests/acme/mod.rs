@@ -1,7 +1,9 @@
 //! Certificates of a real ACME server, shown by real Envoys: the operator as a whole.
 
 mod access;
+mod alpn;
 mod authorities;
+mod auto;
 mod command;
 mod crash;
 mod faults;

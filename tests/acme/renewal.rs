@@ -18,12 +18,16 @@ use crate::support::pebble::Pebble;
 use crate::support::rig::Rig;
 use crate::support::stand::LATE;
 
-/// Requests one after the other, each on a connection of its own; returns how many there were and
-/// what went wrong.
-async fn requests(port: u16, stop: Arc<AtomicBool>) -> (usize, Vec<String>) {
+/// Requests for a name one after the other, each on a connection of its own; returns how many there
+/// were and what went wrong.
+pub(super) async fn requests(
+    name: &'static str,
+    port: u16,
+    stop: Arc<AtomicBool>,
+) -> (usize, Vec<String>) {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let client = reqwest::Client::builder()
-        .resolve("www.acme.org", address)
+        .resolve(name, address)
         .tls_danger_accept_invalid_certs(true)
         .pool_max_idle_per_host(0)
         .no_proxy()
@@ -33,7 +37,7 @@ async fn requests(port: u16, stop: Arc<AtomicBool>) -> (usize, Vec<String>) {
     let (mut sent, mut failures) = (0, Vec::new());
     while !stop.load(Ordering::Relaxed) {
         sent += 1;
-        let url = format!("https://www.acme.org:{port}/");
+        let url = format!("https://{name}:{port}/");
         match client.get(url).send().await {
             Ok(answer) if answer.status().is_success() => {}
             Ok(answer) => failures.push(answer.status().to_string()),
@@ -61,7 +65,7 @@ async fn a_renewal_costs_no_client_a_handshake() {
     running.kill().await;
     let before = record(sim)["serial"].clone();
     let stop = Arc::new(AtomicBool::new(false));
-    let load = tokio::spawn(requests(tls, Arc::clone(&stop)));
+    let load = tokio::spawn(requests("www.acme.org", tls, Arc::clone(&stop)));
     let mut operator = operator();
     operator.look().await.expect("a survey");
     let path = FRONT.parse().expect("a path");

@@ -24,6 +24,8 @@ pub(crate) struct Pebble {
     management: u16,
     /// The port where it asks for HTTP-01.
     pub(crate) http_port: u16,
+    /// The port where it asks for TLS-ALPN-01.
+    pub(crate) tls_port: u16,
 }
 
 impl Pebble {
@@ -91,6 +93,7 @@ impl Pebble {
             port,
             management,
             http_port,
+            tls_port,
         };
         let until = Instant::now() + Duration::from_secs(20);
         for port in [port, dns_management] {

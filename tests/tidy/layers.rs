@@ -26,6 +26,7 @@ const LAYERS: &[Layer] = &[
     pure("src/gateway/", &["inventory"], &["regex_syntax", "serde", "serde_json"]),
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
     pure("src/cert/mod.rs", &["inventory"], &[]),
+    pure("src/cert/auto/", &["inventory"], &[]),
     pure("src/cert/declaration.rs", &["inventory"], &["rustls"]),
     pure("src/cert/example.rs", &[], &[]),
     pure("src/cert/leaf.rs", &["inventory"], &["base64", "rustls", "x509_parser"]),
