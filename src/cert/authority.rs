@@ -378,7 +378,7 @@ pub async fn window(
     Ok(Some((Window { start, end }, holds.clamp(60, 86_400))))
 }
 
-async fn document(client: &Client, url: &str) -> Result<Value, Refusal> {
+pub(super) async fn document(client: &Client, url: &str) -> Result<Value, Refusal> {
     let sent = client.send(
         http::Method::GET,
         url.to_owned(),

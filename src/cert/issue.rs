@@ -14,6 +14,7 @@ use super::authority::{
     Authority, NO_ACCOUNT, Ordered, Refusal, Stage, UNPROVEN, belongs, patiently,
 };
 use super::declaration::{ACCOUNT_KEY, KeyKind, LEDGER_KEY};
+use super::dns::Reach;
 use super::leaf::{Leaf, check};
 use super::plan::{Step, Subject};
 use super::probe::Door;
@@ -33,6 +34,8 @@ pub struct Desk {
     pub wire: Arc<dyn Wire>,
     /// Where the gateways are.
     pub door: Door,
+    /// The way to the DNS.
+    pub reach: Reach,
     /// How long somebody else who wants to make the same order gets to say so.
     pub settle: Duration,
     /// Tells the second since 1970.
@@ -97,6 +100,9 @@ impl Desk {
                 ahead,
                 "the clock of the certificate authority is not ours: seconds"
             );
+        }
+        if *step != Step::Resume {
+            self.preflight(&authority, subject).await?;
         }
         let names = &subject.declaration.names;
         let (mut ordered, journal) = self

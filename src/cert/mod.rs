@@ -5,12 +5,14 @@
 
 pub mod authority;
 pub mod declaration;
+pub mod dns;
 pub mod issue;
 pub mod leaf;
 pub mod method;
 pub mod names;
 pub mod operator;
 pub mod plan;
+mod preflight;
 pub mod probe;
 mod prove;
 pub mod record;

@@ -156,6 +156,7 @@ mod tests {
 
     use super::*;
     use crate::cert::declaration::KeyKind;
+    use crate::cert::dns::settings::Dns;
     use crate::cert::method::Method;
     use crate::cert::record::Failure;
     use crate::cert::schedule::Window;
@@ -189,6 +190,7 @@ mod tests {
                 contact: Vec::new(),
                 profile: None,
                 methods: vec![Method::Http01],
+                dns: Dns::default(),
                 external: None,
                 ca_bundle: None,
                 allow: Vec::new(),
