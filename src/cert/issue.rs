@@ -117,6 +117,8 @@ impl Desk {
                 ledger.failure((self.clock)(), names);
             }
             proven?;
+        } else if *step == Step::Resume && subject.issuer.dns.writing.is_some() {
+            self.sweep(&authority, subject, &mut ordered).await;
         }
         if ordered.stage() == Stage::Ready {
             let csr = csr(subject, &journal.key)?;

@@ -1,7 +1,7 @@
 //! PURE: the certificate operator: what the objects of the cluster ask of certificate authorities,
 //! what is done next for each, and what is kept of it. The authority is asked in `authority`, the
 //! steps are taken in `issue`, and `operator` is the loop; its only output is what it writes to
-//! OpenSVC.
+//! OpenSVC, and the records of challenges that `dns` writes.
 
 pub mod authority;
 pub mod declaration;

@@ -43,6 +43,24 @@ impl Desk {
         proven.and(withdrawn)
     }
 
+    /// Takes away the records that whoever showed that the names are ours did not come to take
+    /// away: nobody else knows them. Challenges that gateways answer expire.
+    pub(super) async fn sweep(
+        &self,
+        authority: &Authority,
+        subject: &Subject,
+        ordered: &mut Ordered,
+    ) {
+        let methods = subject.declaration.methods(&subject.issuer).to_vec();
+        let failures = subject.record.failures;
+        let choose = |name: &str| Method::choose(&methods, name, failures);
+        if let Ok(spent) = patiently!(authority.spent(ordered, &choose))
+            && let Ok(records) = Records::of(&self.reach, &subject.issuer, &spent).await
+        {
+            records.withdraw().await;
+        }
+    }
+
     /// Puts every proof in its place, then waits until each is seen there.
     async fn present(&self, subject: &Subject, proofs: &[Proof]) -> Result<(), Refusal> {
         let namespace = subject.declaration.path.namespace();

@@ -3,7 +3,10 @@
 mod access;
 mod command;
 mod crash;
+mod dns;
+mod dns_faults;
 mod faults;
 mod issuance;
 mod renewal;
 mod site;
+mod zone;
