@@ -26,12 +26,12 @@ const UPDATES: [(&[(&str, &str)], &str); 7] = [
     ),
     (
         &[("dns_tsig_name", "nobody")],
-        "has no key nobody with this algorithm (BADKEY)",
+        "has no key nobody with this algorithm that may write to acme.org. (BADKEY)",
     ),
     (&[("dns_tsig_algorithm", "hmac-sha512")], "(BADKEY)"),
     (
         &[("dns_tsig_name", READER)],
-        "is not the primary of acme.org., or has no key reader for it (NOTAUTH)",
+        "has no key reader with this algorithm that may write to acme.org. (BADKEY)",
     ),
     (
         &[("dns_zone", "acme.net")],
@@ -153,7 +153,7 @@ async fn no_program_is_run_that_whoever_started_the_operator_did_not_allow() {
     let mut operator = zone.operator_over(reach, "", "").await;
     let reason = zone.try_once(&mut operator).await.expect_err("no folder");
     assert!(
-        reason.starts_with("test/sec/ca exec: names a program, and"),
+        reason.starts_with("test/sec/ca.exec: names a program, and"),
         "{reason}"
     );
     let survey = operator.look().await.expect("a survey");

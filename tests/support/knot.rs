@@ -38,6 +38,7 @@ impl Knot {
     pub(crate) fn start(zones: &[(&str, &str)]) -> Self {
         let port = ports::free().expect("a free port");
         let folder = Folder::new("knot");
+        std::fs::create_dir(folder.0.join("db")).expect("a folder");
         let home = folder.0.display();
         let mut config = format!(
             "server:\n  rundir: {home}\n  listen: 127.0.0.1@{port}\n\

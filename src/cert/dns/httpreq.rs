@@ -24,14 +24,7 @@ pub async fn call(hook: &Httpreq, action: &str, fqdn: &str, value: &str) -> Resu
         client = client.tls_certs_only(roots);
     }
     let host = host(&hook.url);
-    let failed = |error: reqwest::Error| {
-        let error = error.without_url();
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        format!(
-            "the webhook at {host}: {}",
-            cause.unwrap_or_else(|| error.to_string())
-        )
-    };
+    let failed = |error| format!("the webhook at {host}: {}", cause(error));
     let client = client.build().map_err(failed)?;
     let body = json!({"fqdn": fqdn, "value": value}).to_string();
     let mut request = client
@@ -48,6 +41,16 @@ pub async fn call(hook: &Httpreq, action: &str, fqdn: &str, value: &str) -> Resu
             "the webhook at {host} answers {action} with HTTP {status}"
         )),
     }
+}
+
+/// The innermost cause says what happened, and no address.
+fn cause(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// A path may be all that a webhook is protected by.

@@ -133,7 +133,7 @@ fn refusal(update: &Update, zone: &Name, answer: &Message) -> Option<String> {
     let signed = answer.signature().and_then(|record| record.data.error);
     Some(match (signed, answer.response_code) {
         (Some(TsigError::BadKey), _) => {
-            format!("has no key {key} with this algorithm (BADKEY)")
+            format!("has no key {key} with this algorithm that may write to {zone} (BADKEY)")
         }
         (Some(TsigError::BadSig), _) => {
             format!("has another secret for the key {key} (BADSIG)")
