@@ -67,7 +67,7 @@ async fn a_wildcard_is_issued_by_a_program_which_is_told_names_and_texts_alone()
 }
 
 /// A webhook that lets in who knows the password, and writes to Knot. Returns where it is.
-async fn webhook(knot: Arc<Knot>, heard: Arc<AtomicUsize>) -> SocketAddr {
+pub(super) async fn webhook(knot: Arc<Knot>, heard: Arc<AtomicUsize>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use osvc_igw::cert::dns::lookup::Resolver;
 use osvc_igw::cert::report::planned;
 use osvc_igw::clock::unix_seconds;
 
+use super::dns::webhook;
 use super::site::{FRONT, Gateway, issued, until};
 use super::zone::{NOTHING_MORE, Zone};
 use crate::support::knot::{READER, SECRET};
@@ -223,4 +225,58 @@ async fn an_order_is_made_where_the_records_cannot_be_looked_up() {
     let mut operator = zone.operator_over(reach, that, this).await;
     assert_eq!(zone.try_once(&mut operator).await, Ok(()));
     assert!(issued(&zone.sim));
+}
+
+/// Runs one command of the real binary, with everything in its log.
+async fn command(zone: &Zone, words: &[&str]) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_osvc-igw"));
+    command
+        .arg("acme")
+        .args(words)
+        .arg("--socket")
+        .arg(zone.folder.0.join("lsnr.sock"))
+        .args(["--acme-resolver", &zone.knot.address.to_string()])
+        .args(["--acme-gateways", "127.0.0.1"])
+        .args(["--acme-https-port", "1"])
+        .env("RUST_LOG", "trace")
+        .stdin(Stdio::null());
+    let ended = tokio::task::spawn_blocking(move || command.output());
+    let output = ended.await.expect("a task").expect("the binary");
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    (output.status.success(), text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_has_a_key_of_the_dns_or_a_password_of_a_webhook() {
+    let zone = Zone::start("*.acme.org", &[("acme.org", "")]);
+    zone.says("dns_nameservers", &zone.knot.address.to_string());
+    let heard = Arc::default();
+    let hook = webhook(Arc::clone(&zone.knot), Arc::clone(&heard)).await;
+    zone.says("dns", "httpreq");
+    zone.says("httpreq_url", &format!("http://{hook}/dns"));
+    zone.says("httpreq_user", "lego");
+    zone.says("httpreq_password", "wrong-horse");
+    let (done, first) = command(&zone, &["issue", FRONT, "--force"]).await;
+    assert!(
+        !done && first.contains("answers present with HTTP 401"),
+        "{first}"
+    );
+    assert!(heard.load(Ordering::SeqCst) > 0);
+    let (done, plan) = command(&zone, &["plan"]).await;
+    assert!(
+        done && plan.contains("goes on") && plan.contains("HTTP 401"),
+        "{plan}"
+    );
+    zone.by_update();
+    let (done, second) = command(&zone, &["issue", FRONT, "--force"]).await;
+    assert!(
+        done && second.contains("wrote a new certificate"),
+        "{second}"
+    );
+    // "lego:wrong-horse", too.
+    for secret in [SECRET, "wrong-horse", "bGVnbzp3cm9uZy1ob3JzZQ"] {
+        for log in [&first, &plan, &second] {
+            assert!(!log.contains(secret), "{secret} is in a log");
+        }
+    }
 }
