@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::cert::dns::Reach;
+use crate::cert::dns::lookup::Resolver;
 use crate::cert::operator::Operator;
 use crate::cert::plan::{Plan, Subject};
 use crate::cert::probe::{ANSWERED_MAX, Door, SHOWN_MAX};
@@ -48,17 +50,26 @@ pub fn door(options: &DoorOptions) -> Door {
     }
 }
 
+/// What may be used of the DNS, as the options say.
+pub fn reach(options: &DoorOptions) -> Reach {
+    Reach {
+        resolver: Resolver::new(options.acme_resolver.clone()),
+        programs: options.acme_exec_dir.clone(),
+        ..Reach::default()
+    }
+}
+
 /// Does what the command says; returns what there is to print.
 ///
 /// # Errors
 /// When it could not be done.
 pub async fn act(
     action: AcmeAction,
-    door: Door,
+    (door, reach): (Door, Reach),
     daemon: Arc<dyn Daemon>,
     stop: CancellationToken,
 ) -> Result<String, Error> {
-    let mut operator = Operator::new(Arc::clone(&daemon), door);
+    let mut operator = Operator::new(Arc::clone(&daemon), door).with_reach(reach);
     match action {
         AcmeAction::Run => {
             operator.run(stop).await;

@@ -56,8 +56,9 @@
 //! * All that the daemon is asked to change goes through one queue ([`controller::WriteQueue`]):
 //!   one write at a time, as the daemon loses some of several, each until it is done or unwanted.
 //! * A secret is in two places: the body of an SDS resource and [`inventory::Sensitive`].
-//! * The certificate operator's only output is what it writes to OpenSVC, and each step is kept
-//!   there before the next: whoever comes after a crash goes on with the same order.
+//! * The certificate operator's only output is what it writes to OpenSVC and, where an issuer says
+//!   how, the records of a challenge in the DNS. Each step is kept in OpenSVC before the next:
+//!   whoever comes after a crash goes on with the same order.
 //! * If a part ends, the process ends, saying why.
 //!
 //! # What happens when …

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::ads::{self, Ads, Clients};
+use crate::cert::dns::Reach;
 use crate::cert::operator::Operator;
 use crate::cert::probe::{Acked, Door};
 use crate::controller::{Controller, View};
@@ -38,8 +39,9 @@ pub struct Settings {
     pub admin_address: SocketAddr,
     /// Where what is served is kept for a start without the daemon.
     pub state_dir: Option<PathBuf>,
-    /// Where the gateways are, where this process gets their certificates, too.
-    pub acme: Option<Door>,
+    /// Where the gateways are and the way to the DNS, where this process gets their certificates,
+    /// too.
+    pub acme: Option<(Door, Reach)>,
 }
 
 /// Why the controller could not start, or ended by itself.
@@ -112,9 +114,10 @@ pub async fn run(
         .map(|state| state.follow(snapshots_tx.clone(), stop.clone()));
     let follow = Arc::clone(&daemon);
     let controller = Controller::new(follow, policy, snapshots_tx, views_tx, stop.clone());
-    let operator = acme.map(|door| {
+    let operator = acme.map(|(door, reach)| {
         let acked = Some(acked(ads.clients()));
-        Operator::queued(daemon, controller.queue(), Door { acked, ..door })
+        let door = Door { acked, ..door };
+        Operator::queued(daemon, controller.queue(), door).with_reach(reach)
     });
     info!(%xds_address, ?xds_socket, %admin_address, "serving");
 

@@ -88,7 +88,8 @@ pub fn acme(action: AcmeAction, options: &AcmeOptions) -> Result<String, Error> 
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         let daemon = daemon(&options.daemon);
-        let acted = acme::act(action, acme::door(&options.door), daemon, stop.clone());
+        let ways = (acme::door(&options.door), acme::reach(&options.door));
+        let acted = acme::act(action, ways, daemon, stop.clone());
         let task = async {
             text = acted.await?;
             Ok::<(), acme::Error>(())
@@ -153,7 +154,9 @@ fn settings(options: &RunOptions) -> Settings {
         streams_max: options.max_workers as usize,
         admin_address: options.admin_address,
         state_dir: options.state_dir.clone(),
-        acme: options.acme.then(|| acme::door(&options.door)),
+        acme: options
+            .acme
+            .then(|| (acme::door(&options.door), acme::reach(&options.door))),
     }
 }
 

@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble for the tests.
+# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble and Knot
+# DNS for the tests.
 #
 # Sourced, with $root set, by examples/demo.sh, tests/run.sh and .ci/run. Whatever is there already is kept,
 # so the second run costs nothing. All that is not a Debian package stays under target/.
@@ -67,6 +68,24 @@ setup_pebble() {
     command -v pebble >/dev/null ||
         die "the tests need Pebble, and it cannot be installed from here." \
             "As root: apt-get install pebble. Elsewhere put a pebble 2.4 or later on the PATH"
+}
+
+# Makes `knotd`, the name server of the tests, and `knsupdate` commands.
+setup_knot() {
+    has_knot && return
+    echo "Installing Knot DNS from Debian's packages ..." >&2
+    apt_install "knot knot-dnsutils"
+    has_knot ||
+        die "the tests need Knot DNS, and it cannot be installed from here." \
+            "As root: apt-get install knot knot-dnsutils"
+    # The tests start their own; Debian's package starts one for the machine.
+    if command -v systemctl >/dev/null; then
+        $as_root systemctl disable --now knot >/dev/null 2>&1 || true
+    fi
+}
+
+has_knot() {
+    { [ -x /usr/sbin/knotd ] || command -v knotd >/dev/null; } && command -v knsupdate >/dev/null
 }
 
 apt_install() {

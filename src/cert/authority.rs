@@ -192,11 +192,34 @@ impl Authority {
         ordered: &mut Ordered,
         choose: Choose<'_>,
     ) -> Result<Vec<Proof>, Refusal> {
+        let wanted = AuthorizationStatus::Pending;
+        self.proofs_of(ordered, choose, wanted).await
+    }
+
+    /// What showed that the names are ours which are shown to be already.
+    ///
+    /// # Errors
+    /// When that is not what is chosen for a name, or the authority cannot be asked.
+    pub async fn spent(
+        &self,
+        ordered: &mut Ordered,
+        choose: Choose<'_>,
+    ) -> Result<Vec<Proof>, Refusal> {
+        let wanted = AuthorizationStatus::Valid;
+        self.proofs_of(ordered, choose, wanted).await
+    }
+
+    async fn proofs_of(
+        &self,
+        ordered: &mut Ordered,
+        choose: Choose<'_>,
+        wanted: AuthorizationStatus,
+    ) -> Result<Vec<Proof>, Refusal> {
         let mut proofs = Vec::new();
         let mut all = ordered.order.authorizations();
         while let Some(next) = all.next().await {
             let mut one = next.map_err(|error| refusal(&self.client, &error))?;
-            if one.status != AuthorizationStatus::Pending {
+            if one.status != wanted {
                 continue;
             }
             let name = one.identifier().to_string();
@@ -405,7 +428,7 @@ pub async fn window(
     Ok(Some((Window { start, end }, holds.clamp(60, 86_400))))
 }
 
-async fn document(client: &Client, url: &str) -> Result<Value, Refusal> {
+pub(super) async fn document(client: &Client, url: &str) -> Result<Value, Refusal> {
     let sent = client.send(
         http::Method::GET,
         url.to_owned(),

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::dns::settings::{Dns, dns};
 use super::method::Method;
 use super::names::names;
 use crate::inventory::{Config, Kind, ObjectPath, Problem, Secret, Sensitive};
@@ -58,6 +59,8 @@ pub struct Issuer {
     pub profile: Option<String>,
     /// How names are shown to be ours: those that fit a name take turns.
     pub methods: Vec<Method>,
+    /// What it says about the DNS.
+    pub dns: Dns,
     /// The account that its owner has elsewhere (RFC 8555, section 7.3.4).
     pub external: Option<External>,
     /// The roots to believe its server by, in PEM, beside those of the system.
@@ -182,6 +185,13 @@ pub fn issuer(path: &ObjectPath, keys: &Secret) -> Option<Result<Issuer, Problem
         Ok(methods) => methods,
         Err(reason) => return problem("challenge", reason),
     };
+    let dns = match dns(keys) {
+        Ok(dns) => dns,
+        Err((key, reason)) => return problem(key, reason),
+    };
+    if methods.contains(&Method::Dns01) && dns.writing.is_none() {
+        return problem("dns", NO_WAY.to_owned());
+    }
     let external = match (read("eab_kid"), keys.get("eab_hmac")) {
         (None, None) => None,
         (Some(kid), Some(hmac)) => Some(External {
@@ -216,6 +226,7 @@ pub fn issuer(path: &ObjectPath, keys: &Secret) -> Option<Result<Issuer, Problem
         contact: contact.collect(),
         profile: read("profile"),
         methods,
+        dns,
         external,
         ca_bundle: read("ca_bundle"),
         preferred_roots,
@@ -243,6 +254,9 @@ impl Declaration {
                 issuer.path
             );
             return Err(problem(&self.path, DEFAULT, "alt_names", reason));
+        }
+        if methods.contains(&Method::Dns01) && issuer.dns.writing.is_none() {
+            return Err(problem(&issuer.path, "", "dns", NO_WAY.to_owned()));
         }
         let namespace = self.path.namespace();
         let allowed = match issuer.allow.is_empty() {
@@ -323,13 +337,15 @@ fn problem(path: &ObjectPath, section: &str, keyword: &str, reason: String) -> P
     }
 }
 
-/// The keys of an issuer that are read.
-pub const ISSUER_KEYS: [&str; 13] = [
+/// The keys of an issuer that are read, beside those that its key `dns` asks for.
+pub const ISSUER_KEYS: [&str; 15] = [
     "directory",
     "private_key",
     "contact",
     "profile",
     "challenge",
+    "dns",
+    "issuer_domain",
     "eab_kid",
     "eab_hmac",
     "ca_bundle",
@@ -343,6 +359,8 @@ pub const ISSUER_KEYS: [&str; 13] = [
 pub const ACCOUNT_KEY: &str = "account";
 /// The key of an issuer that the ledger is in.
 pub const LEDGER_KEY: &str = "acme_ledger";
+const NO_WAY: &str = "is missing: dns-01 needs a way to write records, which is one of rfc2136, \
+                      httpreq and exec";
 const CHALLENGE_LABEL: &str = "acme.challenge";
 const NAMES_LABEL: &str = "acme.names";
 const DEFAULT: &str = "DEFAULT";

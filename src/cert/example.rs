@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "only tests come here")]
 
 use super::declaration::{Declaration, Issuer, KeyKind};
+use super::dns::settings::Dns;
 use super::leaf::Leaf;
 use super::method::Method;
 use super::plan::Subject;
@@ -35,6 +36,7 @@ pub(super) fn issued(days_ago: i64) -> Subject {
             allow: Vec::new(),
             fallback: None,
             preferred_roots: None,
+            dns: Dns::default(),
             account: None,
             ledger: None,
         },

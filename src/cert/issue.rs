@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::authority::{Authority, Chain, Ordered, Stage, belongs};
 use super::declaration::{ACCOUNT_KEY, Declaration, KeyKind, LEDGER_KEY};
+use super::dns::Reach;
 use super::leaf::{Leaf, check, leads_to};
 use super::plan::{Step, Subject};
 use super::probe::Door;
@@ -32,6 +33,8 @@ pub struct Desk {
     pub wire: Arc<dyn Wire>,
     /// Where the gateways are.
     pub door: Door,
+    /// The way to the DNS.
+    pub reach: Reach,
     /// How long somebody else who wants to make the same order gets to say so.
     pub settle: Duration,
     /// Tells the second since 1970.
@@ -102,6 +105,9 @@ impl Desk {
                 "the clock of the certificate authority is not ours: seconds"
             );
         }
+        if *step != Step::Resume {
+            self.preflight(&authority, subject).await?;
+        }
         let names = &subject.declaration.names;
         let (mut ordered, journal) = self
             .ordered(&mut authority, subject, step, declared, ledger)
@@ -112,6 +118,8 @@ impl Desk {
                 ledger.failure((self.clock)(), &refusal.unproven);
             }
             proven?;
+        } else if *step == Step::Resume && subject.issuer.dns.writing.is_some() {
+            self.sweep(&authority, subject, &mut ordered).await;
         }
         if ordered.stage() == Stage::Ready {
             let csr = csr(subject, &journal.key)?;

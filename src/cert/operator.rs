@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::authority::window;
 use super::auto::QUIET_S;
+use super::dns::Reach;
 use super::issue::{Desk, RECORD_KEY};
 use super::plan::{Plan, Step, Subject, plan};
 use super::probe::Door;
@@ -45,6 +46,7 @@ pub struct Operator {
     windows: BTreeMap<ObjectPath, i64>,
     told: Vec<Problem>,
     settle: Duration,
+    reach: Reach,
 }
 
 fn internet() -> Wires {
@@ -83,6 +85,7 @@ impl Operator {
             windows: BTreeMap::new(),
             told: Vec::new(),
             settle: SETTLE,
+            reach: Reach::default(),
         }
     }
 
@@ -97,6 +100,12 @@ impl Operator {
     pub fn with_quiet(mut self, seconds: i64) -> Self {
         self.known.quiet_s = seconds;
         self
+    }
+
+    /// Lets it use this to find out about the DNS and to write to it.
+    #[must_use]
+    pub fn with_reach(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// Runs until stopped. Stopped in the middle, whoever runs next goes on.
@@ -235,6 +244,7 @@ impl Operator {
     /// # Errors
     /// The problem that stands in the way.
     pub fn plan(&self, now: i64, subject: &Subject) -> Result<Plan, Problem> {
+        self.reach.check(subject)?;
         let kept = subject.issuer.ledger.as_ref().map(Sensitive::expose);
         let ledger = Ledger::parse(kept.unwrap_or_default());
         let mut plan = plan(now, subject, &ledger)?;
@@ -276,6 +286,7 @@ impl Operator {
                     writer: Arc::clone(&self.writer),
                     wire,
                     door: self.door.clone(),
+                    reach: self.reach.clone(),
                     settle: self.settle,
                     clock: unix_seconds,
                 };

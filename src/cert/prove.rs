@@ -2,6 +2,7 @@
 //! place and seen there before it is told to look, and taken away again whatever it found.
 
 use super::authority::{Authority, Ordered, Proof};
+use super::dns::Records;
 use super::issue::{Desk, unkept};
 use super::method::Method;
 use super::plan::Subject;
@@ -22,13 +23,43 @@ impl Desk {
         let failures = subject.record.failures;
         let choose = |name: &str| Method::choose(&methods, name, failures);
         let proofs = patiently!(authority.proofs(ordered, &choose))?;
-        let proven = match self.present(subject, &proofs).await {
+        if proofs
+            .iter()
+            .any(|proof| proof.method == Method::DnsPersist01)
+        {
+            self.stand(authority, subject).await?;
+        }
+        let records = Records::of(&self.reach, &subject.issuer, &proofs).await?;
+        let presented = match records.present().await {
+            Ok(()) => self.present(subject, &proofs).await,
+            refused => refused,
+        };
+        let proven = match presented {
             Ok(()) => patiently!(authority.validate(ordered, &choose)),
             refused => refused,
         };
         // Expired or not, they are of no use any more.
+        records.withdraw().await;
         let withdrawn = self.withdraw(subject, &proofs).await;
         proven.and(withdrawn)
+    }
+
+    /// Takes away the records that whoever showed that the names are ours did not come to take
+    /// away: nobody else knows them. Challenges that gateways answer expire.
+    pub(super) async fn sweep(
+        &self,
+        authority: &Authority,
+        subject: &Subject,
+        ordered: &mut Ordered,
+    ) {
+        let methods = subject.declaration.methods(&subject.issuer).to_vec();
+        let failures = subject.record.failures;
+        let choose = |name: &str| Method::choose(&methods, name, failures);
+        if let Ok(spent) = patiently!(authority.spent(ordered, &choose))
+            && let Ok(records) = Records::of(&self.reach, &subject.issuer, &spent).await
+        {
+            records.withdraw().await;
+        }
     }
 
     /// Puts every proof in its place, then waits until each is seen there.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::dns::persist;
 use super::method::Method;
 use super::plan::{Plan, Step, Subject};
 use super::record::Ledger;
@@ -43,7 +44,7 @@ pub fn planned(now: i64, subject: &Subject, plan: &Result<Plan, Problem>) -> Str
         }
         _ => String::new(),
     };
-    format!("{head}\n  {does}\n{costs}")
+    format!("{head}\n  {does}\n{costs}{}", records(subject))
 }
 
 /// What there is of a certificate, and what it waits for.
@@ -73,7 +74,7 @@ pub fn status(now: i64, subject: &Subject, plan: &Result<Plan, Problem>) -> Stri
         }) => format!("waits for another declaration: {why}"),
         Ok(plan) => format!("next {}: {}", when(now, plan.at), plan.why),
     };
-    format!("{head}\n  {there}\n  {next}\n")
+    format!("{head}\n  {there}\n  {next}\n{}", records(subject))
 }
 
 fn head(subject: &Subject) -> String {
@@ -90,6 +91,12 @@ fn methods(subject: &Subject) -> String {
     let chosen = names.filter_map(|name| Method::choose(methods, name, failures));
     let words: BTreeSet<&str> = chosen.map(Method::word).collect();
     Vec::from_iter(words).join(" and ")
+}
+
+/// What people have to publish for it.
+fn records(subject: &Subject) -> String {
+    let failures = subject.record.failures;
+    persist::lines(&subject.declaration, &subject.issuer, failures)
 }
 
 fn when(now: i64, at: i64) -> String {

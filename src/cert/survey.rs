@@ -6,6 +6,7 @@ use tracing::debug;
 
 use super::auto::{self, Served, Settling};
 use super::declaration::{Declaration, ISSUER_KEYS, Issuer, declaration, issuer};
+use super::dns::settings::keys_of;
 use super::issue::{JOURNAL_KEY, RECORD_KEY};
 use super::leaf::Leaf;
 use super::plan::Subject;
@@ -177,7 +178,7 @@ impl Known {
         {
             return Ok(known.clone());
         }
-        let keys = shown(keys(daemon, path, &ISSUER_KEYS).await)?;
+        let keys = shown(issuer_keys(daemon, path).await)?;
         let found = keys.and_then(|keys| issuer(path, &keys));
         let entry = (revision.clone(), found.clone());
         self.issuers.insert(path.clone(), entry);
@@ -253,6 +254,13 @@ async fn held(daemon: &dyn Daemon, path: &ObjectPath) -> Result<Option<Held>, Er
         record: Record::parse(record.unwrap_or_default()),
         journal: keys.get(JOURNAL_KEY).and_then(Journal::parse),
     }))
+}
+
+async fn issuer_keys(daemon: &dyn Daemon, path: &ObjectPath) -> Result<Secret, Error> {
+    let mut found = keys(daemon, path, &ISSUER_KEYS).await?;
+    let more = found.get("dns").map(|way| keys_of(way.expose()));
+    found.extend(keys(daemon, path, more.unwrap_or_default()).await?);
+    Ok(found)
 }
 
 async fn keys(daemon: &dyn Daemon, path: &ObjectPath, names: &[&str]) -> Result<Secret, Error> {

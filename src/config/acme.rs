@@ -1,6 +1,7 @@
 //! The options that are about certificates of ACME authorities (RFC 8555).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -40,6 +41,20 @@ pub struct DoorOptions {
         value_delimiter = ','
     )]
     pub acme_gateways: Vec<IpAddr>,
+
+    /// The name servers that are asked what the DNS says [default: those of /etc/resolv.conf]
+    #[arg(
+        long,
+        env = "OSVC_IGW_ACME_RESOLVER",
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ','
+    )]
+    pub acme_resolver: Vec<SocketAddr>,
+
+    /// The folder of the programs that issuers may name to write DNS records [default: none, and
+    /// no program is run]
+    #[arg(long, env = "OSVC_IGW_ACME_EXEC_DIR", value_name = "PATH")]
+    pub acme_exec_dir: Option<PathBuf>,
 }
 
 /// Options of `osvc-igw acme`.

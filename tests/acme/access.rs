@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use osvc_igw::acme::{Error, act};
+use osvc_igw::cert::dns::Reach;
 use osvc_igw::cert::operator::Operator;
 use osvc_igw::config::AcmeAction;
 use osvc_igw::opensvc::Daemon;
@@ -43,7 +44,13 @@ fn daemon(sim: &Sim, folder: &Folder, grant: &str) -> Arc<dyn Daemon> {
 async fn check(daemon: &Arc<dyn Daemon>) -> Result<String, Error> {
     let action = AcmeAction::CheckAccess(vec!["test".to_owned()]);
     let door = door(&[], 80, 443);
-    act(action, door, Arc::clone(daemon), CancellationToken::new()).await
+    act(
+        action,
+        (door, Reach::default()),
+        Arc::clone(daemon),
+        CancellationToken::new(),
+    )
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::DATE;
 use http::{HeaderMap, Method, Response};
+use osvc_igw::cert::dns::Reach;
 use osvc_igw::cert::issue::Desk;
 use osvc_igw::cert::leaf::leads_to;
 use osvc_igw::cert::operator::{Operator, Wires};
@@ -197,6 +198,7 @@ async fn a_certificate_of_tomorrow_is_not_written_and_taken_when_the_clock_is_ri
         writer: Arc::new(Direct::new(daemon)),
         wire: Arc::new(Web::new(Some(pebble.ca_pem())).expect("a client")),
         door: site.door.clone(),
+        reach: Reach::default(),
         settle: Duration::ZERO,
         clock: yesterday,
     };

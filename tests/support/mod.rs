@@ -3,6 +3,7 @@
 pub(crate) mod controller;
 pub(crate) mod envoy;
 pub(crate) mod folder;
+pub(crate) mod knot;
 pub(crate) mod load;
 pub(crate) mod pebble;
 pub(crate) mod relay;

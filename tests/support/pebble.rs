@@ -36,6 +36,15 @@ impl Pebble {
 
     /// Starts one with more of its own configuration.
     pub(crate) fn start_with(more: &serde_json::Value) -> Self {
+        Self::start_at(more, None, &[])
+    }
+
+    /// Starts one that asks this name server, with more in its environment.
+    pub(crate) fn start_at(
+        more: &serde_json::Value,
+        name_server: Option<SocketAddr>,
+        env: &[(&str, &str)],
+    ) -> Self {
         let free = || ports::free().expect("a free port");
         let (port, management, http_port, tls_port) = (free(), free(), free(), free());
         let (dns, dns_management) = (free(), free());
@@ -63,19 +72,17 @@ impl Pebble {
             .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
             .args(["-dns01", &format!("127.0.0.1:{dns}")])
             .args(["-management", &format!("127.0.0.1:{dns_management}")]);
+        let own = SocketAddr::from(([127, 0, 0, 1], dns));
+        let asked = name_server.unwrap_or(own).to_string();
         let mut pebble = Command::new("pebble");
         pebble
-            .args([
-                "-strict",
-                "-dnsserver",
-                &format!("127.0.0.1:{dns}"),
-                "-config",
-            ])
+            .args(["-strict", "-dnsserver", &asked, "-config"])
             .arg(config)
             .env("PEBBLE_VA_NOSLEEP", "1")
             .env("PEBBLE_WFE_NONCEREJECT", "10")
             .env("PEBBLE_ALTERNATE_ROOTS", "1")
-            .env("PEBBLE_AUTHZREUSE", "0");
+            .env("PEBBLE_AUTHZREUSE", "0")
+            .envs(env.iter().copied());
         let start = |command: &mut Command| {
             let log = || Stdio::from(log.try_clone().expect("a second handle"));
             let started = command
