@@ -82,7 +82,10 @@ fn chains_twice(listener: &Value) -> Vec<String> {
         let transport = matches["transport_protocol"].as_str().unwrap_or("any");
         // Envoy looks at the protocol that is asked for after these two.
         let asked = matches["application_protocols"][0].as_str();
-        let transport = asked.map_or(transport.to_owned(), |asked| format!("{transport} {asked}"));
+        let transport = match asked {
+            Some(asked) => format!("{transport} {asked}"),
+            None => transport.to_owned(),
+        };
         let names = matches["server_names"]
             .as_array()
             .cloned()
@@ -110,7 +113,7 @@ fn cuts_off(listener: &Value) -> Vec<String> {
     let names = |matches: &Value| match matches["server_names"].as_array() {
         Some(names) => names
             .iter()
-            .map(|name| name.as_str().unwrap().to_owned())
+            .map(|name| name.as_str().unwrap_or_default().to_owned())
             .collect(),
         None => vec![String::new()],
     };
