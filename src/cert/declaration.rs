@@ -423,6 +423,14 @@ mod tests {
                 "challenge: \"dns\" is none of http-01, ",
             ),
             (
+                &[("directory", "https://ca.org"), ("challenge", "dns-01")][..],
+                "dns: is missing: dns-01 needs a way",
+            ),
+            (
+                &[("directory", "https://ca.org"), ("dns", "route53")][..],
+                "dns: \"route53\" is none of",
+            ),
+            (
                 &[("directory", "https://ca.org"), ("eab_kid", "k")][..],
                 "eab_hmac: is missing",
             ),
