@@ -183,7 +183,8 @@ impl Authority {
         self.client.seen().ahead_s
     }
 
-    /// What shows that the names are ours which are not shown to be yet.
+    /// What shows that the names are ours which are not shown to be yet; or, `spent`, what showed
+    /// it of the others.
     ///
     /// # Errors
     /// When the authority offers none of what is chosen for a name, or cannot be asked.
@@ -191,30 +192,12 @@ impl Authority {
         &self,
         ordered: &mut Ordered,
         choose: Choose<'_>,
+        spent: bool,
     ) -> Result<Vec<Proof>, Refusal> {
-        let wanted = AuthorizationStatus::Pending;
-        self.proofs_of(ordered, choose, wanted).await
-    }
-
-    /// What showed that the names are ours which are shown to be already.
-    ///
-    /// # Errors
-    /// When that is not what is chosen for a name, or the authority cannot be asked.
-    pub async fn spent(
-        &self,
-        ordered: &mut Ordered,
-        choose: Choose<'_>,
-    ) -> Result<Vec<Proof>, Refusal> {
-        let wanted = AuthorizationStatus::Valid;
-        self.proofs_of(ordered, choose, wanted).await
-    }
-
-    async fn proofs_of(
-        &self,
-        ordered: &mut Ordered,
-        choose: Choose<'_>,
-        wanted: AuthorizationStatus,
-    ) -> Result<Vec<Proof>, Refusal> {
+        let wanted = match spent {
+            true => AuthorizationStatus::Valid,
+            false => AuthorizationStatus::Pending,
+        };
         let mut proofs = Vec::new();
         let mut all = ordered.order.authorizations();
         while let Some(next) = all.next().await {

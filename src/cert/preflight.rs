@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::authority::{Authority, document};
+use super::dns::LOOKUPS_MAX;
 use super::dns::caa::{Asked, Caa, allows, climb};
 use super::dns::lookup::Resolver;
 use super::dns::persist::{Standing, standing};
@@ -74,9 +74,12 @@ impl Desk {
             return Err(Refusal::of(Failure::Transient, &reason));
         };
         let mut lacks = Vec::new();
+        let account = authority.account();
         for one in &needed {
-            let account = authority.account();
-            if let Err(reason) = self.stands(subject, one, &authorities, account).await {
+            let stands = self.stands(subject, one, &authorities, account);
+            let stands = timeout(LOOKUPS_MAX, stands).await;
+            let stands = stands.unwrap_or_else(|_| Err(" (the DNS is too slow)".to_owned()));
+            if let Err(reason) = stands {
                 let text = one.text(first, account);
                 lacks.push(format!(
                     "{} TXT \"{text}\" has to stand in the DNS{reason}",
@@ -180,7 +183,5 @@ async fn nearest<'a>(
     Ok((name, Vec::new()))
 }
 
-/// How long everything that is looked up before an order may take.
-const LOOKUPS_MAX: Duration = Duration::from_secs(60);
 /// After how long a name that records forbid is looked up again.
 const LOOK_AGAIN_S: u64 = 3_600;

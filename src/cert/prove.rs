@@ -22,7 +22,7 @@ impl Desk {
         let methods = subject.declaration.methods(&subject.issuer).to_vec();
         let failures = subject.record.failures;
         let choose = |name: &str| Method::choose(&methods, name, failures);
-        let proofs = patiently!(authority.proofs(ordered, &choose))?;
+        let proofs = patiently!(authority.proofs(ordered, &choose, false))?;
         if proofs
             .iter()
             .any(|proof| proof.method == Method::DnsPersist01)
@@ -55,7 +55,7 @@ impl Desk {
         let methods = subject.declaration.methods(&subject.issuer).to_vec();
         let failures = subject.record.failures;
         let choose = |name: &str| Method::choose(&methods, name, failures);
-        if let Ok(spent) = patiently!(authority.spent(ordered, &choose))
+        if let Ok(spent) = patiently!(authority.proofs(ordered, &choose, true))
             && let Ok(records) = Records::of(&self.reach, &subject.issuer, &spent).await
         {
             records.withdraw().await;

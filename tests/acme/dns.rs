@@ -10,6 +10,7 @@ use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use osvc_igw::cert::dns::Reach;
 use osvc_igw::cert::dns::update::Change;
+use osvc_igw::cert::report::planned;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -207,6 +208,15 @@ async fn a_standing_record_is_told_before_an_order_is_made_and_then_is_enough() 
     assert_eq!((zone.error(), zone.pebble.orders()), (reason.clone(), 0));
 
     let text = reason.split('"').nth(1).expect("a text").to_owned();
+    // It is told by the commands, too, once there is an account.
+    let survey = operator.look().await.expect("a survey");
+    let subject = &survey.subjects[&FRONT.parse().expect("a path")];
+    let plan = planned(0, subject, &operator.plan(0, subject));
+    assert!(
+        plan.contains(&format!("needs the record {name} TXT \"{text}\"")),
+        "{plan}"
+    );
+
     zone.knot
         .write(Change::Add, name, &text.replace("; policy=wildcard", ""))
         .await;

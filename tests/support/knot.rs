@@ -51,8 +51,8 @@ impl Knot {
         }
         config += &format!(
             "acl:\n  - id: write\n    key: {WRITER}\n    action: update\n\
-             template:\n  - id: default\n    storage: {home}\n    zonefile-sync: -1\n    acl: write\n\
-             zone:\n"
+             template:\n  - id: default\n    storage: {home}\n    zonefile-sync: -1\n    \
+             acl: write\nzone:\n"
         );
         for (zone, records) in zones {
             config += &format!("  - domain: {zone}\n");

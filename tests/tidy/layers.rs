@@ -27,7 +27,7 @@ const LAYERS: &[Layer] = &[
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
     pure("src/cert/mod.rs", &["inventory"], &[]),
     pure("src/cert/auto/", &["inventory"], &[]),
-    pure("src/cert/declaration.rs", &["inventory"], &["rustls"]),
+    pure("src/cert/declaration/", &["inventory"], &["rustls"]),
     pure("src/cert/example.rs", &[], &[]),
     pure("src/cert/dns/caa.rs", &[], &[]),
     pure("src/cert/dns/persist.rs", &["cert", "inventory"], &["serde_json"]),

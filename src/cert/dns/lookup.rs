@@ -397,6 +397,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_does_not_fit_comes_over_tcp() {
+        let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = tcp.local_addr().unwrap();
+        let udp = UdpSocket::bind(at).await.unwrap();
+        let serve = async {
+            let mut bytes = [0; 512];
+            let (read, from) = udp.recv_from(&mut bytes).await.unwrap();
+            let asked = Message::from_vec(&bytes[..read]).unwrap();
+            // A guess of somebody's comes first, and then a part.
+            let mut guess = asked.clone().into_response();
+            guess.metadata.id ^= 1;
+            udp.send_to(&guess.to_vec().unwrap(), from).await.unwrap();
+            let mut part = asked.clone().into_response();
+            part.metadata.truncation = true;
+            udp.send_to(&part.to_vec().unwrap(), from).await.unwrap();
+            let (mut stream, _) = tcp.accept().await.unwrap();
+            let length = stream.read_u16().await.unwrap();
+            assert_eq!(usize::from(length), read);
+            stream.read_exact(&mut bytes[..read]).await.unwrap();
+            let mut whole = asked.into_response();
+            let name = absolute("a.org").unwrap();
+            let text = hickory_proto::rr::rdata::TXT::new(vec!["a".to_owned(), "b".to_owned()]);
+            whole.add_answer(Record::from_rdata(name, 1, RData::TXT(text)));
+            let whole = whole.to_vec().unwrap();
+            let length = u16::try_from(whole.len()).unwrap();
+            stream.write_u16(length).await.unwrap();
+            stream.write_all(&whole).await.unwrap();
+        };
+        let server = NameServer {
+            name: "ns".to_owned(),
+            addresses: vec![at],
+        };
+        let name = absolute("a.org").unwrap();
+        let (texts, ()) = tokio::join!(server.texts(&name), serve);
+        assert_eq!(texts, Ok(vec!["ab".to_owned()]));
+    }
+
+    #[tokio::test]
     async fn nobody_who_answers_is_told() {
         let nobody = Resolver::new(vec![([127, 0, 0, 1], 1).into()]);
         let reason = nobody.caa("a.org").await.unwrap_err();

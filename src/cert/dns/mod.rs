@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::authority::Proof;
@@ -125,14 +125,17 @@ impl<'a> Records<'a> {
         proofs: &[Proof],
     ) -> Result<Self, Refusal> {
         let mut texts = Vec::new();
-        for proof in proofs.iter().filter(|proof| proof.method == Method::Dns01) {
-            let host = proof.name.strip_prefix("*.").unwrap_or(&proof.name);
-            let at = end_of(reach, &format!("_acme-challenge.{host}")).await;
-            texts.push((
-                at.map_err(|reason| refusal(&reason))?,
-                proof.dns_value.clone(),
-            ));
-        }
+        let look = async {
+            for proof in proofs.iter().filter(|proof| proof.method == Method::Dns01) {
+                let host = proof.name.strip_prefix("*.").unwrap_or(&proof.name);
+                let at = end_of(reach, &format!("_acme-challenge.{host}")).await?;
+                texts.push((at, proof.dns_value.clone()));
+            }
+            Ok(())
+        };
+        let looked = timeout(LOOKUPS_MAX, look).await;
+        let looked = looked.unwrap_or_else(|_| Err("the DNS is too slow".to_owned()));
+        looked.map_err(|reason| refusal(&reason))?;
         Ok(Self {
             reach,
             writing: issuer.dns.writing.as_ref(),
@@ -164,7 +167,14 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Whatever is written to, others wait for it.
     async fn write(&self, change: Change) -> Result<(), String> {
+        let written = timeout(WRITE_MAX, self.write_all(change)).await;
+        let late = |_| Err("records took too long to be written or taken away".to_owned());
+        written.unwrap_or_else(late)
+    }
+
+    async fn write_all(&self, change: Change) -> Result<(), String> {
         let Some(writing) = self.writing else {
             return Err("the issuer has no key dns".to_owned());
         };
@@ -257,6 +267,10 @@ fn refusal(reason: &str) -> Refusal {
     Refusal::of(Failure::Transient, reason)
 }
 
+/// How long everything that is looked up for an order may take.
+pub(super) const LOOKUPS_MAX: Duration = Duration::from_secs(60);
+/// How long the records of one order may take to be written.
+const WRITE_MAX: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_secs(1);
 /// Some programs wait themselves until others have heard of it.
 const PROGRAM_MAX: Duration = Duration::from_secs(180);

@@ -70,7 +70,7 @@ impl Standing {
             let (tag, value) = part.split_once('=').unwrap_or((part, ""));
             let tag = tag.trim().to_ascii_lowercase();
             if said.insert(tag.clone(), value.trim()).is_some() {
-                return Err(format!("says {tag} twice"));
+                return Err(format!("says {tag:?} twice"));
             }
         }
         if said.get("accounturi").copied() != Some(account) {
@@ -143,7 +143,7 @@ mod tests {
                 "ca.org; accounturi=https://ca.org/acct/2",
                 "another account",
             ),
-            ("ca.org; accounturi=x; accounturi=y", "accounturi twice"),
+            ("ca.org; accounturi=x; accounturi=y", "\"accounturi\" twice"),
             (
                 "ca.org; accounturi=https://ca.org/acct/1",
                 "policy=wildcard",

@@ -143,6 +143,7 @@ fn writing(keys: &Secret, way: &str) -> Result<Writing, (&'static str, String)> 
 
 fn update(keys: &Secret) -> Result<Update, (&'static str, String)> {
     let asked = needed(keys, "dns_server")?;
+    let server = server(&asked).map_err(|reason| ("dns_server", reason))?;
     let zone = read(keys, "dns_zone").map(|zone| zone.trim_end_matches('.').to_ascii_lowercase());
     if let Some(zone) = zone.as_deref().filter(|zone| !is_domain(zone)) {
         return Err(("dns_zone", format!("{zone:?} is no name of a zone")));
@@ -169,7 +170,7 @@ fn update(keys: &Secret) -> Result<Update, (&'static str, String)> {
         }
     };
     Ok(Update {
-        server: server(&asked).map_err(|reason| ("dns_server", reason))?,
+        server,
         zone,
         key_name,
         secret,
