@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod challenge;
 pub mod config;
 mod event;
+pub mod fingerprint;
 mod held;
 pub mod ini;
 pub mod keywords;
