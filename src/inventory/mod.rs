@@ -13,6 +13,7 @@ mod held;
 pub mod ini;
 pub mod keywords;
 pub mod node;
+pub mod overlay;
 pub mod path;
 mod problem;
 mod scaling;

@@ -46,19 +46,24 @@ const LAYERS: &[Layer] = &[
     edge("src/cert/", &["backoff", "clock", "inventory", "opensvc", "writes"]),
     edge("src/ads/", &["clock", "xds", "metrics"]),
     pure("src/view.rs", &["inventory", "writes::Waiting", "xds::ResourceType"], &[]),
+    pure("src/causes.rs", &["gateway", "inventory", "xds"], &[]),
     edge("src/controller.rs", CORE),
     edge("src/writes/", &["clock", "backoff", "inventory", "opensvc"]),
     edge("src/reads.rs", &["clock", "backoff", "budget", "gateway", "inventory", "opensvc"]),
     edge("src/lacks.rs", &["inventory", "opensvc"]),
     edge("src/pb.rs", &[]),
     edge("src/status.rs", &["ads", "controller", "gateway", "xds", "inventory", "pb"]),
-    edge("src/grpc.rs", &["clock", "ads", "pb", "status", "xds"]),
+    edge("src/differences.rs", &["ads", "pb", "status", "xds"]),
+    edge("src/grpc.rs", &["clock", "ads", "differences", "pb", "status", "xds"]),
     pure("src/screen/", &["pb"], &["prost_types"]),
     edge("src/ask.rs", &["clock", "config", "pb", "screen", "status"]),
-    edge("src/admin.rs", &["metrics", "pb", "status"]),
+    edge("src/admin.rs", &["differences", "metrics", "pb", "status"]),
     edge("src/acme.rs", &["clock", "cert", "config", "inventory", "opensvc"]),
     edge("src/state.rs", &["xds"]),
-    edge("src/dry_run.rs", CORE),
+    edge("src/dry_run.rs", &["controller", "gateway", "opensvc", "xds"]),
+    edge("src/compare/", &[
+        "clock", "config", "differences", "gateway", "inventory", "opensvc", "reads", "xds",
+    ]),
     edge("src/run.rs", &[
         "admin", "ads", "backoff", "bootstrap", "cert", "config", "controller", "dry_run",
         "gateway", "grpc", "inventory", "metrics", "opensvc", "state", "status", "xds",
@@ -99,6 +104,7 @@ const XDS_CRATES: &[&str] = &[
 ];
 
 const CORE: &[&str] = &[
+    "causes",
     "inventory",
     "gateway",
     "xds",

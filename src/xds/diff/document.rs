@@ -61,6 +61,12 @@ impl Document {
         self.resources.get(&(kind, name.to_owned()))
     }
 
+    /// Says that the versions tell nothing: another build wrote them.
+    pub fn forget_versions(&mut self) {
+        let entries = self.resources.values_mut();
+        entries.for_each(|entry| entry.version = None);
+    }
+
     /// All of them, in push order and by name.
     pub fn all(&self) -> impl Iterator<Item = (ResourceType, &str, &Entry)> {
         let all = self.resources.iter();

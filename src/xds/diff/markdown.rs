@@ -8,6 +8,10 @@ use super::{Action, Change, Diff, Field, Level};
 
 pub(super) fn whole(diff: &Diff) -> String {
     let mut text = "### What Envoy would be sent\n\n".to_owned();
+    if !diff.nodes.is_empty() {
+        let nodes: Vec<String> = diff.nodes.iter().map(|node| code(node)).collect();
+        let _ = writeln!(text, "Of Envoy {}.\n", nodes.join(", "));
+    }
     if diff.is_empty() {
         text.push_str("No difference.\n");
         return text;

@@ -35,6 +35,9 @@ pub use text::Style;
 pub struct Diff {
     /// Every change, in the order in which they are pushed.
     pub changes: Vec<Change>,
+    /// The node ids of the Envoys that it is told of; empty where it is of none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
 }
 
 /// One resource that came, went or changed, or one part of it.
@@ -108,7 +111,10 @@ impl Diff {
                 changes.extend(resource(kind, &name, before, after));
             }
         }
-        Self { changes }
+        Self {
+            changes,
+            nodes: Vec::new(),
+        }
     }
 
     /// Whether there is no difference.
@@ -248,7 +254,10 @@ fn changed(
     for part in names.into_keys() {
         let (before, after) = (old.parts.get(part), new.parts.get(part));
         let (action, fields) = match (before, after) {
-            (Some(before), Some(after)) => (Action::Changed, fields_of(before, after, hidden)),
+            (Some(before), Some(after)) => {
+                let hidden = hidden && before.to_string().contains(REDACTED);
+                (Action::Changed, fields_of(before, after, hidden))
+            }
             (None, after) => (Action::Added, vec![whole(None, after)]),
             (before, None) => (Action::Removed, vec![whole(before, None)]),
         };
@@ -268,7 +277,9 @@ fn changed(
             origins: attribution.part(part, before.or(after)),
         });
     }
-    let fields = fields_of(&old.head, &new.head, hidden);
+    // Of a secret nothing is told but what may be.
+    let in_head = kind == ResourceType::Secret || old.head.to_string().contains(REDACTED);
+    let fields = fields_of(&old.head, &new.head, hidden && in_head);
     if !fields.is_empty() {
         changes.push(Change {
             kind,
@@ -287,7 +298,7 @@ fn changed(
 /// Where two values differ; where all that differs is hidden, that it does.
 fn fields_of(old: &Value, new: &Value, hidden: bool) -> Vec<Field> {
     let fields = compare(old, new);
-    if fields.is_empty() && hidden && old.to_string().contains(REDACTED) {
+    if fields.is_empty() && hidden {
         let value = || Some(Value::from(REDACTED));
         return vec![Field {
             path: "(a secret in it)".to_owned(),

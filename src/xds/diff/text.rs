@@ -26,10 +26,13 @@ impl Style {
 }
 
 pub(super) fn whole(diff: &Diff, style: Style) -> String {
-    if diff.is_empty() {
-        return "No difference.\n".to_owned();
-    }
     let mut text = String::new();
+    if !diff.nodes.is_empty() {
+        let _ = writeln!(text, "Envoy {}:", clean(&diff.nodes.join(", ")));
+    }
+    if diff.is_empty() {
+        return text + "No difference.\n";
+    }
     for (object, changes) in diff.by_object() {
         let object = object.map_or_else(|| NO_OBJECT.to_owned(), ToString::to_string);
         let _ = writeln!(text, "{}", style.paint(BOLD, &clean(&object)));
