@@ -1,5 +1,8 @@
 //! What would change and what it does: the difference in its forms, its command, and whether Envoy
 //! and the controller keep its word.
 
+mod command;
 mod golden;
 mod impact;
+mod predict;
+mod readme;
