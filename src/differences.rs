@@ -1,6 +1,8 @@
 //! EDGE: what is served, what the clients have of it, and the difference, as documents. Read-only
 //! and without secrets; the same for every way they are asked for.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::{Map, Value, json};
@@ -94,17 +96,24 @@ impl Told {
             ..Self::default()
         };
         let clients = value.get("clients").and_then(Value::as_array);
+        // An Envoy without an aggregated stream has one for each type or name.
+        let mut parts: BTreeMap<String, Option<Document>> = BTreeMap::new();
         for client in clients.into_iter().flatten() {
-            // A stream of one type is a part of what its Envoy has; the others tell of it too.
-            if client.get("only").is_some_and(Value::is_string) {
-                continue;
-            }
-            let has = match client.get("blocked") == Some(&Value::Bool(true)) {
-                true => None,
-                false => Some(told.client(client)?),
+            let node = text(client, "node");
+            let is_part = client.get("only").is_some_and(Value::is_string);
+            let known = parts.get(&node).filter(|_| is_part).cloned();
+            let known = known.unwrap_or_else(|| Some(told.served.clone()));
+            let blocked = client.get("blocked") == Some(&Value::Bool(true));
+            let has = match known.filter(|_| !blocked) {
+                Some(known) => Some(told.without_lags(known, client)?),
+                None => None,
             };
-            told.clients.push((text(client, "node"), has));
+            match is_part {
+                true => drop(parts.insert(node, has)),
+                false => told.clients.push((node, has)),
+            }
         }
+        told.clients.extend(parts);
         // Versions of another build say nothing about this one's.
         if text(value, "encoder") != ENCODER {
             told.served.forget_versions();
@@ -114,8 +123,7 @@ impl Told {
         Ok(told)
     }
 
-    fn client(&mut self, client: &Value) -> Result<Document, String> {
-        let mut has = self.served.clone();
+    fn without_lags(&mut self, mut has: Document, client: &Value) -> Result<Document, String> {
         let lags = client.get("otherwise").and_then(Value::as_array);
         for lag in lags.into_iter().flatten() {
             let content = Value::Array(vec![lag.clone()]);

@@ -36,23 +36,25 @@ pub async fn run(
     let (snapshots, mut latest) = watch::channel(None);
     let (views, _views) = watch::channel(View::default());
     let controller = Controller::new(daemon, policy, snapshots, views, stop.clone());
-    let following = tokio::spawn(controller.without_writes().run());
-    let mut before: Option<Arc<Snapshot>> = None;
-    let mut result = Ok(());
-    while latest.changed().await.is_ok() {
-        let Some(after) = latest.borrow_and_update().clone() else {
-            continue;
-        };
-        let text = told(before.as_deref(), &after, printed);
-        result = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        if result.is_err() {
-            stop.cancel();
-            break;
+    let following = controller.without_writes().run();
+    let printing = async {
+        let mut before: Option<Arc<Snapshot>> = None;
+        // It ends with the controller, which ends when it is stopped.
+        while latest.changed().await.is_ok() {
+            let Some(after) = latest.borrow_and_update().clone() else {
+                continue;
+            };
+            let text = told(before.as_deref(), &after, printed);
+            let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            if printed.is_err() {
+                stop.cancel();
+                return printed;
+            }
+            before = Some(after);
         }
-        before = Some(after);
-    }
-    // It ends when it is stopped, and then there is no more to print.
-    let _ = following.await;
+        Ok(())
+    };
+    let ((), result) = tokio::join!(following, printing);
     result
 }
 

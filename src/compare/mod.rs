@@ -84,29 +84,32 @@ pub async fn compare(
     style: Style,
 ) -> Result<Compared, Error> {
     let mut notes = Vec::new();
-    let hints = files(&sides.with, &mut notes)?;
+    let files = files(&sides.with, &mut notes)?;
     let source = match &sides.to {
         Some(_) => Source::Saved,
         None => Source::Daemon(daemon()),
     };
-    let known: Vec<&Config> = hints.iter().map(|(_, config)| config).collect();
     let inventory = match &sides.to {
         Some(path) => saved::load(path, "--to")?,
         None => source.inventory(&mut notes).await?,
     };
-    let base = source.settle(inventory, policy, &known).await?;
-    let new = match hints.is_empty() {
+    let files = named(files, sides, &inventory)?;
+    if matches!(source, Source::Saved) && !files.is_empty() {
+        notes.push(UNTOLD.to_owned());
+    }
+    let base = source.settle(inventory, policy, &files).await?;
+    let new = match files.is_empty() {
         true => base.clone(),
         false => {
-            let changed = applied(&base.inventory, &hints, sides, &mut notes)?;
-            source.settle(changed, policy, &known).await?
+            let changed = applied(&base.inventory, &files, &mut notes);
+            source.settle(changed, policy, &files).await?
         }
     };
     // What is wrong already is told by `status`.
     let fresh = new.problems.difference(&base.problems);
     notes.extend(fresh.map(|problem| format!("problem: {problem}")));
     let after = Document::of(&new.snapshot);
-    let before = old(sides, admin, policy, &base, &known, &mut notes).await?;
+    let before = old(sides, admin, policy, &base, &files, &mut notes).await?;
     let mut told: Vec<Diff> = Vec::new();
     for (node, document) in before {
         let mut diff = Diff::of(&document, &after);
@@ -148,12 +151,12 @@ async fn old(
     admin: &str,
     policy: &Policy,
     base: &State,
-    known: &[&Config],
+    files: &[(ObjectPath, Config)],
     notes: &mut Vec<String>,
 ) -> Result<Vec<(Option<String>, Document)>, Error> {
     if let Some(path) = &sides.from {
         let inventory = saved::load(path, "--from")?;
-        let state = Source::Saved.settle(inventory, policy, known).await?;
+        let state = Source::Saved.settle(inventory, policy, files).await?;
         return Ok(vec![(None, Document::of(&state.snapshot))]);
     }
     if let Some(url) = &sides.envoy {
@@ -256,36 +259,43 @@ fn files(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Vec<(PathBuf, Con
     Ok(files)
 }
 
+/// Which service each file is about.
+fn named(
+    files: Vec<(PathBuf, Config)>,
+    sides: &Sides,
+    inventory: &Inventory,
+) -> Result<Vec<(ObjectPath, Config)>, Error> {
+    let named = files.into_iter().map(|(file, config)| {
+        let absolute = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
+        let path = path_of(&absolute, sides.namespace.as_deref(), inventory);
+        let path = path.map_err(|reason| Error::File {
+            path: file,
+            option: "--with",
+            reason,
+        })?;
+        Ok((path, config))
+    });
+    named.collect()
+}
+
 /// The state with the files in the place of the services' own.
 fn applied(
     inventory: &Inventory,
-    files: &[(PathBuf, Config)],
-    sides: &Sides,
+    files: &[(ObjectPath, Config)],
     notes: &mut Vec<String>,
-) -> Result<Inventory, Error> {
+) -> Inventory {
     let mut changed = inventory.clone();
-    for (file, config) in files {
-        let failed = |reason: String| Error::File {
-            path: file.clone(),
-            option: "--with",
-            reason,
-        };
-        let absolute = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-        let path = path_of(&absolute, sides.namespace.as_deref(), inventory).map_err(failed)?;
-        note(&path, inventory, notes);
-        for event in overlay(&changed, &path, config) {
+    for (path, config) in files {
+        if !inventory.objects.contains_key(path) {
+            notes.push(format!(
+                "{path} does not exist: shown as if it were up on the nodes that its file names"
+            ));
+        }
+        for event in overlay(&changed, path, config) {
             changed.apply(event);
         }
     }
-    Ok(changed)
-}
-
-fn note(path: &ObjectPath, inventory: &Inventory, notes: &mut Vec<String>) {
-    if !inventory.objects.contains_key(path) {
-        notes.push(format!(
-            "{path} does not exist: shown as if it were up on the nodes that its file names"
-        ));
-    }
+    changed
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -304,3 +314,6 @@ fn because(error: &opensvc::Error) -> String {
 fn put(inventory: &mut Inventory, event: Event) {
     inventory.apply(event);
 }
+
+const UNTOLD: &str = "a saved status has no keywords that the agent's drivers do not know: those are \
+                      taken from the file on both sides";

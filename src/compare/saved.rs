@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Error, put};
 use crate::gateway::Want;
 use crate::inventory::certificate::{Pair, Trust};
+use crate::inventory::overlay::untold;
 use crate::inventory::{
     Config, Event, Inventory, Judged, Kind, Object, ObjectPath, Reading, Sensitive,
 };
@@ -43,7 +44,11 @@ pub(super) fn load(path: &Path, option: &'static str) -> Result<Inventory, Error
 }
 
 /// Gives what is wanted as far as it can be known; returns whether anything was new.
-pub(super) fn answer(inventory: &mut Inventory, wants: &BTreeSet<Want>, known: &[&Config]) -> bool {
+pub(super) fn answer(
+    inventory: &mut Inventory,
+    wants: &BTreeSet<Want>,
+    known: &[(ObjectPath, Config)],
+) -> bool {
     let mut any = false;
     for want in wants {
         any |= match want {
@@ -97,22 +102,24 @@ fn stand_in<T: PartialEq>(
     is_new
 }
 
-/// A configuration that names a certificate for each section whose keywords the agent does not
-/// tell: that of a file that is known, else one that is called after the section.
-fn config(inventory: &mut Inventory, path: &ObjectPath, known: &[&Config]) -> Config {
+/// What a status does not tell of a configuration: that of a file that is known; else one that
+/// names a certificate for each section whose keywords the agent does not tell, after the section.
+fn config(inventory: &mut Inventory, path: &ObjectPath, known: &[(ObjectPath, Config)]) -> Config {
+    let scaler = path.scaler().map(|(_, scaler)| scaler);
+    let mut files = known.iter();
+    if let Some((_, file)) = files.find(|(of, _)| of == path || Some(of) == scaler.as_ref()) {
+        return untold(file);
+    }
     let mut sections = BTreeMap::new();
     let Some(object) = inventory.objects.get(path).cloned() else {
         return Config::new(sections);
     };
-    let instances = object.instances.iter();
-    let resources = instances.flat_map(|(node, it)| it.resources.iter().map(move |it| (node, it)));
-    for (node, (rid, resource)) in resources {
+    let instances = object.instances.values();
+    for (rid, resource) in instances.flat_map(|instance| &instance.resources) {
         if resource.section() != "certificate" || !resource.keywords.is_empty() {
             continue;
         }
-        let mut known = known.iter();
-        let told = known.find_map(|config| config.keyword(path, node, rid, SECRET));
-        let secret = told.unwrap_or_else(|| format!("unread-{}", rid.replace('#', "-")));
+        let secret = format!("unread-{}", rid.replace('#', "-"));
         if let Some(secret) = path.resolve(Kind::Sec, &secret)
             && !inventory.objects.contains_key(&secret)
         {

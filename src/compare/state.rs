@@ -11,7 +11,7 @@ use tokio::time::{sleep_until, timeout_at};
 use super::{Error, put, saved};
 use crate::clock::now;
 use crate::gateway::{Policy, Want, compile};
-use crate::inventory::{Config, Event, Inventory, NodeStatus, Problem};
+use crate::inventory::{Config, Event, Inventory, NodeStatus, ObjectPath, Problem};
 use crate::opensvc::{self, Daemon};
 use crate::reads::Reads;
 use crate::xds::{Snapshot, encode};
@@ -77,7 +77,7 @@ impl Source {
         &self,
         mut inventory: Inventory,
         policy: &Policy,
-        known: &[&Config],
+        known: &[(ObjectPath, Config)],
     ) -> Result<State, Error> {
         let mut problems;
         let gateway = match self {

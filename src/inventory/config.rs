@@ -40,6 +40,19 @@ impl Config {
         Some(Self(sections))
     }
 
+    /// The same without some keywords, which are named without their scopes.
+    #[must_use]
+    pub fn without(&self, known: impl Fn(&str, &str) -> bool) -> Self {
+        let mut rest = self.clone();
+        for (section, keywords) in &mut rest.0 {
+            keywords.retain(|name, _| {
+                let name = name.split('@').next().unwrap_or_default();
+                !known(section, name)
+            });
+        }
+        rest
+    }
+
     /// The names of the sections.
     pub fn sections(&self) -> impl Iterator<Item = &String> {
         self.0.keys()

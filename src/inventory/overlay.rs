@@ -161,9 +161,19 @@ fn driven(group: &str, text: impl Fn(&str) -> Option<String>) -> Option<Resource
     })
 }
 
+/// The part of a configuration that an agent 2.1 does not tell in its status.
+pub fn untold(config: &Config) -> Config {
+    config.without(|section, keyword| {
+        let group = section.split('#').next().unwrap_or_default();
+        let told = TOLD.iter().find(|(known, _)| *known == group);
+        told.is_some_and(|(_, keywords)| keywords.contains(&keyword))
+    })
+}
+
 /// A number without its fraction, as the agent reads one.
 fn whole(text: &str) -> Option<Value> {
-    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let text = text.trim();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = fraction.bytes().all(|byte| byte.is_ascii_digit());
     digits
         .then(|| whole.parse::<i64>().ok())
@@ -236,6 +246,34 @@ pub fn path_of(
     }
 }
 
+/// The keywords that the drivers of an agent 2.1 know, and tell in the status.
+#[rustfmt::skip]
+const TOLD: [(&str, &[&str]); 6] = [
+    ("ip", &["ipname", "ipdev", "netmask", "gateway", "expose"]),
+    ("expose", &[
+        "port", "listener_port", "protocol", "lb_policy", "listener_addr", "gateway",
+        "cluster_private_key_filename", "sni", "vhosts", "listener_certificates",
+        "cluster_certificates", "cluster_data", "filter_config_data",
+    ]),
+    ("vhost", &["domains", "routes"]),
+    ("route", &[
+        "match_path", "match_prefix", "match_regex", "match_case_sensitive",
+        "route_prefix_rewrite", "route_host_rewrite", "route_cluster_header", "route_timeout",
+        "redirect_host_redirect", "redirect_path_redirect", "redirect_prefix_rewrite",
+        "redirect_response_code", "redirect_https_redirect", "redirect_strip_query",
+        "hash_policies",
+    ]),
+    ("hashpolicy", &[
+        "cookie_name", "cookie_path", "cookie_ttl", "header_header_name", "connection_source_ip",
+        "terminal",
+    ]),
+    ("certificate", &[
+        "certificate_secret", "validation_secret", "certificate_chain_filename",
+        "private_key_filename", "validation_filename", "certificate_chain_inline_string",
+        "private_key_inline_string", "validation_inline_string",
+    ]),
+];
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -290,6 +328,17 @@ mod tests {
         assert_eq!(resources["ip#1"].keywords["ipaddr"], "10.0.0.1");
         assert_eq!(resources["expose#0"].keywords["port"], 80);
         assert_eq!(resources["hashpolicy#0"].keywords["cookie_ttl"], 5_400);
+    }
+
+    #[test]
+    fn what_the_status_tells_is_not_looked_up_in_the_rest() {
+        let text = "[expose#0]\nport@n1 = 80\nconnect_timeout = 5s\n[env]\nport = 1\n";
+        let rest = untold(&Ini::read(text).0.config());
+        let path: ObjectPath = "web1".parse().unwrap();
+        let value = |section, keyword| rest.keyword(&path, "n1", section, keyword);
+        assert_eq!(value("expose#0", "port"), None);
+        assert_eq!(value("expose#0", "connect_timeout").as_deref(), Some("5s"));
+        assert_eq!(value("env", "port").as_deref(), Some("1"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub enum Copied {
 }
 
 impl Session {
-    /// Every such resource. A stream of one type tells of that type alone.
+    /// Every such resource. A stream of one type tells of what is asked for on it alone.
     pub fn lags(&self) -> Vec<Lag> {
         let mut lags = Vec::new();
         let kinds = ResourceType::ALL.into_iter();
@@ -38,6 +38,11 @@ impl Session {
             let feed = self.feeds.get(&kind);
             let held = feed.into_iter().flat_map(|feed| feed.held.keys());
             let served = self.snapshot.all(kind).map(|resource| &resource.name);
+            // Of one type a client may have a stream for each name.
+            let asked = |name: &&String| {
+                self.only.is_none() || feed.is_some_and(|it| it.subscription.matches(name))
+            };
+            let served = served.filter(asked);
             let names: BTreeSet<&String> = served.chain(held).collect();
             lags.extend(names.into_iter().filter_map(|name| self.lag(kind, name)));
         }

@@ -170,6 +170,7 @@ fn a_file_over_a_saved_state_needs_no_daemon_either() {
     let same = folder.write("web1.conf", recorded);
     let output = igw(&["--to", &state, "--with", same.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(text(&output.stderr).lines().count(), 1, "{output:?}");
     let moved = recorded.replace("listener_port = 8082", "listener_port = 8083");
     let moved = folder.write("web1.conf", &moved);
     let output = igw(&["--to", &state, "--with", moved.to_str().unwrap()]);
@@ -291,8 +292,13 @@ async fn a_dry_run_prints_each_change_as_it_happens_and_touches_nothing() {
     let port = ports::free().unwrap();
     let set = format!("expose#0.listener_port={port}");
     rig.stage.sim.set(SERVICE, &[&set]).unwrap();
-    until(&format!("+ listener 0.0.0.0:{port}/tcp")).await;
-    until(&format!("- listener 0.0.0.0:{plain}/tcp")).await;
+    let seen = until("2 changes: 1 added, 0 changed, 1 removed").await;
+    for line in [
+        format!("+ listener 0.0.0.0:{port}/tcp"),
+        format!("- listener 0.0.0.0:{plain}/tcp"),
+    ] {
+        assert!(seen.iter().any(|it| it.contains(&line)), "{seen:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -313,6 +319,15 @@ async fn a_dry_run_asks_for_no_port_to_be_written() {
         .kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // And no controller is there to be compared with.
+    let socket = socket.display().to_string();
+    let output = igw(&["--sock", &socket, "--admin-address", "127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let line = text(&output.stderr);
+    assert!(
+        line.contains("http://127.0.0.1:1 (option --admin-address)"),
+        "{line}"
+    );
     let first = timeout(LATE, lines.next_line())
         .await
         .unwrap()
@@ -360,4 +375,38 @@ async fn each_publication_is_one_line_with_its_cause() {
     );
     let cause = line["cause"].as_str().unwrap();
     assert!(cause.contains(SERVICE), "{cause}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_publishes_nothing_is_no_line() {
+    let rig = Rig::bare(&[]).await;
+    rig.synced().await;
+    let lines = |rig: &Rig| {
+        let log = rig.controller.log();
+        let lines = log.lines().filter(|line| line.contains("\"INFO\""));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = lines(&rig).len();
+    // A cluster that works: services without exposes come and go, others change their state.
+    for name in ["test/svc/quiet1", "test/svc/quiet2"] {
+        rig.stage
+            .sim
+            .create(name, "[ip#0]\nipname = 127.0.0.1\n")
+            .unwrap();
+    }
+    rig.stage.sim.remove("test/svc/quiet1").unwrap();
+    rig.stage.take(&STEPS[0]).unwrap();
+    let told = async {
+        while lines(&rig).len() == before {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LATE, told).await.expect("a line of the change");
+    let after = lines(&rig);
+    let new = &after[before..];
+    assert!(
+        new.iter().all(|line| line.contains("published snapshot")),
+        "{new:#?}"
+    );
+    assert!(new.iter().all(|line| line.contains(SERVICE)), "{new:#?}");
 }

@@ -26,7 +26,7 @@ const LAYERS: &[Layer] = &[
     pure("src/config/", CONFIG_INSIDE, &["clap", "humantime"]),
     pure("src/gateway/", &["inventory"], &["regex_syntax", "serde", "serde_json"]),
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
-    pure("src/xds/diff/", DIFF_INSIDE, &["base64", "serde", "serde_json"]),
+    pure("src/xds/diff/", DIFF_INSIDE, &["base64", "prost", "serde", "serde_json"]),
     pure("src/cert/mod.rs", &["inventory"], &[]),
     pure("src/cert/declaration.rs", &["inventory"], &[]),
     pure("src/cert/leaf.rs", &["inventory"], &["base64", "rustls", "x509_parser"]),

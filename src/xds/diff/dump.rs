@@ -1,11 +1,13 @@
 //! What an Envoy says that it runs with: its `/config_dump?include_eds`
 //! (admin.v3.ConfigDump). What its bootstrap gave it is left out, and what only warms.
 
-use serde_json::{Map, Value};
+use prost::Message;
+use serde_json::Value;
 
 use super::document::told;
 use super::{Document, Entry};
-use crate::xds::json::{from_json, to_json};
+use crate::xds::json::{parse, to_json};
+use crate::xds::sources::Source;
 use crate::xds::{ResourceType, v2};
 
 /// Why JSON is no dump.
@@ -56,31 +58,29 @@ fn take(kind: ResourceType, body: &Value, document: &mut Document) {
     document.insert(kind, &name, entry);
 }
 
-/// The same JSON as an equal resource of ours has: Envoy prints some numbers otherwise, and an
-/// Envoy of igw_envoy tells of messages of the v2 API. What is not known is left as it is.
+/// The same JSON as an equal resource of ours has: Envoy prints some numbers otherwise, one that
+/// was started for the janitor fetches what is named in other ways, and one that the janitor fed
+/// tells of messages of the v2 API. What is not known is left as it is.
 fn canonical(kind: ResourceType, body: &Value) -> Value {
     let mut body = body.clone();
     if let Some(members) = body.as_object_mut() {
         members.remove("@type");
     }
     let read = |body: &Value| {
-        let bytes = from_json(kind.url(), body).ok()?;
-        to_json(kind.url(), &bytes).ok()
+        let mut message = parse(message_of(kind), body).ok()?;
+        Source::aggregated().ok()?.put(&mut message);
+        to_json(kind.url(), &message.encode_to_vec()).ok()
     };
     if let Some(read) = read(&body) {
         return read;
     }
     let mut newer = body.clone();
-    let name = kind.url().rsplit('/').next().unwrap_or_default();
-    v2::translate(name, &mut newer);
-    read(&newer).unwrap_or_else(|| plain(body))
+    v2::translate(message_of(kind), &mut newer);
+    read(&newer).unwrap_or(body)
 }
 
-fn plain(body: Value) -> Value {
-    match body {
-        Value::Object(members) => Value::Object(members.into_iter().collect::<Map<_, _>>()),
-        other => other,
-    }
+fn message_of(kind: ResourceType) -> &'static str {
+    kind.url().rsplit('/').next().unwrap_or_default()
 }
 
 /// Where in the parts of a dump which resources stand.
@@ -107,3 +107,71 @@ const PLACES: &[(&str, &[&str], ResourceType)] = &[
         ResourceType::Route,
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn only(list: &str, item: Value) -> Document {
+        document(&json!({"configs": [{"@type": "x", list: [item]}, {"@type": "y"}]})).unwrap()
+    }
+
+    #[test]
+    fn a_cluster_of_the_janitor_is_read_in_today_s_words() {
+        let cluster = json!({
+            "@type": "type.googleapis.com/envoy.api.v2.Cluster",
+            "name": "web", "type": "EDS", "connect_timeout": "0.250s",
+            "drain_connections_on_host_removal": true,
+            "eds_cluster_config": {"eds_config": {"api_config_source": {
+                "api_type": "GRPC",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds_cluster"}}],
+            }}},
+        });
+        let read = only("dynamic_active_clusters", json!({"cluster": cluster}));
+        let body = &read.get(ResourceType::Cluster, "web").unwrap().body;
+        assert_eq!(body["ignore_health_on_host_removal"], true, "{body}");
+        assert_eq!(
+            body["eds_cluster_config"]["eds_config"],
+            json!({"ads": {}, "resource_api_version": "V3"})
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_as_it_is_and_what_has_no_name_is_passed_over() {
+        let odd = json!({"name": "odd", "no_such_field": 1});
+        let read = only("dynamic_active_clusters", json!({"cluster": odd}));
+        let body = &read.get(ResourceType::Cluster, "odd").unwrap().body;
+        assert_eq!(*body, json!({"name": "odd", "no_such_field": 1}));
+        let read = only("dynamic_active_clusters", json!({"cluster": {"name": 1}}));
+        assert_eq!(read, Document::default());
+    }
+
+    #[test]
+    fn a_listener_that_is_not_active_is_none() {
+        let warming = json!({"name": "l", "warming_state": {"listener": {"name": "l"}}});
+        assert_eq!(only("dynamic_listeners", warming), Document::default());
+        let active = json!({"name": "l", "active_state": {"listener": {"name": "l"}}});
+        let read = only("dynamic_listeners", active);
+        assert!(read.get(ResourceType::Listener, "l").is_some());
+    }
+
+    #[test]
+    fn a_secret_is_told_by_its_certificate_alone() {
+        let secret = json!({"name": "s", "tls_certificate": {
+            "certificate_chain": {"inline_bytes": "eA=="},
+            "private_key": {"inline_bytes": "W3JlZGFjdGVkXQ=="}}});
+        let read = only("dynamic_active_secrets", json!({"secret": secret}));
+        assert_eq!(
+            read.get(ResourceType::Secret, "s").unwrap().body,
+            json!({"name": "s", "tls_certificate": {"certificate_chain": []}})
+        );
+    }
+
+    #[test]
+    fn anything_else_is_no_dump() {
+        assert!(document(&json!([])).is_err());
+        assert!(document(&json!({"configs": 1})).is_err());
+    }
+}
