@@ -315,5 +315,5 @@ fn put(inventory: &mut Inventory, event: Event) {
     inventory.apply(event);
 }
 
-const UNTOLD: &str = "a saved status has no keywords that the agent's drivers do not know: those are \
-                      taken from the file on both sides";
+const UNTOLD: &str = "a saved status lacks the keywords that no driver of the agent knows: those \
+                      are taken from the file on both sides";

@@ -2,7 +2,9 @@
 //! and the controller keep its word.
 
 mod command;
+pub(crate) mod envoy;
 mod golden;
 mod impact;
 mod predict;
 mod readme;
+mod scene;

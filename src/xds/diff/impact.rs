@@ -114,17 +114,16 @@ fn endpoint(old: Option<&Value>, new: Option<&Value>, whole: &Parts) -> Impact {
             false => new_traffic("new requests and connections are spread otherwise"),
         };
     }
-    let left = whole.parts.values().any(|one| !drains(Some(one)));
-    let (level, rest) = match left {
-        true => (Level::EndpointDrains, "new ones go to the others"),
-        false => (
-            Level::EndpointDrains,
-            "no endpoint is left for new ones: requests are answered with 503 and connections \
-             are closed",
-        ),
+    let rest = if whole.parts.values().any(|one| !drains(Some(one))) {
+        "new ones go to the others"
+    } else if whole.parts.is_empty() {
+        "no endpoint is left for new ones: requests are answered with 503 and connections are closed"
+    } else {
+        // Envoy, "Panic threshold": where no host is healthy, all of them get traffic.
+        "new ones go to what drains, as nothing else is left"
     };
     Impact {
-        level,
+        level: Level::EndpointDrains,
         text: format!("its open requests and connections go on to their end; {rest}"),
     }
 }

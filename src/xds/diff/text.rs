@@ -242,7 +242,14 @@ pub(super) fn shown(value: &Value, chars_max: usize) -> String {
 
 /// What a terminal would obey, and what turns the direction of writing, is spelled out.
 pub(super) fn clean(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns = |c: char| {
+        let ranges = [
+            '\u{200e}'..='\u{200f}',
+            '\u{202a}'..='\u{202e}',
+            '\u{2066}'..='\u{2069}',
+        ];
+        ranges.iter().any(|range| range.contains(&c))
+    };
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
         match c.is_control() || turns(c) {
