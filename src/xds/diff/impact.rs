@@ -117,7 +117,7 @@ fn endpoint(old: Option<&Value>, new: Option<&Value>, whole: &Parts) -> Impact {
     let rest = if whole.parts.values().any(|one| !drains(Some(one))) {
         "new ones go to the others"
     } else if whole.parts.is_empty() {
-        "no endpoint is left for new ones: requests are answered with 503 and connections are closed"
+        "no endpoint is left for new ones: requests get a 503, and connections are closed"
     } else {
         // Envoy, "Panic threshold": where no host is healthy, all of them get traffic.
         "new ones go to what drains, as nothing else is left"
