@@ -109,7 +109,11 @@ pub async fn compare(
     let fresh = new.problems.difference(&base.problems);
     notes.extend(fresh.map(|problem| format!("problem: {problem}")));
     let after = Document::of(&new.snapshot);
-    let before = old(sides, admin, policy, &base, &files, &mut notes).await?;
+    let mut before = old(sides, admin, policy, &base, &files, &mut notes).await?;
+    if sides.envoy.is_some() {
+        let dumps = before.iter_mut();
+        dumps.for_each(|(_, document)| dump::complete(document, &after));
+    }
     let mut told: Vec<Diff> = Vec::new();
     for (node, document) in before {
         let mut diff = Diff::of(&document, &after);

@@ -67,6 +67,11 @@ impl Document {
         entries.for_each(|entry| entry.version = None);
     }
 
+    pub(super) fn get_mut(&mut self, kind: ResourceType, name: &str) -> Option<&mut Value> {
+        let entry = self.resources.get_mut(&(kind, name.to_owned()))?;
+        Some(&mut entry.body)
+    }
+
     /// All of them, in push order and by name.
     pub fn all(&self) -> impl Iterator<Item = (ResourceType, &str, &Entry)> {
         let all = self.resources.iter();

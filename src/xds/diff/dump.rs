@@ -34,7 +34,77 @@ pub fn document(dump: &Value) -> Result<Document, NoDump> {
             }
         }
     }
+    // Of a cluster that finds its hosts by itself Envoy tells the hosts that it found.
+    let others: Vec<String> = document
+        .all()
+        .filter(|(kind, _, _)| *kind == ResourceType::Endpoint)
+        .filter(|(_, name, _)| {
+            let cluster = document.get(ResourceType::Cluster, name);
+            cluster.is_some_and(|cluster| cluster.body.get("type") != Some(&"EDS".into()))
+        })
+        .map(|(_, name, _)| name.to_owned())
+        .collect();
+    for name in others {
+        document.remove(ResourceType::Endpoint, &name);
+    }
     Ok(document)
+}
+
+/// Takes what an Envoy does not tell as it is in what it was `sent`: the names of files, whose
+/// content it tells, and whether a host that fails its checks drains as well.
+pub fn complete(dumped: &mut Document, sent: &Document) {
+    for (kind, name, entry) in sent.all() {
+        let Some(body) = dumped.get_mut(kind, name) else {
+            continue;
+        };
+        match kind {
+            ResourceType::Secret => {
+                for place in SOURCES {
+                    let file = entry.body.pointer(place);
+                    let file = file.filter(|file| file.get("filename").is_some());
+                    if let (Some(file), Some(source)) = (file, body.pointer_mut(place)) {
+                        source.clone_from(file);
+                    }
+                }
+                // Of a key nothing is told but the name of its file.
+                let key = entry.body.pointer(KEY);
+                if let (Some(key), Some(pair)) = (key, body.pointer_mut(PAIR))
+                    && let Some(pair) = pair.as_object_mut()
+                {
+                    pair.insert("private_key".to_owned(), key.clone());
+                }
+            }
+            ResourceType::Endpoint => drain(body, &entry.body),
+            _ => {}
+        }
+    }
+}
+
+fn drain(dumped: &mut Value, sent: &Value) {
+    let hosts = |assignment: &Value| -> Vec<Value> {
+        let localities = assignment.get("endpoints").and_then(Value::as_array);
+        let localities = localities.into_iter().flatten();
+        let hosts = localities.filter_map(|locality| locality.get("lb_endpoints")?.as_array());
+        hosts.flatten().cloned().collect()
+    };
+    let draining = |host: &Value| host.get("health_status") == Some(&"DRAINING".into());
+    let leaving = hosts(sent).into_iter().filter(draining);
+    let leaving: Vec<Value> = leaving
+        .filter_map(|host| host.pointer(ADDRESS).cloned())
+        .collect();
+    let localities = dumped.get_mut("endpoints").and_then(Value::as_array_mut);
+    for locality in localities.into_iter().flatten() {
+        let hosts = locality
+            .get_mut("lb_endpoints")
+            .and_then(Value::as_array_mut);
+        for host in hosts.into_iter().flatten() {
+            let fails = host.get("health_status") == Some(&"UNHEALTHY".into());
+            let leaves = host.pointer(ADDRESS).is_some_and(|at| leaving.contains(at));
+            if fails && leaves {
+                host["health_status"] = "DRAINING".into();
+            }
+        }
+    }
 }
 
 fn take(kind: ResourceType, body: &Value, document: &mut Document) {
@@ -83,6 +153,14 @@ fn message_of(kind: ResourceType) -> &'static str {
     kind.url().rsplit('/').next().unwrap_or_default()
 }
 
+/// What may be the name of a file in a secret.
+const SOURCES: [&str; 2] = [
+    "/tls_certificate/certificate_chain",
+    "/validation_context/trusted_ca",
+];
+const PAIR: &str = "/tls_certificate";
+const KEY: &str = "/tls_certificate/private_key";
+const ADDRESS: &str = "/endpoint/address";
 /// Where in the parts of a dump which resources stand.
 const PLACES: &[(&str, &[&str], ResourceType)] = &[
     (
@@ -167,6 +245,43 @@ mod tests {
             read.get(ResourceType::Secret, "s").unwrap().body,
             json!({"name": "s", "tls_certificate": {"certificate_chain": []}})
         );
+    }
+
+    #[test]
+    fn what_an_envoy_cannot_tell_is_as_it_was_sent() {
+        let host = |health: &str| {
+            let address = json!({"socket_address": {"address": "10.0.0.1", "port_value": 80}});
+            let host = json!({"health_status": health, "endpoint": {"address": address}});
+            json!({"cluster_name": "c", "endpoints": [{"lb_endpoints": [host]}]})
+        };
+        let entry = |body: Value| Entry {
+            version: None,
+            origins: Vec::new(),
+            body,
+        };
+        let mut sent = Document::default();
+        sent.insert(ResourceType::Endpoint, "c", entry(host("DRAINING")));
+        let pair =
+            json!({"certificate_chain": {"filename": "/c"}, "private_key": {"filename": "/k"}});
+        let secret = json!({"name": "s", "tls_certificate": pair});
+        sent.insert(ResourceType::Secret, "s", entry(secret));
+        let mut dumped = Document::default();
+        dumped.insert(ResourceType::Endpoint, "c", entry(host("UNHEALTHY")));
+        let content = json!({"certificate_chain": [{"sha256": "0"}]});
+        let secret = json!({"name": "s", "tls_certificate": content});
+        dumped.insert(ResourceType::Secret, "s", entry(secret));
+        complete(&mut dumped, &sent);
+        assert_eq!(dumped, sent);
+    }
+
+    #[test]
+    fn a_cluster_that_finds_its_hosts_has_no_endpoints_of_ours() {
+        let configs = json!({"configs": [
+            {"dynamic_active_clusters": [{"cluster": {"name": "c", "type": "ORIGINAL_DST"}}]},
+            {"dynamic_endpoint_configs": [{"endpoint_config": {"cluster_name": "c"}}]},
+        ]});
+        let read = document(&configs).unwrap();
+        assert!(read.get(ResourceType::Endpoint, "c").is_none());
     }
 
     #[test]
