@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::differences;
 use crate::metrics::Standing;
 use crate::pb::GetStatusRequest;
 use crate::status::{Knowledge, to_json};
@@ -42,6 +43,8 @@ impl Admin {
             .route("/problems", get(problems))
             .route("/status", get(status))
             .route("/metrics", get(metrics))
+            .route("/snapshot", get(snapshot))
+            .route("/diff", get(diff))
             .with_state(self);
         axum::serve(listener, router)
             .with_graceful_shutdown(stop.cancelled_owned())
@@ -85,6 +88,20 @@ async fn status(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Respo
 struct Asked {
     node: String,
     synced_resources: bool,
+}
+
+/// What is served and what each client has otherwise, without secrets.
+async fn snapshot(State(admin): State<Admin>) -> Json<Value> {
+    Json(differences::snapshot(&admin.knowledge).await)
+}
+
+/// From what each client has to what is served.
+async fn diff(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {
+    let diffs = differences::of_clients(&admin.knowledge, &asked.node).await;
+    match diffs.and_then(|diffs| differences::to_json(&diffs)) {
+        Ok(json) => Json(json).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+    }
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

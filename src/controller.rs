@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
+use crate::causes::{Causes, objects};
 use crate::clock::{now, unix_seconds};
 use crate::gateway::{Policy, compile};
 use crate::inventory::{Event, Inventory, NodeStatus, Problem};
@@ -46,6 +47,10 @@ pub struct Controller {
     reads: Reads,
     writes: Writes,
     lacks: Lacks,
+    /// Whether the daemon is asked to write what should be written.
+    may_write: bool,
+    /// What changed since the last publication.
+    causes: Causes,
     /// How long compiling took last.
     compiled_in: Duration,
     /// Since when what was read waits for more reads.
@@ -88,12 +93,21 @@ impl Controller {
             expired_shown: 0,
             away: false,
             lacks: Lacks::default(),
+            may_write: true,
+            causes: Causes::default(),
             compiled_in: Duration::ZERO,
             gathering_since: None,
             held_back_since: None,
             synced_at: None,
             started_at: now(),
         }
+    }
+
+    /// The same, but that the daemon is not asked to write anything.
+    #[must_use]
+    pub fn without_writes(mut self) -> Self {
+        self.may_write = false;
+        self
     }
 
     /// The way for other tasks to have keys written and objects created: one writer for all.
@@ -218,7 +232,12 @@ impl Controller {
             self.reads.hurry();
             self.writes.hurry();
         }
-        self.changed |= self.inventory.apply(event);
+        let cause = Causes::of(&event);
+        let changed = self.inventory.apply(event);
+        if changed {
+            self.causes.note(cause);
+        }
+        self.changed |= changed;
     }
 
     /// Whether more reads are worth waiting for before the next compilation. One change is read
@@ -251,8 +270,14 @@ impl Controller {
     fn publish(&mut self) {
         self.gathering_since = None;
         let elapsed = now() - self.started_at;
-        self.changed |= self.inventory.expire(elapsed, self.policy.hold_down);
-        self.changed |= self.inventory.expire_challenges(unix_seconds());
+        if self.inventory.expire(elapsed, self.policy.hold_down) {
+            self.causes.note(Some("the hold-down is over".to_owned()));
+            self.changed = true;
+        }
+        if self.inventory.expire_challenges(unix_seconds()) {
+            self.causes.note(Some("a challenge is over".to_owned()));
+            self.changed = true;
+        }
         let Some(synced_at) = self.synced_at else {
             return;
         };
@@ -282,12 +307,17 @@ impl Controller {
         }
         self.held_back_since = None;
         let first = !self.view.ready;
-        self.snapshot = Arc::new(snapshot);
+        let before = std::mem::replace(&mut self.snapshot, Arc::new(snapshot));
+        let cause = self.causes.take();
         // Envoy first; who looks can wait.
         if first || added + changed + removed > 0 {
             self.snapshots
                 .send_replace(Some(Arc::clone(&self.snapshot)));
-            info!(added, changed, removed, "published snapshot");
+            let objects = objects(&self.snapshot, &before);
+            info!(
+                added,
+                changed, removed, objects, cause, "published snapshot"
+            );
             self.view.ready = true;
             self.view.resources = count_resources(&self.snapshot);
         }
@@ -301,7 +331,7 @@ impl Controller {
 
     /// Sends the next write. What is known must be whole before anything is concluded from it.
     fn write(&mut self) {
-        if !self.view.ready || !self.view.connected {
+        if !self.view.ready || !self.view.connected || !self.may_write {
             return;
         }
         if let Some(write) = self.writes.start() {
@@ -335,7 +365,7 @@ impl Controller {
         let lost = self.inventory.next_expiry(self.policy.hold_down);
         // A hold-down of ages is no time that can be waited for.
         let lost = lost.and_then(|at| self.started_at.checked_add(at));
-        let may_write = self.view.ready && self.view.connected;
+        let may_write = self.view.ready && self.view.connected && self.may_write;
         let write = self.writes.next_due().filter(|_| may_write);
         let next = self.expiries.iter().nth(self.expired());
         let wait = next.map(|(last, _)| last.saturating_sub(unix_seconds()).max(0));

@@ -18,8 +18,9 @@ use tonic_health::server::HealthReporter;
 
 use crate::ads::Snapshots;
 use crate::clock::now;
+use crate::differences;
 use crate::pb::gateway_server::{self, GatewayServer};
-use crate::pb::{self, GetStatusRequest};
+use crate::pb::{self, GetDiffRequest, GetStatusRequest};
 use crate::status::Knowledge;
 use crate::xds::json;
 
@@ -132,6 +133,14 @@ impl gateway_server::Gateway for Gateway {
     ) -> Result<Response<pb::Status>, Status> {
         let status = self.knowledge.status(request.get_ref());
         Ok(Response::new(status.await))
+    }
+
+    async fn get_diff(
+        &self,
+        request: Request<GetDiffRequest>,
+    ) -> Result<Response<pb::ClientDiffs>, Status> {
+        let diffs = differences::of_clients(&self.knowledge, &request.get_ref().node).await;
+        Ok(Response::new(diffs.map_err(Status::internal)?))
     }
 
     async fn watch_status(

@@ -27,6 +27,12 @@ fn main() -> ExitCode {
             };
         }
         Command::Bootstrap(options) => return say(&start::bootstrap(&options), 0),
+        Command::Diff(options) => {
+            return match start::diff(&options) {
+                Ok(differs) => ExitCode::from(if differs { 2 } else { 0 }),
+                Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
+            };
+        }
         Command::Run(options) => start::run(*options),
         Command::Status(options) => start::status(options),
         Command::Demo(options) => start::demo(options),

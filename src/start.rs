@@ -2,7 +2,7 @@
 //! daemon is meant.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,26 +17,32 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::acme;
 use crate::ask;
 use crate::bootstrap::{Bootstrap, XdsAddress};
+use crate::compare;
 use crate::config::{
-    AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, DaemonOptions, DemoOptions, HealthChecks,
-    LogFormat, RemoteLogin, RunOptions, SOCKETS, StatusOptions,
+    AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, DaemonOptions, DemoOptions, DiffOptions,
+    HealthChecks, LogFormat, RemoteLogin, RunOptions, SOCKETS, StatusOptions,
 };
+use crate::dry_run::{self, Printed};
 use crate::gateway::{Downstream, Policy};
 use crate::opensvc::Daemon;
 use crate::opensvc::h2::H2;
 use crate::opensvc::local::Local;
 use crate::opensvc::tls::{Access, Login, Password, Server};
 use crate::run::{self, Settings};
+use crate::xds::diff::Style;
 
 /// Why a command failed, in one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The runtime or a signal handler could not be set up.
     #[error("cannot start: {0}")]
-    Start(#[from] std::io::Error),
+    Start(#[from] io::Error),
     /// The controller failed.
     #[error(transparent)]
     Run(#[from] run::Error),
+    /// Two states could not be compared.
+    #[error(transparent)]
+    Compare(#[from] compare::Error),
     /// A running controller could not be asked.
     #[error(transparent)]
     Ask(#[from] ask::Error),
@@ -61,9 +67,49 @@ pub fn run(options: RunOptions) -> Result<(), Error> {
         let stop = CancellationToken::new();
         info!(gateway = options.gateway.name, "starting");
         let daemon = daemon(&options.daemon);
+        if options.dry_run {
+            let printed = match options.log.log_format {
+                LogFormat::Text => Printed::Text(style(io::stdout().is_terminal())),
+                LogFormat::Json => Printed::Json,
+            };
+            let policy = settings(&options).policy;
+            let task = dry_run::run(policy, daemon, printed, io::stdout(), stop.clone());
+            return until_signal(task, stop).await;
+        }
         let task = run::run(settings(&options), daemon, stop.clone());
         until_signal(task, stop).await
     })
+}
+
+/// `osvc-igw diff`: prints what differs; returns whether anything does.
+///
+/// # Errors
+/// When one of the states cannot be had, or nobody reads what is printed.
+pub fn diff(options: &DiffOptions) -> Result<bool, Error> {
+    let DiffOptions { run, sides } = options;
+    log_with(run.log.log_format, LevelFilter::ERROR);
+    let policy = settings(run).policy;
+    let admin = run.admin_address.to_string();
+    let compared = runtime()?.block_on(compare::compare(
+        sides,
+        &admin,
+        || daemon(&run.daemon),
+        &policy,
+        style(sides.paints(io::stdout().is_terminal())),
+    ))?;
+    let mut errors = io::stderr().lock();
+    for note in compared.notes {
+        writeln!(errors, "osvc-igw: {note}")?;
+    }
+    io::stdout().lock().write_all(compared.text.as_bytes())?;
+    Ok(compared.differs)
+}
+
+fn style(paints: bool) -> Style {
+    match paints {
+        true => Style::Colour,
+        false => Style::Plain,
+    }
 }
 
 /// `osvc-igw status`.
@@ -253,8 +299,8 @@ fn log_with(format: LogFormat, level: LevelFilter) {
         .from_env_lossy();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let ansi = std::io::stderr().is_terminal();
+        .with_writer(io::stderr);
+    let ansi = io::stderr().is_terminal();
     match format {
         LogFormat::Text => builder.with_target(false).with_ansi(ansi).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -53,6 +53,16 @@ impl Knowledge {
         &self.clients
     }
 
+    /// What is served.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.snapshots.borrow().clone()
+    }
+
+    /// The gateway's name.
+    pub fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
     /// Whether what is served was saved by an earlier process.
     pub fn is_stale(&self) -> bool {
         let latest = self.snapshots.borrow();

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::diff::envoy::told_otherwise;
 use crate::golden::{Case, names};
 use crate::support::envoy::Envoy;
 use crate::support::folder::Folder;
@@ -74,6 +75,8 @@ async fn every_golden_snapshot_is_acked_by_a_real_envoy() {
             if cleared.await.is_err() {
                 break;
             }
+        } else if let Some(told) = told_otherwise(&envoy, &snapshot).await {
+            failures.push(format!("{name}: Envoy tells otherwise:\n{told}"));
         }
     }
     let log = envoy.log();

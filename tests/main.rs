@@ -13,6 +13,7 @@ mod controller;
 mod convergence;
 mod crowd;
 mod daemon;
+mod diff;
 mod fake;
 mod fuzz;
 mod golden;

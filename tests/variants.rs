@@ -19,7 +19,7 @@ use crate::support::stand::{LATE, Services, Stand, all_answer, backend, instance
 const AGGREGATED_WHOLE: &[(&str, &str)] = &[("api_type: DELTA_GRPC", "api_type: GRPC")];
 
 /// The janitor's way: no aggregated stream, and a stream for each name.
-fn separate(api_type: &str) -> Vec<(String, String)> {
+pub(crate) fn separate(api_type: &str) -> Vec<(String, String)> {
     let source = format!(
         "api_config_source:
       api_type: {api_type}

@@ -14,6 +14,7 @@ use tracing::warn;
 use super::connection::Link;
 use crate::clock::{now, since_1970};
 use crate::metrics::Metrics;
+use crate::xds::acked::Lag;
 use crate::xds::session::Refused;
 use crate::xds::status::ResourceStatus;
 use crate::xds::suspects::{NodeSuspects, Suspects};
@@ -54,6 +55,8 @@ pub struct Status {
     pub unsynced: usize,
     /// Those that were asked for.
     pub resources: Vec<ResourceStatus>,
+    /// What the client has acknowledged otherwise than it is served, where that was asked for.
+    pub lags: Vec<Lag>,
 }
 
 /// Which resources to tell of.
@@ -63,6 +66,8 @@ pub enum Shown {
     All,
     /// So many at most of those that are not as they should be.
     Unsynced(usize),
+    /// None, but what the client has acknowledged otherwise than it is served.
+    Lags,
 }
 
 /// Asks a stream for its state.

@@ -141,6 +141,12 @@ impl Pump {
         let (all, max) = match shown {
             Shown::All => (true, usize::MAX),
             Shown::Unsynced(max) => (false, max),
+            Shown::Lags => {
+                return super::Status {
+                    lags: self.session.lags(),
+                    ..super::Status::default()
+                };
+            }
         };
         let mut status = super::Status::default();
         self.session.each_resource(elapsed, |resource| {

@@ -3,6 +3,7 @@
 
 mod acme;
 mod defaults;
+mod diff;
 mod server;
 mod status;
 
@@ -16,6 +17,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 
 pub use acme::{AcmeAction, AcmeOptions, DoorOptions};
 pub use defaults::{AccessLog, DefaultOptions, HealthChecks};
+pub use diff::{ColorWhen, DiffFormat, DiffOptions, EnvoyUrl, Sides};
 pub use server::{DaemonOptions, Remote, RemoteLogin, ServerOptions, ServerUrl};
 pub use status::{Address, StatusFormat, StatusOptions};
 
@@ -30,6 +32,8 @@ pub enum Command {
     Bootstrap(BootstrapOptions),
     /// Show what a running controller knows.
     Status(StatusOptions),
+    /// Tell what would change.
+    Diff(Box<DiffOptions>),
     /// Show everything working on one machine.
     Demo(DemoOptions),
 }
@@ -63,6 +67,9 @@ enum CliCommand {
     Bootstrap(BootstrapOptions),
     /// Show what a running controller knows: the daemon, each Envoy, problems, certificates
     Status(StatusOptions),
+    /// Tell what would change at Envoy, and what that does to traffic; exits with 0 for no
+    /// difference, 2 for one, and 1 where it cannot be told
+    Diff(Box<DiffOptions>),
     /// Run a simulated cluster, its backends, the controller and a real Envoy
     Demo(DemoOptions),
 }
@@ -126,6 +133,10 @@ pub struct RunOptions {
     /// Where authorities and clients come.
     #[command(flatten)]
     pub door: DoorOptions,
+
+    /// Print what would be pushed, as it happens; serve nothing and write nothing
+    #[arg(long, env = "OSVC_IGW_DRY_RUN")]
+    pub dry_run: bool,
 
     /// How log lines are written.
     #[command(flatten)]
@@ -321,6 +332,20 @@ where
     I: IntoIterator<Item = T>,
     T: Into<std::ffi::OsString> + Clone,
 {
+    let arguments: Vec<std::ffi::OsString> = arguments.into_iter().map(Into::into).collect();
+    // There 2 says that something differs.
+    let is_diff = arguments.get(1).is_some_and(|word| word == "diff");
+    let read = read(arguments);
+    read.map_err(|usage| match (is_diff, usage.exit_code) {
+        (true, 2) => Usage {
+            exit_code: 1,
+            ..usage
+        },
+        _ => usage,
+    })
+}
+
+fn read(arguments: Vec<std::ffi::OsString>) -> Result<Command, Usage> {
     let matches = Cli::command().try_get_matches_from(arguments);
     let matches = matches.map_err(|error| usage(&error))?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
@@ -336,6 +361,10 @@ where
         }
         Some(CliCommand::Bootstrap(options)) => Command::Bootstrap(options),
         Some(CliCommand::Status(options)) => Command::Status(options),
+        Some(CliCommand::Diff(options)) => {
+            let run = checked(options.run, inner)?;
+            Command::Diff(Box::new(DiffOptions { run, ..*options }))
+        }
         Some(CliCommand::Demo(options)) => Command::Demo(options),
     })
 }

@@ -14,6 +14,11 @@ use super::ObjectPath;
 pub struct Config(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Config {
+    /// Sections of keywords, as they were typed.
+    pub fn new(sections: BTreeMap<String, BTreeMap<String, String>>) -> Self {
+        Self(sections)
+    }
+
     /// Reads the daemon's JSON form (`object_config`, `evaluate=false`): sections of strings.
     ///
     /// `None` where it is no object of objects. Numbers and booleans are taken as typed; other
@@ -33,6 +38,19 @@ impl Config {
             sections.insert(section.clone(), texts.collect());
         }
         Some(Self(sections))
+    }
+
+    /// The same without some keywords, which are named without their scopes.
+    #[must_use]
+    pub fn without(&self, known: impl Fn(&str, &str) -> bool) -> Self {
+        let mut rest = self.clone();
+        for (section, keywords) in &mut rest.0 {
+            keywords.retain(|name, _| {
+                let name = name.split('@').next().unwrap_or_default();
+                !known(section, name)
+            });
+        }
+        rest
     }
 
     /// The names of the sections.

@@ -50,6 +50,9 @@ pub(super) struct Held {
     /// What it acknowledged last, also where a refusal came behind, and when; `None` for the time
     /// of what the client told of an earlier stream.
     pub(super) acked: Option<(String, Option<Duration>)>,
+    /// What was sent under the version that it acknowledged last; `None` where another session
+    /// sent it.
+    pub(super) copy: Option<Arc<Resource>>,
     /// Whether it is certain that there is a copy, whichever it is.
     pub(super) serves: bool,
     /// The clusters that the copy may send traffic to; `None` where another session sent it.
@@ -191,6 +194,7 @@ impl Feed {
                 name,
                 Held {
                     acked: Some((version.clone(), None)),
+                    copy: None,
                     version: Some(version),
                     serves: true,
                     clusters: None,
@@ -279,6 +283,7 @@ impl Feed {
             let held = Held {
                 version: Some(version.to_string()),
                 acked: Some((version.to_string(), Some(now))),
+                copy: Some(Arc::clone(resource)),
                 serves: !self.takes_away(&resource.name),
                 clusters: Some(resource.clusters.iter().cloned().collect()),
             };
@@ -329,6 +334,7 @@ impl Feed {
                     Held {
                         version: None,
                         acked: None,
+                        copy: None,
                         serves: false,
                         clusters,
                     },

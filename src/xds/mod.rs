@@ -4,12 +4,14 @@
 //! No socket and no clock here: the edge is `ads`.
 
 mod access_log;
+pub mod acked;
 pub mod answer;
 mod api;
 pub mod cluster;
 mod compression;
 pub mod data;
 mod defaults;
+pub mod diff;
 pub mod encode;
 pub mod endpoint;
 mod feed;
@@ -268,7 +270,7 @@ impl Snapshot {
 /// Envoy lets a cluster warm.
 const CLUSTER_FLIGHTS_MAX: usize = 10;
 /// Tells one build's encoder from another's; part of every version.
-const ENCODER: &str = env!("OSVC_IGW_ENCODER");
+pub const ENCODER: &str = env!("OSVC_IGW_ENCODER");
 /// 64 bits at 5 a character.
 const VERSION_CHARS: usize = 13;
 const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";

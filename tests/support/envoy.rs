@@ -95,6 +95,11 @@ impl Envoy {
         fs::read_to_string(self.folder.0.join("envoy.log")).unwrap_or_default()
     }
 
+    /// Where the admin interface is: `127.0.0.1:9901`.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// GETs a page of the admin interface, for example `/clusters`.
     pub(crate) async fn text(&self, path: &str) -> String {
         let url = format!("http://{}{path}", self.admin);

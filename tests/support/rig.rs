@@ -75,6 +75,21 @@ impl Rig {
         }
     }
 
+    /// Waits until Envoy has everything that is served.
+    pub(crate) async fn synced(&self) {
+        let synced = async {
+            loop {
+                let status = self.controller.status().await;
+                if status["clients"][0]["synced"] == true {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let synced = timeout(Duration::from_secs(20), synced).await;
+        assert!(synced.is_ok(), "Envoy does not get everything");
+    }
+
     /// Waits until every line of the walk-through is answered.
     pub(crate) async fn answered(&self) {
         for line in &self.lines {

@@ -19,12 +19,14 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     // rustls and x509_parser tell from two texts alone whether a key is that of a certificate.
     pure("src/inventory/", &[], &["rustls", "serde", "serde_json", "x509_parser", "zeroize"]),
+    pure("src/inventory/fingerprint.rs", &[], &["aws_lc_rs", "humantime", "rustls", "x509_parser"]),
     pure("src/backoff.rs", &[], &[]),
     pure("src/bootstrap.rs", &[], &[]),
     pure("src/budget.rs", &[], &[]),
     pure("src/config/", CONFIG_INSIDE, &["clap", "humantime"]),
     pure("src/gateway/", &["inventory"], &["regex_syntax", "serde", "serde_json"]),
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
+    pure("src/xds/diff/", DIFF_INSIDE, &["base64", "prost", "serde", "serde_json"]),
     pure("src/cert/mod.rs", &["inventory"], &[]),
     pure("src/cert/auto/", &["inventory"], &[]),
     pure("src/cert/declaration/", &["inventory"], &["rustls"]),
@@ -51,19 +53,24 @@ const LAYERS: &[Layer] = &[
     edge("src/cert/", &["backoff", "clock", "inventory", "opensvc", "writes"]),
     edge("src/ads/", &["clock", "xds", "metrics"]),
     pure("src/view.rs", &["inventory", "writes::Waiting", "xds::ResourceType"], &[]),
+    pure("src/causes.rs", &["gateway", "inventory", "xds"], &[]),
     edge("src/controller.rs", CORE),
     edge("src/writes/", &["clock", "backoff", "inventory", "opensvc"]),
     edge("src/reads.rs", &["clock", "backoff", "budget", "gateway", "inventory", "opensvc"]),
     edge("src/lacks.rs", &["inventory", "opensvc"]),
     edge("src/pb.rs", &[]),
     edge("src/status.rs", &["ads", "controller", "gateway", "xds", "inventory", "pb"]),
-    edge("src/grpc.rs", &["clock", "ads", "pb", "status", "xds"]),
+    edge("src/differences.rs", &["ads", "pb", "status", "xds"]),
+    edge("src/grpc.rs", &["clock", "ads", "differences", "pb", "status", "xds"]),
     pure("src/screen/", &["pb"], &["prost_types"]),
     edge("src/ask.rs", &["clock", "config", "pb", "screen", "status"]),
-    edge("src/admin.rs", &["metrics", "pb", "status"]),
+    edge("src/admin.rs", &["differences", "metrics", "pb", "status"]),
     edge("src/acme.rs", &["clock", "cert", "config", "inventory", "opensvc"]),
     edge("src/state.rs", &["xds"]),
-    edge("src/dry_run.rs", CORE),
+    edge("src/dry_run.rs", &["controller", "gateway", "opensvc", "xds"]),
+    edge("src/compare/", &[
+        "clock", "config", "differences", "gateway", "inventory", "opensvc", "reads", "xds",
+    ]),
     edge("src/run.rs", &[
         "admin", "ads", "backoff", "bootstrap", "cert", "config", "controller", "dry_run",
         "gateway", "grpc", "inventory", "metrics", "opensvc", "state", "status", "xds",
@@ -85,6 +92,13 @@ const XDS_INSIDE: &[&str] = &[
     "inventory::Sensitive",
 ];
 
+const DIFF_INSIDE: &[&str] = &[
+    "gateway::Origin",
+    "inventory::ObjectPath",
+    "inventory::fingerprint",
+    "xds",
+];
+
 const XDS_CRATES: &[&str] = &[
     "bytes",
     "envoy_types",
@@ -97,6 +111,7 @@ const XDS_CRATES: &[&str] = &[
 ];
 
 const CORE: &[&str] = &[
+    "causes",
     "inventory",
     "gateway",
     "xds",

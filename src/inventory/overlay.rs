@@ -1,0 +1,374 @@
+//! What the daemon would tell if a service had another configuration file: its instances and their
+//! addresses stay, its sections are those of the file.
+//!
+//! The keywords come from the raw configuration alone, which is looked up where the status has
+//! none; what the agent's drivers convert on the way (OpenSVC 2.1) is converted here.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::{
+    Config, Event, Instance, Inventory, Kind, NodeStatus, Object, ObjectPath, Reading, Resource,
+};
+
+/// The events that give `path` this configuration. A scaler's slaves get it too, as they would
+/// when they are made anew. A service that is not there yet is taken to be up on the nodes that
+/// the file names, where its addresses are written as such.
+pub fn overlay(inventory: &Inventory, path: &ObjectPath, config: &Config) -> Vec<Event> {
+    let objects = inventory.objects.values();
+    let meant = objects.filter(|object| {
+        let scaler = object.slave.then(|| object.path.scaler()).flatten();
+        object.path == *path || scaler.is_some_and(|(_, scaler)| scaler == *path)
+    });
+    let mut objects: Vec<Object> = meant.cloned().collect();
+    if objects.is_empty() {
+        objects.push(created(inventory, path, config));
+    }
+    let mut events = Vec::new();
+    for mut object in objects {
+        let path = object.path.clone();
+        for (node, instance) in &mut object.instances {
+            if !instance.scaler {
+                settle(&path, node, instance, config);
+            }
+        }
+        let revision = object.revision.clone();
+        let content = Some(config.clone());
+        events.push(Event::Put(object));
+        events.push(Event::Config(path, Reading { revision, content }));
+    }
+    events
+}
+
+/// A service that nobody has heard of, as it would be when it is started.
+fn created(inventory: &Inventory, path: &ObjectPath, config: &Config) -> Object {
+    let mut object = Object {
+        path: path.clone(),
+        revision: "not created yet".to_owned(),
+        slave: false,
+        instances: BTreeMap::new(),
+    };
+    let settled = inventory.nodes.iter();
+    let settled = settled.filter(|(_, status)| **status == NodeStatus::Settled);
+    for node in settled.map(|(node, _)| node) {
+        let text = |keyword| config.keyword(path, node, "DEFAULT", keyword);
+        let nodes = text("nodes").unwrap_or_else(|| "*".to_owned());
+        let mut words = nodes.split_whitespace();
+        if !words.any(|word| word == "*" || word == node || word == "{clusternodes}") {
+            continue;
+        }
+        let failover = text("topology").is_none_or(|topology| topology == "failover");
+        let instance = Instance {
+            monitor: "idle".to_owned(),
+            failover,
+            ..Instance::default()
+        };
+        object.instances.insert(node.clone(), instance);
+        if failover {
+            break;
+        }
+    }
+    object
+}
+
+/// Gives an instance the sections of the configuration.
+fn settle(path: &ObjectPath, node: &str, instance: &mut Instance, config: &Config) {
+    let before = std::mem::take(&mut instance.resources);
+    let known = !before.is_empty();
+    let runs = before.values().any(|it| it.section() == "ip" && it.is_up()) || !known;
+    for section in config.sections() {
+        let Some((group, _)) = section.split_once('#') else {
+            continue;
+        };
+        let text = |keyword: &str| config.keyword(path, node, section, keyword);
+        let resource = match group {
+            "ip" => Some(ip(before.get(section), runs, text)),
+            "expose" | "vhost" | "route" | "hashpolicy" | "certificate" => driven(group, text),
+            _ => None,
+        };
+        if let Some(resource) = resource {
+            instance.resources.insert(section.clone(), resource);
+        }
+    }
+}
+
+/// An address stays what it is; a new one is what is written, if that is one.
+fn ip(before: Option<&Resource>, runs: bool, text: impl Fn(&str) -> Option<String>) -> Resource {
+    let mut resource = before.cloned().unwrap_or_else(|| {
+        let written = text("ipname").and_then(|name| name.parse::<IpAddr>().ok());
+        let kind = text("type").filter(|kind| kind != "host");
+        let status = if runs && written.is_some() {
+            "up"
+        } else {
+            "down"
+        };
+        let address = written.map(|address| ("ipaddr".to_owned(), address.to_string().into()));
+        Resource {
+            driver: kind.map_or_else(|| "ip".to_owned(), |kind| format!("ip.{kind}")),
+            status: status.to_owned(),
+            keywords: address.into_iter().collect(),
+        }
+    });
+    if text("disable").is_some_and(|word| matches!(word.as_str(), "true" | "yes" | "1")) {
+        "n/a".clone_into(&mut resource.status);
+    }
+    let exposes = text("expose").unwrap_or_default();
+    let exposes: Vec<&str> = exposes.split_whitespace().collect();
+    match exposes.is_empty() {
+        true => resource.keywords.remove("expose"),
+        false => resource
+            .keywords
+            .insert("expose".to_owned(), exposes.into()),
+    };
+    resource
+}
+
+/// A section that a driver knows. One that lacks a mandatory keyword is left out by the agent.
+fn driven(group: &str, text: impl Fn(&str) -> Option<String>) -> Option<Resource> {
+    if group == "expose" {
+        text("port")?;
+    }
+    let own = match group {
+        "certificate" => "tls".to_owned(),
+        _ => text("type").unwrap_or_else(|| "envoy".to_owned()),
+    };
+    let mut keywords = BTreeMap::new();
+    for keyword in ["port", "listener_port"] {
+        if group == "expose"
+            && let Some(number) = text(keyword).and_then(|text| whole(&text))
+        {
+            keywords.insert(keyword.to_owned(), number);
+        }
+    }
+    for keyword in ["cluster_data", "filter_config_data"] {
+        if group == "expose"
+            && let Some(json) = text(keyword).and_then(|text| serde_json::from_str(&text).ok())
+        {
+            keywords.insert(keyword.to_owned(), json);
+        }
+    }
+    if group == "hashpolicy"
+        && let Some(ttl) = text("cookie_ttl")
+    {
+        keywords.insert("cookie_ttl".to_owned(), seconds(&ttl).into());
+    }
+    Some(Resource {
+        driver: format!("{group}.{own}"),
+        status: "n/a".to_owned(),
+        keywords,
+    })
+}
+
+/// The part of a configuration that an agent 2.1 does not tell in its status.
+pub fn untold(config: &Config) -> Config {
+    config.without(|section, keyword| {
+        let group = section.split('#').next().unwrap_or_default();
+        let told = TOLD.iter().find(|(known, _)| *known == group);
+        told.is_some_and(|(_, keywords)| keywords.contains(&keyword))
+    })
+}
+
+/// A number without its fraction, as the agent reads one.
+fn whole(text: &str) -> Option<Value> {
+    let text = text.trim();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = fraction.bytes().all(|byte| byte.is_ascii_digit());
+    digits
+        .then(|| whole.parse::<i64>().ok())
+        .flatten()
+        .map(Value::from)
+}
+
+/// A duration such as `1h30m` in seconds, as the agent reads one: 0 where it is none.
+fn seconds(text: &str) -> u64 {
+    let (mut total, mut number) = (0_u64, 0_u64);
+    for letter in text.chars() {
+        if let Some(digit) = letter.to_digit(10) {
+            number = number.saturating_mul(10).saturating_add(digit.into());
+            continue;
+        }
+        let unit = match letter {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return 0,
+        };
+        total = total.saturating_add(std::mem::take(&mut number).saturating_mul(unit));
+    }
+    total.saturating_add(number)
+}
+
+/// The path that a file is about: what its folders say (`test/svc/web1.conf`), else the one
+/// service of that name that there is, else one of the `namespace`.
+///
+/// # Errors
+/// What the file's name is not.
+pub fn path_of(
+    file: &std::path::Path,
+    namespace: Option<&str>,
+    inventory: &Inventory,
+) -> Result<ObjectPath, String> {
+    let word = |text: Option<&std::ffi::OsStr>| text.and_then(|it| it.to_str()).map(str::to_owned);
+    let name = word(file.file_stem()).filter(|_| word(file.extension()).as_deref() == Some("conf"));
+    let name = name.ok_or("its name is not that of a service followed by .conf")?;
+    let mut folders = file
+        .ancestors()
+        .skip(1)
+        .map(|folder| word(folder.file_name()));
+    let (kind, above) = (folders.next().flatten(), folders.next().flatten());
+    let of = |namespace: &str| ObjectPath::new(namespace, Kind::Svc, &name);
+    let checked = |path: ObjectPath| {
+        let read: Result<ObjectPath, _> = path.to_string().parse();
+        read.map_err(|error| error.to_string())
+    };
+    if let Some(namespace) = namespace {
+        return checked(of(namespace));
+    }
+    if let (Some("svc"), Some(above)) = (kind.as_deref(), above) {
+        return checked(of(&above));
+    }
+    let objects = inventory.objects.keys();
+    let same: Vec<&ObjectPath> = objects
+        .filter(|path| path.kind() == Kind::Svc && path.name() == name)
+        .collect();
+    match same[..] {
+        [] => checked(of("root")),
+        [only] => Ok(only.clone()),
+        _ => Err(format!(
+            "there are services of that name in several namespaces, {} and {} among them: name \
+             one with --namespace",
+            same[0], same[1]
+        )),
+    }
+}
+
+/// The keywords that the drivers of an agent 2.1 know, and tell in the status.
+#[rustfmt::skip]
+const TOLD: [(&str, &[&str]); 6] = [
+    ("ip", &["ipname", "ipdev", "netmask", "gateway", "expose"]),
+    ("expose", &[
+        "port", "listener_port", "protocol", "lb_policy", "listener_addr", "gateway",
+        "cluster_private_key_filename", "sni", "vhosts", "listener_certificates",
+        "cluster_certificates", "cluster_data", "filter_config_data",
+    ]),
+    ("vhost", &["domains", "routes"]),
+    ("route", &[
+        "match_path", "match_prefix", "match_regex", "match_case_sensitive",
+        "route_prefix_rewrite", "route_host_rewrite", "route_cluster_header", "route_timeout",
+        "redirect_host_redirect", "redirect_path_redirect", "redirect_prefix_rewrite",
+        "redirect_response_code", "redirect_https_redirect", "redirect_strip_query",
+        "hash_policies",
+    ]),
+    ("hashpolicy", &[
+        "cookie_name", "cookie_path", "cookie_ttl", "header_header_name", "connection_source_ip",
+        "terminal",
+    ]),
+    ("certificate", &[
+        "certificate_secret", "validation_secret", "certificate_chain_filename",
+        "private_key_filename", "validation_filename", "certificate_chain_inline_string",
+        "private_key_inline_string", "validation_inline_string",
+    ]),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::inventory::ini::Ini;
+
+    fn inventory(paths: &[&str]) -> Inventory {
+        let mut inventory = Inventory::default();
+        inventory.apply(Event::Node("n1".to_owned(), Some(NodeStatus::Settled)));
+        for path in paths {
+            let keywords = BTreeMap::from([("ipaddr".to_owned(), Value::from("10.0.0.1"))]);
+            let ip = Resource {
+                driver: "ip".to_owned(),
+                status: "up".to_owned(),
+                keywords,
+            };
+            let instance = Instance {
+                resources: BTreeMap::from([("ip#1".to_owned(), ip)]),
+                ..Instance::default()
+            };
+            let path: ObjectPath = path.parse().unwrap();
+            inventory.apply(Event::Put(Object {
+                path,
+                revision: "1".to_owned(),
+                slave: false,
+                instances: BTreeMap::from([("n1".to_owned(), instance)]),
+            }));
+        }
+        inventory
+    }
+
+    fn overlaid(paths: &[&str], text: &str) -> Object {
+        let mut inventory = inventory(paths);
+        let path: ObjectPath = "test/svc/web1".parse().unwrap();
+        let config = Ini::read(text).0.config();
+        for event in overlay(&inventory, &path, &config) {
+            inventory.apply(event);
+        }
+        assert_eq!(inventory.configs[&path].content, Some(config));
+        inventory.objects[&path].clone()
+    }
+
+    #[test]
+    fn an_address_stays_and_the_sections_are_those_of_the_file() {
+        let text = "[ip#1]\nipname = web\nexpose = expose#0\n[expose#0]\nport = 80.9\n\
+                    [vhost#0]\n[expose#1]\nsni = x\n[hashpolicy#0]\ncookie_ttl = 1h30m\n";
+        let object = overlaid(&["test/svc/web1"], text);
+        let resources = &object.instances["n1"].resources;
+        let names: Vec<&String> = resources.keys().collect();
+        assert_eq!(names, ["expose#0", "hashpolicy#0", "ip#1", "vhost#0"]);
+        assert_eq!(resources["ip#1"].keywords["ipaddr"], "10.0.0.1");
+        assert_eq!(resources["expose#0"].keywords["port"], 80);
+        assert_eq!(resources["hashpolicy#0"].keywords["cookie_ttl"], 5_400);
+    }
+
+    #[test]
+    fn what_the_status_tells_is_not_looked_up_in_the_rest() {
+        let text = "[expose#0]\nport@n1 = 80\nconnect_timeout = 5s\n[env]\nport = 1\n";
+        let rest = untold(&Ini::read(text).0.config());
+        let path: ObjectPath = "web1".parse().unwrap();
+        let value = |section, keyword| rest.keyword(&path, "n1", section, keyword);
+        assert_eq!(value("expose#0", "port"), None);
+        assert_eq!(value("expose#0", "connect_timeout").as_deref(), Some("5s"));
+        assert_eq!(value("env", "port").as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn a_new_service_is_taken_to_be_up_where_its_file_says() {
+        let text = "[DEFAULT]\nnodes = *\n[ip#0]\nipname = 10.0.0.9\nexpose = expose#0\n\
+                    [expose#0]\nport = 80\n";
+        let object = overlaid(&[], text);
+        let ip = &object.instances["n1"].resources["ip#0"];
+        assert_eq!(
+            (ip.status.as_str(), &ip.keywords["ipaddr"]),
+            ("up", &"10.0.0.9".into())
+        );
+        let elsewhere = overlaid(&[], &text.replace('*', "n2"));
+        assert!(elsewhere.instances.is_empty());
+    }
+
+    #[test]
+    fn a_file_is_about_the_service_that_its_folders_or_its_name_say() {
+        let known = inventory(&["test/svc/web1", "a/svc/twice", "b/svc/twice"]);
+        let path = |file: &str, namespace| {
+            let path = path_of(Path::new(file), namespace, &known);
+            path.map(|path| path.to_string())
+                .unwrap_or_else(|error| error)
+        };
+        assert_eq!(path("prod/svc/web1.conf", None), "prod/svc/web1");
+        assert_eq!(path("web1.conf", None), "test/svc/web1");
+        assert_eq!(path("x/new.conf", None), "new");
+        assert_eq!(path("prod/svc/web1.conf", Some("dev")), "dev/svc/web1");
+        assert!(path("twice.conf", None).contains("several namespaces"));
+        assert!(path("web1.ini", None).contains(".conf"));
+        assert!(path("web 1.conf", None).contains("path"));
+    }
+}
