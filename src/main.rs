@@ -26,6 +26,14 @@ fn main() -> ExitCode {
                 Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
             };
         }
+        Command::Check(_) => return say("", 1),
+        Command::Completion(options) => return say(&config::completion(options.shell), 0),
+        Command::Man(options) => {
+            return match start::man(&options) {
+                Ok(text) => say(&text, 0),
+                Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
+            };
+        }
         Command::Bootstrap(options) => return say(&start::bootstrap(&options), 0),
         Command::Run(options) => start::run(*options),
         Command::Status(options) => start::status(options),

@@ -18,8 +18,8 @@ use crate::acme;
 use crate::ask;
 use crate::bootstrap::{Bootstrap, XdsAddress};
 use crate::config::{
-    AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, DaemonOptions, DemoOptions, HealthChecks,
-    LogFormat, RemoteLogin, RunOptions, SOCKETS, StatusOptions,
+    self, AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, DaemonOptions, DemoOptions,
+    HealthChecks, LogFormat, ManOptions, RemoteLogin, RunOptions, SOCKETS, StatusOptions,
 };
 use crate::gateway::{Downstream, Policy};
 use crate::opensvc::Daemon;
@@ -46,6 +46,17 @@ pub enum Error {
     /// The demo failed.
     #[error(transparent)]
     Demo(#[from] crate::demo::Error),
+    /// There is no page for a command that there is not.
+    #[error("there is no command {0:?}")]
+    NoCommand(String),
+    /// Pages could not be written.
+    #[error("cannot write to --folder {}: {source}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// What runs did not end in time when it was told to.
     #[error("did not stop within {} s", STOP_MAX.as_secs())]
     Slow,
@@ -130,6 +141,27 @@ pub fn bootstrap(options: &BootstrapOptions) -> String {
         xds,
         admin: ([127, 0, 0, 1], gateway.envoy_port).into(),
     })
+}
+
+/// `osvc-igw man`: the page to print, where one is to be printed.
+///
+/// # Errors
+/// Where there is no such command, or a page cannot be written.
+pub fn man(options: &ManOptions) -> Result<String, Error> {
+    let Some(folder) = &options.folder else {
+        let words = options.command.join(" ");
+        let page = config::man_page(&options.command);
+        return Ok(page.ok_or(Error::NoCommand(words))?.text);
+    };
+    let written = std::fs::create_dir_all(folder).and_then(|()| {
+        let mut pages = config::man_pages().into_iter();
+        pages.try_for_each(|page| std::fs::write(folder.join(page.file), page.text))
+    });
+    written.map_err(|source| Error::Folder {
+        folder: folder.clone(),
+        source,
+    })?;
+    Ok(String::new())
 }
 
 fn settings(options: &RunOptions) -> Settings {

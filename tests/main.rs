@@ -32,6 +32,7 @@ mod reconnect;
 mod references;
 mod refusals;
 mod session;
+mod shell;
 mod state;
 mod status;
 mod status_page;

@@ -2,8 +2,11 @@
 //! variables and the README's table. Nothing is read from the environment anywhere else.
 
 mod acme;
+mod check;
 mod defaults;
+mod manual;
 mod server;
+mod shell;
 mod status;
 
 use std::fmt;
@@ -15,8 +18,10 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use acme::{AcmeAction, AcmeOptions, DoorOptions};
+pub use check::{CheckFile, CheckFormat, CheckOptions};
 pub use defaults::{AccessLog, DefaultOptions, HealthChecks};
 pub use server::{DaemonOptions, Remote, RemoteLogin, ServerOptions, ServerUrl};
+pub use shell::{CompletionOptions, ManOptions, ManPage, Shell, completion, man_page, man_pages};
 pub use status::{Address, StatusFormat, StatusOptions};
 
 /// What to do, with its options.
@@ -30,6 +35,12 @@ pub enum Command {
     Bootstrap(BootstrapOptions),
     /// Show what a running controller knows.
     Status(StatusOptions),
+    /// Judge service configurations.
+    Check(CheckOptions),
+    /// Print a completion script.
+    Completion(CompletionOptions),
+    /// Print or write manual pages.
+    Man(ManOptions),
     /// Show everything working on one machine.
     Demo(DemoOptions),
 }
@@ -63,6 +74,12 @@ enum CliCommand {
     Bootstrap(BootstrapOptions),
     /// Show what a running controller knows: the daemon, each Envoy, problems, certificates
     Status(StatusOptions),
+    /// Say what is wrong with service configurations, before the cluster has them
+    Check(CheckOptions),
+    /// Print the script by which a shell completes osvc-igw
+    Completion(CompletionOptions),
+    /// Print a manual page, or write all of them
+    Man(ManOptions),
     /// Run a simulated cluster, its backends, the controller and a real Envoy
     Demo(DemoOptions),
 }
@@ -85,7 +102,7 @@ pub struct RunOptions {
     pub port_range: PortRange,
 
     /// Which daemon is followed.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "The OpenSVC daemon")]
     pub daemon: DaemonOptions,
 
     /// The most xDS streams at once
@@ -115,7 +132,7 @@ pub struct RunOptions {
     pub state_dir: Option<PathBuf>,
 
     /// What holds for every service that does not say otherwise.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "What holds for every service")]
     pub defaults: DefaultOptions,
 
     /// Also be the certificate operator of the cluster: for a single gateway, which has the
@@ -124,11 +141,11 @@ pub struct RunOptions {
     pub acme: bool,
 
     /// Where authorities and clients come.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Certificates")]
     pub door: DoorOptions,
 
     /// How log lines are written.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Logging")]
     pub log: LogOptions,
 }
 
@@ -308,7 +325,8 @@ impl FromStr for XdsSocket {
 pub struct Usage {
     /// What to print.
     pub text: String,
-    /// 0 for help and version, to standard output; 2 for an error, to standard error.
+    /// 0 for help and version, to standard output; 2 for an error, to standard error, or 1 where
+    /// the command has another use for 2.
     pub exit_code: u8,
 }
 
@@ -321,7 +339,24 @@ where
     I: IntoIterator<Item = T>,
     T: Into<std::ffi::OsString> + Clone,
 {
-    let matches = Cli::command().try_get_matches_from(arguments);
+    let arguments: Vec<std::ffi::OsString> = arguments.into_iter().map(Into::into).collect();
+    let finds = |word: &std::ffi::OsString| FINDERS.iter().any(|finder| word == finder);
+    let finds = arguments.get(1).is_some_and(finds);
+    read(arguments).map_err(|usage| match usage.exit_code {
+        2 if finds => Usage {
+            exit_code: 1,
+            ..usage
+        },
+        _ => usage,
+    })
+}
+
+/// The commands that end with 2 where they found something. A wrong command line of theirs ends
+/// with 1.
+const FINDERS: &[&str] = &["check", "diff"];
+
+fn read(arguments: Vec<std::ffi::OsString>) -> Result<Command, Usage> {
+    let matches = command().try_get_matches_from(arguments);
     let matches = matches.map_err(|error| usage(&error))?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     let inner = matches.subcommand().map_or(&matches, |(_, inner)| inner);
@@ -336,8 +371,16 @@ where
         }
         Some(CliCommand::Bootstrap(options)) => Command::Bootstrap(options),
         Some(CliCommand::Status(options)) => Command::Status(options),
+        Some(CliCommand::Check(options)) => Command::Check(options.settled().map_err(wrong)?),
+        Some(CliCommand::Completion(options)) => Command::Completion(options),
+        Some(CliCommand::Man(options)) => Command::Man(options),
         Some(CliCommand::Demo(options)) => Command::Demo(options),
     })
+}
+
+/// The command line, with all that is said of it.
+fn command() -> clap::Command {
+    manual::with_pages(Cli::command())
 }
 
 /// Checks what options say together.
@@ -348,10 +391,14 @@ fn checked(options: RunOptions, matches: &ArgMatches) -> Result<RunOptions, Usag
 
 fn settled(options: DaemonOptions, matches: &ArgMatches) -> Result<DaemonOptions, Usage> {
     let typed = matches.value_source("password") == Some(ValueSource::CommandLine);
-    options.settled(typed).map_err(|line| Usage {
+    options.settled(typed).map_err(wrong)
+}
+
+fn wrong(line: String) -> Usage {
+    Usage {
         text: format!("osvc-igw: {line}\n"),
         exit_code: 2,
-    })
+    }
 }
 
 fn usage(error: &clap::Error) -> Usage {
@@ -363,16 +410,13 @@ fn usage(error: &clap::Error) -> Usage {
     let lines = text.lines().take_while(|line| !line.trim().is_empty());
     let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    Usage {
-        text: format!("osvc-igw: {line}\n"),
-        exit_code: 2,
-    }
+    wrong(format!("{line}{}", shell::tip(error)))
 }
 
 /// The options of `osvc-igw run` as a Markdown table.
 pub fn options_table() -> String {
     let mut table = "| option | environment | default | meaning |\n|---|---|---|---|\n".to_owned();
-    let command = Cli::command();
+    let command = command();
     let arguments = command.get_arguments().filter(|argument| {
         let name = argument.get_id().as_str();
         !argument.is_hide_set() && !matches!(name, "help" | "version")

@@ -22,7 +22,7 @@ const LAYERS: &[Layer] = &[
     pure("src/backoff.rs", &[], &[]),
     pure("src/bootstrap.rs", &[], &[]),
     pure("src/budget.rs", &[], &[]),
-    pure("src/config/", CONFIG_INSIDE, &["clap", "humantime"]),
+    pure("src/config/", CONFIG_INSIDE, &["clap", "clap_complete", "clap_mangen", "humantime"]),
     pure("src/gateway/", &["inventory"], &["regex_syntax", "serde", "serde_json"]),
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
     pure("src/cert/mod.rs", &["inventory"], &[]),
@@ -69,7 +69,12 @@ const LAYERS: &[Layer] = &[
     edge("src/main.rs", &["config", "start"]),
 ];
 
-const CONFIG_INSIDE: &[&str] = &["bootstrap", "inventory::ObjectPath", "inventory::Sensitive"];
+const CONFIG_INSIDE: &[&str] = &[
+    "bootstrap",
+    "inventory::Kind",
+    "inventory::ObjectPath",
+    "inventory::Sensitive",
+];
 
 const XDS_INSIDE: &[&str] = &[
     "gateway",
