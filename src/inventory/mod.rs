@@ -9,6 +9,7 @@ pub mod challenge;
 pub mod config;
 mod event;
 mod held;
+pub mod ini;
 pub mod keywords;
 pub mod node;
 pub mod path;
