@@ -87,6 +87,7 @@ pub mod backoff;
 pub mod bootstrap;
 mod budget;
 pub mod cert;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod controller;

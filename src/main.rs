@@ -26,7 +26,16 @@ fn main() -> ExitCode {
                 Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
             };
         }
-        Command::Check(_) => return say("", 1),
+        Command::Check(options) => {
+            return match start::check(options) {
+                Ok((text, false)) => say(&text, 0),
+                Ok((text, true)) => {
+                    say(&text, 0);
+                    ExitCode::from(2)
+                }
+                Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
+            };
+        }
         Command::Completion(options) => return say(&config::completion(options.shell), 0),
         Command::Man(options) => {
             return match start::man(&options) {

@@ -17,9 +17,11 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::acme;
 use crate::ask;
 use crate::bootstrap::{Bootstrap, XdsAddress};
+use crate::check;
 use crate::config::{
-    self, AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, DaemonOptions, DemoOptions,
-    HealthChecks, LogFormat, ManOptions, RemoteLogin, RunOptions, SOCKETS, StatusOptions,
+    self, AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, CheckOptions, DaemonOptions,
+    DemoOptions, HealthChecks, LogFormat, ManOptions, RemoteLogin, RunOptions, SOCKETS,
+    StatusOptions,
 };
 use crate::gateway::{Downstream, Policy};
 use crate::opensvc::Daemon;
@@ -46,6 +48,9 @@ pub enum Error {
     /// The demo failed.
     #[error(transparent)]
     Demo(#[from] crate::demo::Error),
+    /// Configurations could not be checked.
+    #[error(transparent)]
+    Check(#[from] check::act::Error),
     /// There is no page for a command that there is not.
     #[error("there is no command {0:?}")]
     NoCommand(String),
@@ -141,6 +146,14 @@ pub fn bootstrap(options: &BootstrapOptions) -> String {
         xds,
         admin: ([127, 0, 0, 1], gateway.envoy_port).into(),
     })
+}
+
+/// `osvc-igw check`: returns what there is to print, and whether problems were found.
+///
+/// # Errors
+/// When nothing can be said of the configurations.
+pub fn check(options: CheckOptions) -> Result<(String, bool), Error> {
+    Ok(runtime()?.block_on(check::act::act(options))?)
 }
 
 /// `osvc-igw man`: the page to print, where one is to be printed.

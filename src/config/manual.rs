@@ -33,6 +33,8 @@ fn below(mut command: Command, words: &str) -> Command {
         let words = format!("{words} {name}");
         command = command.mut_subcommand(name, |inner| below(inner, words.trim_start()));
     }
+    // One line says that a command is missing; help is printed for who asks.
+    command = command.arg_required_else_help(false);
     let Some(page) = page(words) else {
         return command;
     };
@@ -225,7 +227,7 @@ node can know are made up. Files that are checked together share listeners.
 
 Findings are problems, which make the exit code 2, and notes, which do not.",
         examples: &[
-            ("A file, before `om … set` or `om … create`",
+            ("A file, before om set or om create",
              "osvc-igw check test/svc/web1=web1.conf"),
             ("All services of a node together", "osvc-igw check /etc/opensvc/web.conf \
               /etc/opensvc/namespaces/test/svc/web1.conf"),

@@ -62,7 +62,10 @@ pub fn completion(shell: Shell) -> String {
     let mut script = Vec::new();
     let mut command = super::command();
     aot::generate(shell, &mut command, PROGRAM, &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    let script = String::from_utf8_lossy(&script);
+    // Where a program's name has a dash, clap_complete 4.6 calls it by two names in the script for
+    // Bash, so that nothing behind a command would be completed.
+    script.replace("osvc__subcmd__igw", "osvc__igw")
 }
 
 /// The page of each command, that of the program first.

@@ -33,6 +33,8 @@ const LAYERS: &[Layer] = &[
     pure("src/cert/report.rs", &["inventory"], &["humantime"]),
     pure("src/cert/record.rs", &["inventory"], &["serde", "serde_json"]),
     pure("src/cert/schedule.rs", &[], &["serde"]),
+    pure("src/check/", &["inventory", "gateway", "xds"], &["serde_json", "strsim"]),
+    edge("src/check/act.rs", &["clock", "config", "inventory", "gateway", "xds"]),
     edge("src/clock.rs", &[]),
     edge("src/metrics.rs", &[]),
     pure("src/opensvc/frames.rs", &[], &[]),
