@@ -56,6 +56,19 @@ fn the_exit_code_tells_whether_there_are_problems() {
 }
 
 #[test]
+fn the_readme_shows_what_it_prints() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("README.md");
+    let folder = Folder::new("check");
+    let bad = GOOD.replace("port = 8080", "prot = 8080");
+    let bad = bad.replace("expose = expose#0", "expose = expose#0 expose#1");
+    folder.write("web1.conf", &bad);
+    let (code, text, _) = check(&folder.0, &["test/svc/web1=web1.conf"], "");
+    let shown = format!("```text\n$ osvc-igw check test/svc/web1=web1.conf\n{text}```\n");
+    assert!(code == 2 && readme.contains(&shown), "{shown}");
+}
+
+#[test]
 fn a_configuration_comes_from_standard_input_too() {
     let folder = Folder::new("check");
     let bad = GOOD.replace("8080", "http");
@@ -97,11 +110,11 @@ fn envoy_takes_what_every_keyword_makes_and_says_what_it_refuses() {
     assert_eq!((code, errors.as_str()), (0, ""), "{text}");
     assert!(text.ends_with("0 problems, 2 notes\n"), "{text}");
     // The first keeps every rule of Envoy's API, and is refused all the same: no such filter.
-    let data = r#"{"http_filters": [{"name": "x", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua", "default_source_code": {"inline_string": "not lua"}}}]}"#;
-    let bad = EVERYTHING.replace(
-        "vhosts = vhost#0",
-        &format!("vhosts = vhost#0\nfilter_config_data = {data}"),
-    );
+    let data = r#"{"http_filters": [{"name": "x", "typed_config": {"@type":
+      "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+      "default_source_code": {"inline_string": "not lua"}}}]}"#;
+    let vhosts = format!("vhosts = vhost#0\nfilter_config_data = {data}");
+    let bad = EVERYTHING.replace("vhosts = vhost#0", &vhosts);
     folder.write("web.conf", &bad);
     let (code, text, errors) = check(&folder.0, &arguments, "");
     assert_eq!((code, errors.as_str()), (2, ""), "{text}");

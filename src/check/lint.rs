@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use super::known::{self, ALONE, EVERYWHERE, OTHERS, SECTIONS};
 use super::{Finding, Level, Meant, Source, finding, section_problem};
 use crate::inventory::ini::{Ini, IniSection};
-use crate::inventory::keywords::shown;
 
 /// Looks at the names in a file, and at sections that nothing names. What misspelled keywords were
 /// probably meant to be goes to `misspelled`.
@@ -28,6 +27,7 @@ pub(super) fn lint(source: &Source, ini: &Ini, misspelled: &mut BTreeSet<Meant>)
     for (name, section) in ini.sections() {
         found.extend(section_name(source, name, section));
         found.extend(keyword_names(source, name, section, misspelled));
+        found.extend(paths(source, name, section));
     }
     found.extend(unused(source, ini));
     found
@@ -74,7 +74,10 @@ fn keyword_names(
 ) -> Vec<Finding> {
     let group = name.split('#').next().unwrap_or_default();
     let Some(known) = known::section(group) else {
-        return Vec::new();
+        return match group {
+            "ip" => ip_names(source, name, section),
+            _ => Vec::new(),
+        };
     };
     let names = known.keywords.iter().map(|it| it.0);
     let names = names.chain(EVERYWHERE.iter().copied());
@@ -102,6 +105,52 @@ fn keyword_names(
         ));
     }
     found
+}
+
+/// What drivers of addresses know is not known here, but for the one keyword of gateways.
+fn ip_names(source: &Source, name: &str, section: &IniSection) -> Vec<Finding> {
+    let keywords = section.keywords.iter();
+    let keywords = keywords.filter(|(typed, _)| typed.split('@').next() != Some("expose"));
+    let near = keywords.filter(|(typed, _)| meant(typed, ["expose"].into_iter()).is_some());
+    let found = near.map(|(typed, value)| {
+        let reason = "is no keyword of ip, and has no effect; did you mean expose?";
+        let problem = section_problem(&source.object, name, typed, reason.to_owned());
+        finding(
+            &source.file,
+            value.line,
+            "unknown-keyword",
+            Level::Problem,
+            problem,
+        )
+    });
+    found.collect()
+}
+
+/// Paths that no request has: each begins with a slash (RFC 9112, section 3.2.1).
+fn paths(source: &Source, name: &str, section: &IniSection) -> Vec<Finding> {
+    let keywords = section
+        .keywords
+        .iter()
+        .filter(|_| name.starts_with("route#"));
+    let paths = keywords.filter(|(typed, value)| {
+        let keyword = typed.split('@').next().unwrap_or_default();
+        let text = &value.text;
+        matches!(keyword, "match_path" | "match_prefix")
+            && !text.is_empty()
+            && !text.starts_with(['/', '{'])
+    });
+    let found = paths.map(|(typed, value)| {
+        let reason = "begins with no /, so that no request matches it".to_owned();
+        let problem = section_problem(&source.object, name, typed, reason);
+        finding(
+            &source.file,
+            value.line,
+            "never-matches",
+            Level::Problem,
+            problem,
+        )
+    });
+    found.collect()
 }
 
 /// Sections that are to be named and are not, by any spelling of who could.
@@ -153,15 +202,18 @@ fn meant<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<String
         return None;
     }
     let typed = typed.to_lowercase();
-    let near = known.map(|name| {
-        (
-            strsim::damerau_levenshtein(&typed, &name.to_lowercase()),
-            name,
-        )
+    let known: Vec<&str> = known.collect();
+    let near = known.iter().map(|name| {
+        let distance = strsim::damerau_levenshtein(&typed, &name.to_lowercase());
+        (distance, *name)
     });
-    let near = near.filter(|(distance, name)| *distance <= 1.max(name.len() / 4).min(3));
-    near.min()
-        .map(|(_, name)| shown(name).trim_matches('"').to_owned())
+    let near = near.filter(|(distance, name)| *distance <= (name.len() / 4).clamp(1, 3));
+    let whole = || {
+        let end = format!("_{typed}");
+        known.iter().copied().find(|name| name.ends_with(&end))
+    };
+    let name = near.min().map(|(_, name)| name).or_else(whole);
+    name.map(str::to_owned)
 }
 
 /// Longer than any name that there is.

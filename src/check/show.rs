@@ -214,7 +214,8 @@ mod tests {
     fn github_reads_back_what_was_said() {
         assert_eq!(
             github(&found()),
-            "::error file=a b%3A1.conf,line=7,title=test/svc/web1 expose#0.port::50%25 is%0Ano port\n\
+            "::error file=a b%3A1.conf,line=7,title=test/svc/web1 expose#0.port::\
+             50%25 is%0Ano port\n\
              ::notice file=a b%3A1.conf,line=9,title=test/svc/web1 vhost#0::50%25 is%0Ano port\n"
         );
     }

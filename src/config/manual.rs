@@ -133,9 +133,9 @@ end it; Envoy keeps what it has.",
     Page {
         words: "acme",
         about: "\
-A sec object with `cn`, `alt_names` and `ca` asks for a certificate where `ca` is a sec object with \
-the address of an authority in its key `directory` (RFC 8555, HTTP-01). The challenge is a key of \
-an OpenSVC object, which every gateway answers.",
+A sec object with `cn`, `alt_names` and `ca` asks for a certificate where `ca` is a sec object \
+with the address of an authority in its key `directory` (RFC 8555, HTTP-01). The challenge is a \
+key of an OpenSVC object, which every gateway answers.",
         examples: &[
             ("What would be done now, without asking anybody", "osvc-igw acme plan"),
             ("One certificate, now", "osvc-igw acme issue shop/sec/front --force"),
