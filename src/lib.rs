@@ -92,6 +92,7 @@ pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod demo;
+pub mod envoy;
 pub mod gateway;
 pub mod grpc;
 pub mod inventory;

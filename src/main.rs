@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         }
         Command::Bootstrap(options) => return say(&start::bootstrap(&options), 0),
         Command::Run(options) => start::run(*options),
+        Command::Health(options) => start::health(options),
         Command::Status(options) => start::status(options),
         Command::Demo(options) => start::demo(options),
     };

@@ -20,9 +20,10 @@ use crate::bootstrap::{Bootstrap, XdsAddress};
 use crate::check;
 use crate::config::{
     self, AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, CheckOptions, DaemonOptions,
-    DemoOptions, HealthChecks, LogFormat, ManOptions, RemoteLogin, RunOptions, SOCKETS,
-    StatusOptions,
+    DemoOptions, HealthChecks, HealthOptions, LogFormat, ManOptions, RemoteLogin, RunOptions,
+    SOCKETS, StatusOptions,
 };
+use crate::envoy::{self, Attended};
 use crate::gateway::{Downstream, Policy};
 use crate::opensvc::Daemon;
 use crate::opensvc::h2::H2;
@@ -48,6 +49,9 @@ pub enum Error {
     /// The demo failed.
     #[error(transparent)]
     Demo(#[from] crate::demo::Error),
+    /// An Envoy of its own failed, or a controller is not well.
+    #[error(transparent)]
+    Envoy(#[from] envoy::Error),
     /// Configurations could not be checked.
     #[error(transparent)]
     Check(#[from] check::act::Error),
@@ -63,8 +67,8 @@ pub enum Error {
         source: std::io::Error,
     },
     /// What runs did not end in time when it was told to.
-    #[error("did not stop within {} s", STOP_MAX.as_secs())]
-    Slow,
+    #[error("did not stop within {0} s")]
+    Slow(u64),
 }
 
 /// `osvc-igw run`: serves until SIGTERM or SIGINT.
@@ -77,9 +81,61 @@ pub fn run(options: RunOptions) -> Result<(), Error> {
         let stop = CancellationToken::new();
         info!(gateway = options.gateway.name, "starting");
         let daemon = daemon(&options.daemon);
-        let task = run::run(settings(&options), daemon, stop.clone());
-        until_signal(task, stop).await
+        let Some(attended) = attended(&options) else {
+            let task = run::run(settings(&options), daemon, stop.clone());
+            return until_signal(task, stop, STOP_MAX).await;
+        };
+        let longest = STOP_MAX.saturating_add(attended.drain);
+        let task = with_envoy(settings(&options), daemon, attended, stop.clone());
+        until_signal(task, stop, longest).await
     })
+}
+
+/// The controller beside an Envoy of its own: whichever ends first ends the other, and the
+/// controller answers until Envoy is drained.
+async fn with_envoy(
+    settings: Settings,
+    daemon: Arc<dyn Daemon>,
+    attended: Attended,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let serving = CancellationToken::new();
+    let attend = async {
+        let result = envoy::attend(attended, stop.clone()).await;
+        serving.cancel();
+        result
+    };
+    let serve = async {
+        let result = run::run(settings, daemon, serving.clone()).await;
+        stop.cancel();
+        result
+    };
+    let (attended, served) = tokio::join!(attend, serve);
+    served?;
+    Ok(attended?)
+}
+
+/// The Envoy to start, where one is named.
+fn attended(options: &RunOptions) -> Option<Attended> {
+    let program = options.envoy.envoy.clone()?;
+    let bootstrap = bootstrap_of(&BootstrapOptions {
+        gateway: options.gateway.clone(),
+        node_id: None,
+        over_socket: false,
+    });
+    Some(Attended {
+        program,
+        bootstrap,
+        drain: options.envoy.drain_time,
+    })
+}
+
+/// `osvc-igw health`.
+///
+/// # Errors
+/// When the controller is not well.
+pub fn health(options: HealthOptions) -> Result<(), Error> {
+    Ok(runtime()?.block_on(envoy::health(options))?)
 }
 
 /// `osvc-igw status`.
@@ -109,7 +165,7 @@ pub fn acme(action: AcmeAction, options: &AcmeOptions) -> Result<String, Error> 
             text = acted.await?;
             Ok::<(), acme::Error>(())
         };
-        until_signal(task, stop).await
+        until_signal(task, stop, STOP_MAX).await
     })?;
     Ok(text)
 }
@@ -123,12 +179,16 @@ pub fn demo(options: DemoOptions) -> Result<(), Error> {
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         let task = crate::demo::demo(options, stop.clone());
-        until_signal(task, stop).await
+        until_signal(task, stop, STOP_MAX).await
     })
 }
 
 /// `osvc-igw bootstrap`: Envoy's configuration, in YAML.
 pub fn bootstrap(options: &BootstrapOptions) -> String {
+    crate::bootstrap::yaml(&bootstrap_of(options))
+}
+
+fn bootstrap_of(options: &BootstrapOptions) -> Bootstrap {
     let gateway = &options.gateway;
     let xds = match gateway.janitor_socket.path() {
         Some(path) if options.over_socket => XdsAddress::Unix(path.display().to_string()),
@@ -137,7 +197,7 @@ pub fn bootstrap(options: &BootstrapOptions) -> String {
             port: gateway.port,
         },
     };
-    crate::bootstrap::yaml(&Bootstrap {
+    Bootstrap {
         node_id: options
             .node_id
             .clone()
@@ -145,7 +205,7 @@ pub fn bootstrap(options: &BootstrapOptions) -> String {
         node_cluster: gateway.name.clone(),
         xds,
         admin: ([127, 0, 0, 1], gateway.envoy_port).into(),
-    })
+    }
 }
 
 /// `osvc-igw check`: returns what there is to print, and whether problems were found.
@@ -262,6 +322,7 @@ fn runtime() -> Result<Runtime, Error> {
 async fn until_signal<E>(
     task: impl Future<Output = Result<(), E>>,
     stop: CancellationToken,
+    longest: Duration,
 ) -> Result<(), Error>
 where
     Error: From<E>,
@@ -283,7 +344,7 @@ where
     stop.cancel();
     tokio::select! {
         result = task => Ok(result?),
-        () = tokio::time::sleep(STOP_MAX) => Err(Error::Slow),
+        () = tokio::time::sleep(longest) => Err(Error::Slow(longest.as_secs())),
     }
 }
 

@@ -5,6 +5,7 @@
 mod acked;
 mod acme;
 mod ask;
+mod attend;
 mod bad_input;
 mod bootstrap;
 mod captures;
@@ -18,6 +19,7 @@ mod fake;
 mod fuzz;
 mod golden;
 mod grpc;
+mod image;
 mod mirror;
 mod model;
 mod pipeline;

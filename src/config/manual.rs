@@ -125,6 +125,8 @@ end it; Envoy keeps what it has.",
               --client-cert cert.pem --client-key key.pem"),
             ("Ports for `listener_port=0` from a narrow range, log lines for machines",
              "osvc-igw run --port-range 20000-20999 --log-format json"),
+            ("With an Envoy of its own, in one container",
+             "osvc-igw run --envoy /usr/local/bin/envoy --drain-time 20s"),
             ("The gateway of the cluster, which also gets certificates",
              "osvc-igw run --acme --acme-gateways 192.0.2.1"),
         ],
@@ -240,6 +242,17 @@ Findings are problems, which make the exit code 2, and notes, which do not.",
         exits: FINDS,
     },
     Page {
+        words: "health",
+        about: "\
+Asks for the admin page /healthz, or with --ready for /readyz, which is good from the first \
+published snapshot on. For the HEALTHCHECK of a container, and for probes.",
+        examples: &[
+            ("Whether it answers", "osvc-igw health"),
+            ("Whether it serves something", "osvc-igw health --ready"),
+        ],
+        exits: EXITS,
+    },
+    Page {
         words: "completion",
         about: "Each shell has a place where it looks for such scripts.",
         examples: &[
@@ -289,7 +302,8 @@ mod tests {
         let mut found = Vec::new();
         words(&command(), "", &mut found);
         let mut told: Vec<&str> = PAGES.iter().map(|page| page.words).collect();
-        (found.sort(), told.sort_unstable());
+        found.sort();
+        told.sort_unstable();
         assert_eq!(found, told);
     }
 

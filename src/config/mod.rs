@@ -4,6 +4,7 @@
 mod acme;
 mod check;
 mod defaults;
+mod envoy;
 mod manual;
 mod server;
 mod shell;
@@ -20,6 +21,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 pub use acme::{AcmeAction, AcmeOptions, DoorOptions};
 pub use check::{CheckFile, CheckFormat, CheckOptions};
 pub use defaults::{AccessLog, DefaultOptions, HealthChecks};
+pub use envoy::{EnvoyOptions, HealthOptions};
 pub use server::{DaemonOptions, Remote, RemoteLogin, ServerOptions, ServerUrl};
 pub use shell::{CompletionOptions, ManOptions, ManPage, Shell, completion, man_page, man_pages};
 pub use status::{Address, StatusFormat, StatusOptions};
@@ -37,6 +39,8 @@ pub enum Command {
     Status(StatusOptions),
     /// Judge service configurations.
     Check(CheckOptions),
+    /// Ask whether a running controller is well.
+    Health(HealthOptions),
     /// Print a completion script.
     Completion(CompletionOptions),
     /// Print or write manual pages.
@@ -76,6 +80,8 @@ enum CliCommand {
     Status(StatusOptions),
     /// Say what is wrong with service configurations, before the cluster has them
     Check(CheckOptions),
+    /// Ask whether a running controller answers
+    Health(HealthOptions),
     /// Print the script by which a shell completes osvc-igw
     Completion(CompletionOptions),
     /// Print a manual page, or write all of them
@@ -130,6 +136,10 @@ pub struct RunOptions {
     /// the OpenSVC daemon is away serves it
     #[arg(long, env = "OSVC_IGW_STATE_DIR", value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
+
+    /// An Envoy of its own.
+    #[command(flatten, next_help_heading = "An Envoy of its own")]
+    pub envoy: EnvoyOptions,
 
     /// What holds for every service that does not say otherwise.
     #[command(flatten, next_help_heading = "What holds for every service")]
@@ -372,6 +382,7 @@ fn read(arguments: Vec<std::ffi::OsString>) -> Result<Command, Usage> {
         Some(CliCommand::Bootstrap(options)) => Command::Bootstrap(options),
         Some(CliCommand::Status(options)) => Command::Status(options),
         Some(CliCommand::Check(options)) => Command::Check(options.settled().map_err(wrong)?),
+        Some(CliCommand::Health(options)) => Command::Health(options),
         Some(CliCommand::Completion(options)) => Command::Completion(options),
         Some(CliCommand::Man(options)) => Command::Man(options),
         Some(CliCommand::Demo(options)) => Command::Demo(options),

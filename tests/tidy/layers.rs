@@ -57,6 +57,7 @@ const LAYERS: &[Layer] = &[
     edge("src/ask.rs", &["clock", "config", "pb", "screen", "status"]),
     edge("src/admin.rs", &["metrics", "pb", "status"]),
     edge("src/acme.rs", &["clock", "cert", "config", "inventory", "opensvc"]),
+    edge("src/envoy.rs", &["backoff", "bootstrap", "clock", "config"]),
     edge("src/state.rs", &["xds"]),
     edge("src/dry_run.rs", CORE),
     edge("src/run.rs", &[
