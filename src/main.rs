@@ -21,10 +21,7 @@ fn main() -> ExitCode {
     }
     let result = match command {
         Command::Acme(action, options) => {
-            return match start::acme(action, &options) {
-                Ok(text) => say(&text, 0),
-                Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
-            };
+            return told(start::acme(action, &options));
         }
         Command::Check(options) => {
             return match start::check(options) {
@@ -37,13 +34,8 @@ fn main() -> ExitCode {
             };
         }
         Command::Completion(options) => return say(&config::completion(options.shell), 0),
-        Command::Man(options) => {
-            return match start::man(&options) {
-                Ok(text) => say(&text, 0),
-                Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
-            };
-        }
-        Command::Bootstrap(options) => return say(&start::bootstrap(&options), 0),
+        Command::Man(options) => return told(start::man(&options)),
+        Command::Bootstrap(options) => return told(start::bootstrap(&options)),
         Command::Run(options) => start::run(*options),
         Command::Health(options) => start::health(options),
         Command::Status(options) => start::status(options),
@@ -51,6 +43,14 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
+    }
+}
+
+/// Prints what came of a command that is a text.
+fn told(result: Result<String, start::Error>) -> ExitCode {
+    match result {
+        Ok(text) => say(&text, 0),
         Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
     }
 }

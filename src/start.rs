@@ -58,6 +58,14 @@ pub enum Error {
     /// There is no page for a command that there is not.
     #[error("there is no command {0:?}")]
     NoCommand(String),
+    /// The bootstrap could not be written.
+    #[error("cannot write to --output {}: {source}", file.display())]
+    Output {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Pages could not be written.
     #[error("cannot write to --folder {}: {source}", folder.display())]
     Folder {
@@ -122,6 +130,7 @@ fn attended(options: &RunOptions) -> Option<Attended> {
         gateway: options.gateway.clone(),
         node_id: None,
         over_socket: false,
+        output: None,
     });
     Some(Attended {
         program,
@@ -183,9 +192,20 @@ pub fn demo(options: DemoOptions) -> Result<(), Error> {
     })
 }
 
-/// `osvc-igw bootstrap`: Envoy's configuration, in YAML.
-pub fn bootstrap(options: &BootstrapOptions) -> String {
-    crate::bootstrap::yaml(&bootstrap_of(options))
+/// `osvc-igw bootstrap`: Envoy's configuration, in YAML, where it is to be printed.
+///
+/// # Errors
+/// When it cannot be written to the file that is named.
+pub fn bootstrap(options: &BootstrapOptions) -> Result<String, Error> {
+    let yaml = crate::bootstrap::yaml(&bootstrap_of(options));
+    let Some(file) = &options.output else {
+        return Ok(yaml);
+    };
+    std::fs::write(file, yaml).map_err(|source| Error::Output {
+        file: file.clone(),
+        source,
+    })?;
+    Ok(String::new())
 }
 
 fn bootstrap_of(options: &BootstrapOptions) -> Bootstrap {

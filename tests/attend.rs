@@ -95,9 +95,7 @@ impl Gateway {
             .lines()
             .filter(|line| line.contains("\"Envoy started\""));
         let lines = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        lines
-            .map(|line| line["fields"]["pid"].to_string())
-            .collect()
+        lines.map(|line| line["pid"].to_string()).collect()
     }
 }
 

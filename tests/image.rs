@@ -125,6 +125,7 @@ fn inside(image: &Path) -> Command {
         command.arg("--userspec=65532:65532");
     }
     command.arg(image).arg("/osvc-igw").env_clear();
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command
 }
 

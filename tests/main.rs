@@ -22,6 +22,7 @@ mod grpc;
 mod image;
 mod mirror;
 mod model;
+mod opensvc_examples;
 mod pipeline;
 mod ports;
 mod preflight;

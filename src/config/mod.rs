@@ -240,6 +240,10 @@ pub struct BootstrapOptions {
     /// Let Envoy reach the controller over the unix socket instead of TCP
     #[arg(long, env = "OSVC_IGW_OVER_SOCKET")]
     pub over_socket: bool,
+
+    /// Write it to this file instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Options of `osvc-igw demo`.
