@@ -9,6 +9,7 @@ mod attend;
 mod bad_input;
 mod bootstrap;
 mod captures;
+mod chart;
 mod check;
 mod churn;
 mod controller;

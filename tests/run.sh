@@ -9,5 +9,6 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 setup_rust
 setup_envoy
 setup_pebble
+setup_helm
 cd "$root"
 exec cargo test --locked "$@"

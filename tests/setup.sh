@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble for the tests.
+# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble and Helm for the tests.
 #
 # Sourced, with $root set, by examples/demo.sh, tests/run.sh and .ci/run. Whatever is there already is kept,
 # so the second run costs nothing. All that is not a Debian package stays under target/.
@@ -67,6 +67,30 @@ setup_pebble() {
     command -v pebble >/dev/null ||
         die "the tests need Pebble, and it cannot be installed from here." \
             "As root: apt-get install pebble. Elsewhere put a pebble 2.4 or later on the PATH"
+}
+
+helm_sdk_version=0.2.2
+kubernetes_validate_version=1.37.0
+
+# Puts Helm, as a library, and the schemas of Kubernetes under target/, for the test of the chart.
+setup_helm() {
+    packages=$root/target/helm
+    [ -d "$packages/helm_python" ] && [ -d "$packages/kubernetes_validate" ] && return
+    python=$root/target/venv/bin/python3
+    [ -x "$python" ] || python=python3
+    command -v "$python" >/dev/null || die "python3 is missing: Helm comes as a Python package"
+    echo "Setting up Helm and the schemas of Kubernetes from PyPI in target/helm ..." >&2
+    rm -rf "$packages"
+    "$python" -m pip install --quiet --disable-pip-version-check --target "$packages" \
+        "helm-python-sdk==$helm_sdk_version" \
+        "kubernetes-validate==$kubernetes_validate_version" >&2 ||
+        die "cannot set up Helm: the messages above say what failed." \
+            "It needs python3 with pip (Debian: apt-get install python3-pip) and a way to PyPI"
+    # The package has one library under three names, each a file of its own.
+    for name in libhelm_c.so libhelm_c.so.0; do
+        ln -f "$packages/helm_python/lib/libhelm_c.so.$helm_sdk_version" \
+            "$packages/helm_python/lib/$name"
+    done
 }
 
 apt_install() {
