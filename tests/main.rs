@@ -42,6 +42,7 @@ mod state;
 mod status;
 mod status_page;
 mod storm;
+mod supply;
 mod support;
 mod tidy;
 mod traffic;
