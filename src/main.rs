@@ -21,24 +21,42 @@ fn main() -> ExitCode {
     }
     let result = match command {
         Command::Acme(action, options) => {
-            return match start::acme(action, &options) {
-                Ok(text) => say(&text, 0),
+            return told(start::acme(action, &options));
+        }
+        Command::Check(options) => {
+            return match start::check(options) {
+                Ok((text, false)) => say(&text, 0),
+                Ok((text, true)) => {
+                    say(&text, 0);
+                    ExitCode::from(2)
+                }
                 Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
             };
         }
-        Command::Bootstrap(options) => return say(&start::bootstrap(&options), 0),
         Command::Diff(options) => {
             return match start::diff(&options) {
                 Ok(differs) => ExitCode::from(if differs { 2 } else { 0 }),
                 Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
             };
         }
+        Command::Completion(options) => return say(&config::completion(options.shell), 0),
+        Command::Man(options) => return told(start::man(&options)),
+        Command::Bootstrap(options) => return told(start::bootstrap(&options)),
         Command::Run(options) => start::run(*options),
+        Command::Health(options) => start::health(options),
         Command::Status(options) => start::status(options),
         Command::Demo(options) => start::demo(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
+    }
+}
+
+/// Prints what came of a command that is a text.
+fn told(result: Result<String, start::Error>) -> ExitCode {
+    match result {
+        Ok(text) => say(&text, 0),
         Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
     }
 }

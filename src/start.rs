@@ -17,12 +17,15 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::acme;
 use crate::ask;
 use crate::bootstrap::{Bootstrap, XdsAddress};
+use crate::check;
 use crate::compare;
 use crate::config::{
-    AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, DaemonOptions, DemoOptions, DiffOptions,
-    HealthChecks, LogFormat, RemoteLogin, RunOptions, SOCKETS, StatusOptions,
+    self, AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, CheckOptions, DaemonOptions,
+    DemoOptions, DiffOptions, HealthChecks, HealthOptions, LogFormat, ManOptions, RemoteLogin,
+    RunOptions, SOCKETS, StatusOptions,
 };
 use crate::dry_run::{self, Printed};
+use crate::envoy::{self, Attended};
 use crate::gateway::{Downstream, Policy};
 use crate::opensvc::Daemon;
 use crate::opensvc::h2::H2;
@@ -52,9 +55,34 @@ pub enum Error {
     /// The demo failed.
     #[error(transparent)]
     Demo(#[from] crate::demo::Error),
+    /// An Envoy of its own failed, or a controller is not well.
+    #[error(transparent)]
+    Envoy(#[from] envoy::Error),
+    /// Configurations could not be checked.
+    #[error(transparent)]
+    Check(#[from] check::act::Error),
+    /// There is no page for a command that there is not.
+    #[error("there is no command {0:?}")]
+    NoCommand(String),
+    /// The bootstrap could not be written.
+    #[error("cannot write to --output {}: {source}", file.display())]
+    Output {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Pages could not be written.
+    #[error("cannot write to --folder {}: {source}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// What runs did not end in time when it was told to.
-    #[error("did not stop within {} s", STOP_MAX.as_secs())]
-    Slow,
+    #[error("did not stop within {0} s")]
+    Slow(u64),
 }
 
 /// `osvc-igw run`: serves until SIGTERM or SIGINT.
@@ -74,10 +102,15 @@ pub fn run(options: RunOptions) -> Result<(), Error> {
             };
             let policy = settings(&options).policy;
             let task = dry_run::run(policy, daemon, printed, io::stdout(), stop.clone());
-            return until_signal(task, stop).await;
+            return until_signal(task, stop, STOP_MAX).await;
         }
-        let task = run::run(settings(&options), daemon, stop.clone());
-        until_signal(task, stop).await
+        let Some(attended) = attended(&options) else {
+            let task = run::run(settings(&options), daemon, stop.clone());
+            return until_signal(task, stop, STOP_MAX).await;
+        };
+        let longest = STOP_MAX.saturating_add(attended.drain);
+        let task = with_envoy(settings(&options), daemon, attended, stop.clone());
+        until_signal(task, stop, longest).await
     })
 }
 
@@ -112,6 +145,54 @@ fn style(paints: bool) -> Style {
     }
 }
 
+/// The controller beside an Envoy of its own: whichever ends first ends the other, and the
+/// controller answers until Envoy is drained.
+async fn with_envoy(
+    settings: Settings,
+    daemon: Arc<dyn Daemon>,
+    attended: Attended,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let serving = CancellationToken::new();
+    let attend = async {
+        let result = envoy::attend(attended, stop.clone()).await;
+        serving.cancel();
+        result
+    };
+    let serve = async {
+        let result = run::run(settings, daemon, serving.clone()).await;
+        stop.cancel();
+        result
+    };
+    let (attended, served) = tokio::join!(attend, serve);
+    served?;
+    Ok(attended?)
+}
+
+/// The Envoy to start, where one is named.
+fn attended(options: &RunOptions) -> Option<Attended> {
+    let program = options.envoy.envoy.clone()?;
+    let bootstrap = bootstrap_of(&BootstrapOptions {
+        gateway: options.gateway.clone(),
+        node_id: None,
+        over_socket: false,
+        output: None,
+    });
+    Some(Attended {
+        program,
+        bootstrap,
+        drain: options.envoy.drain_time,
+    })
+}
+
+/// `osvc-igw health`.
+///
+/// # Errors
+/// When the controller is not well.
+pub fn health(options: HealthOptions) -> Result<(), Error> {
+    Ok(runtime()?.block_on(envoy::health(options))?)
+}
+
 /// `osvc-igw status`.
 ///
 /// # Errors
@@ -140,7 +221,7 @@ pub fn acme(action: AcmeAction, options: &AcmeOptions) -> Result<String, Error> 
             text = acted.await?;
             Ok::<(), acme::Error>(())
         };
-        until_signal(task, stop).await
+        until_signal(task, stop, STOP_MAX).await
     })?;
     Ok(text)
 }
@@ -154,12 +235,27 @@ pub fn demo(options: DemoOptions) -> Result<(), Error> {
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         let task = crate::demo::demo(options, stop.clone());
-        until_signal(task, stop).await
+        until_signal(task, stop, STOP_MAX).await
     })
 }
 
-/// `osvc-igw bootstrap`: Envoy's configuration, in YAML.
-pub fn bootstrap(options: &BootstrapOptions) -> String {
+/// `osvc-igw bootstrap`: Envoy's configuration, in YAML, where it is to be printed.
+///
+/// # Errors
+/// When it cannot be written to the file that is named.
+pub fn bootstrap(options: &BootstrapOptions) -> Result<String, Error> {
+    let yaml = crate::bootstrap::yaml(&bootstrap_of(options));
+    let Some(file) = &options.output else {
+        return Ok(yaml);
+    };
+    std::fs::write(file, yaml).map_err(|source| Error::Output {
+        file: file.clone(),
+        source,
+    })?;
+    Ok(String::new())
+}
+
+fn bootstrap_of(options: &BootstrapOptions) -> Bootstrap {
     let gateway = &options.gateway;
     let xds = match gateway.janitor_socket.path() {
         Some(path) if options.over_socket => XdsAddress::Unix(path.display().to_string()),
@@ -168,7 +264,7 @@ pub fn bootstrap(options: &BootstrapOptions) -> String {
             port: gateway.port,
         },
     };
-    crate::bootstrap::yaml(&Bootstrap {
+    Bootstrap {
         node_id: options
             .node_id
             .clone()
@@ -176,7 +272,36 @@ pub fn bootstrap(options: &BootstrapOptions) -> String {
         node_cluster: gateway.name.clone(),
         xds,
         admin: ([127, 0, 0, 1], gateway.envoy_port).into(),
-    })
+    }
+}
+
+/// `osvc-igw check`: returns what there is to print, and whether problems were found.
+///
+/// # Errors
+/// When nothing can be said of the configurations.
+pub fn check(options: CheckOptions) -> Result<(String, bool), Error> {
+    Ok(runtime()?.block_on(check::act::act(options))?)
+}
+
+/// `osvc-igw man`: the page to print, where one is to be printed.
+///
+/// # Errors
+/// Where there is no such command, or a page cannot be written.
+pub fn man(options: &ManOptions) -> Result<String, Error> {
+    let Some(folder) = &options.folder else {
+        let words = options.command.join(" ");
+        let page = config::man_page(&options.command);
+        return Ok(page.ok_or(Error::NoCommand(words))?.text);
+    };
+    let written = std::fs::create_dir_all(folder).and_then(|()| {
+        let mut pages = config::man_pages().into_iter();
+        pages.try_for_each(|page| std::fs::write(folder.join(page.file), page.text))
+    });
+    written.map_err(|source| Error::Folder {
+        folder: folder.clone(),
+        source,
+    })?;
+    Ok(String::new())
 }
 
 fn settings(options: &RunOptions) -> Settings {
@@ -267,6 +392,7 @@ fn runtime() -> Result<Runtime, Error> {
 async fn until_signal<E>(
     task: impl Future<Output = Result<(), E>>,
     stop: CancellationToken,
+    longest: Duration,
 ) -> Result<(), Error>
 where
     Error: From<E>,
@@ -288,7 +414,7 @@ where
     stop.cancel();
     tokio::select! {
         result = task => Ok(result?),
-        () = tokio::time::sleep(STOP_MAX) => Err(Error::Slow),
+        () = tokio::time::sleep(longest) => Err(Error::Slow(longest.as_secs())),
     }
 }
 

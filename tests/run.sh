@@ -10,5 +10,6 @@ setup_rust
 setup_envoy
 setup_pebble
 setup_knot
+setup_helm
 cd "$root"
 exec cargo test --locked "$@"

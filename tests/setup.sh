@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble and Knot
-# DNS for the tests.
+# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble, Knot DNS and Helm for the
+# tests.
 #
 # Sourced, with $root set, by examples/demo.sh, tests/run.sh and .ci/run. Whatever is there already is kept,
 # so the second run costs nothing. All that is not a Debian package stays under target/.
@@ -86,6 +86,30 @@ setup_knot() {
 
 has_knot() {
     { [ -x /usr/sbin/knotd ] || command -v knotd >/dev/null; } && command -v knsupdate >/dev/null
+}
+
+helm_sdk_version=0.2.2
+kubernetes_validate_version=1.37.0
+
+# Puts Helm, as a library, and the schemas of Kubernetes under target/, for the test of the chart.
+setup_helm() {
+    packages=$root/target/helm
+    [ -d "$packages/helm_python" ] && [ -d "$packages/kubernetes_validate" ] && return
+    python=$root/target/venv/bin/python3
+    [ -x "$python" ] || python=python3
+    command -v "$python" >/dev/null || die "python3 is missing: Helm comes as a Python package"
+    echo "Setting up Helm and the schemas of Kubernetes from PyPI in target/helm ..." >&2
+    rm -rf "$packages"
+    "$python" -m pip install --quiet --disable-pip-version-check --target "$packages" \
+        "helm-python-sdk==$helm_sdk_version" \
+        "kubernetes-validate==$kubernetes_validate_version" >&2 ||
+        die "cannot set up Helm: the messages above say what failed." \
+            "It needs python3 with pip (Debian: apt-get install python3-pip) and a way to PyPI"
+    # The package has one library under three names, each a file of its own.
+    for name in libhelm_c.so libhelm_c.so.0; do
+        ln -f "$packages/helm_python/lib/libhelm_c.so.$helm_sdk_version" \
+            "$packages/helm_python/lib/$name"
+    done
 }
 
 apt_install() {

@@ -2,9 +2,13 @@
 //! variables and the README's table. Nothing is read from the environment anywhere else.
 
 mod acme;
+mod check;
 mod defaults;
 mod diff;
+mod envoy;
+mod manual;
 mod server;
+mod shell;
 mod status;
 
 use std::fmt;
@@ -16,9 +20,12 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use acme::{AcmeAction, AcmeOptions, DoorOptions};
+pub use check::{CheckFile, CheckFormat, CheckOptions};
 pub use defaults::{AccessLog, DefaultOptions, HealthChecks};
 pub use diff::{ColorWhen, DiffFormat, DiffOptions, EnvoyUrl, Sides};
+pub use envoy::{EnvoyOptions, HealthOptions};
 pub use server::{DaemonOptions, Remote, RemoteLogin, ServerOptions, ServerUrl};
+pub use shell::{CompletionOptions, ManOptions, ManPage, Shell, completion, man_page, man_pages};
 pub use status::{Address, StatusFormat, StatusOptions};
 
 /// What to do, with its options.
@@ -34,6 +41,14 @@ pub enum Command {
     Status(StatusOptions),
     /// Tell what would change.
     Diff(Box<DiffOptions>),
+    /// Judge service configurations.
+    Check(CheckOptions),
+    /// Ask whether a running controller is well.
+    Health(HealthOptions),
+    /// Print a completion script.
+    Completion(CompletionOptions),
+    /// Print or write manual pages.
+    Man(ManOptions),
     /// Show everything working on one machine.
     Demo(DemoOptions),
 }
@@ -70,6 +85,14 @@ enum CliCommand {
     /// Tell what would change at Envoy, and what that does to traffic; exits with 0 for no
     /// difference, 2 for one, and 1 where it cannot be told
     Diff(Box<DiffOptions>),
+    /// Say what is wrong with service configurations, before the cluster has them
+    Check(CheckOptions),
+    /// Ask whether a running controller answers
+    Health(HealthOptions),
+    /// Print the script by which a shell completes osvc-igw
+    Completion(CompletionOptions),
+    /// Print a manual page, or write all of them
+    Man(ManOptions),
     /// Run a simulated cluster, its backends, the controller and a real Envoy
     Demo(DemoOptions),
 }
@@ -92,7 +115,7 @@ pub struct RunOptions {
     pub port_range: PortRange,
 
     /// Which daemon is followed.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "The OpenSVC daemon")]
     pub daemon: DaemonOptions,
 
     /// The most xDS streams at once
@@ -121,8 +144,12 @@ pub struct RunOptions {
     #[arg(long, env = "OSVC_IGW_STATE_DIR", value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
 
+    /// An Envoy of its own.
+    #[command(flatten, next_help_heading = "An Envoy of its own")]
+    pub envoy: EnvoyOptions,
+
     /// What holds for every service that does not say otherwise.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "What holds for every service")]
     pub defaults: DefaultOptions,
 
     /// Also be the certificate operator of the cluster: for a single gateway, which has the
@@ -131,7 +158,7 @@ pub struct RunOptions {
     pub acme: bool,
 
     /// Where authorities and clients come.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Certificates")]
     pub door: DoorOptions,
 
     /// Print what would be pushed, as it happens; serve nothing and write nothing
@@ -139,7 +166,7 @@ pub struct RunOptions {
     pub dry_run: bool,
 
     /// How log lines are written.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Logging")]
     pub log: LogOptions,
 }
 
@@ -224,6 +251,10 @@ pub struct BootstrapOptions {
     /// Let Envoy reach the controller over the unix socket instead of TCP
     #[arg(long, env = "OSVC_IGW_OVER_SOCKET")]
     pub over_socket: bool,
+
+    /// Write it to this file instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Options of `osvc-igw demo`.
@@ -319,7 +350,8 @@ impl FromStr for XdsSocket {
 pub struct Usage {
     /// What to print.
     pub text: String,
-    /// 0 for help and version, to standard output; 2 for an error, to standard error.
+    /// 0 for help and version, to standard output; 2 for an error, to standard error, or 1 where
+    /// the command has another use for 2.
     pub exit_code: u8,
 }
 
@@ -333,11 +365,10 @@ where
     T: Into<std::ffi::OsString> + Clone,
 {
     let arguments: Vec<std::ffi::OsString> = arguments.into_iter().map(Into::into).collect();
-    // There 2 says that something differs.
-    let is_diff = arguments.get(1).is_some_and(|word| word == "diff");
-    let read = read(arguments);
-    read.map_err(|usage| match (is_diff, usage.exit_code) {
-        (true, 2) => Usage {
+    let finds = |word: &std::ffi::OsString| FINDERS.iter().any(|finder| word == finder);
+    let finds = arguments.get(1).is_some_and(finds);
+    read(arguments).map_err(|usage| match usage.exit_code {
+        2 if finds => Usage {
             exit_code: 1,
             ..usage
         },
@@ -345,8 +376,12 @@ where
     })
 }
 
+/// The commands that end with 2 where they found something. A wrong command line of theirs ends
+/// with 1.
+const FINDERS: &[&str] = &["check", "diff"];
+
 fn read(arguments: Vec<std::ffi::OsString>) -> Result<Command, Usage> {
-    let matches = Cli::command().try_get_matches_from(arguments);
+    let matches = command().try_get_matches_from(arguments);
     let matches = matches.map_err(|error| usage(&error))?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     let inner = matches.subcommand().map_or(&matches, |(_, inner)| inner);
@@ -365,8 +400,17 @@ fn read(arguments: Vec<std::ffi::OsString>) -> Result<Command, Usage> {
             let run = checked(options.run, inner)?;
             Command::Diff(Box::new(DiffOptions { run, ..*options }))
         }
+        Some(CliCommand::Check(options)) => Command::Check(options.settled().map_err(wrong)?),
+        Some(CliCommand::Health(options)) => Command::Health(options),
+        Some(CliCommand::Completion(options)) => Command::Completion(options),
+        Some(CliCommand::Man(options)) => Command::Man(options),
         Some(CliCommand::Demo(options)) => Command::Demo(options),
     })
+}
+
+/// The command line, with all that is said of it.
+fn command() -> clap::Command {
+    manual::with_pages(Cli::command())
 }
 
 /// Checks what options say together.
@@ -377,10 +421,14 @@ fn checked(options: RunOptions, matches: &ArgMatches) -> Result<RunOptions, Usag
 
 fn settled(options: DaemonOptions, matches: &ArgMatches) -> Result<DaemonOptions, Usage> {
     let typed = matches.value_source("password") == Some(ValueSource::CommandLine);
-    options.settled(typed).map_err(|line| Usage {
+    options.settled(typed).map_err(wrong)
+}
+
+fn wrong(line: String) -> Usage {
+    Usage {
         text: format!("osvc-igw: {line}\n"),
         exit_code: 2,
-    })
+    }
 }
 
 fn usage(error: &clap::Error) -> Usage {
@@ -392,16 +440,13 @@ fn usage(error: &clap::Error) -> Usage {
     let lines = text.lines().take_while(|line| !line.trim().is_empty());
     let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    Usage {
-        text: format!("osvc-igw: {line}\n"),
-        exit_code: 2,
-    }
+    wrong(format!("{line}{}", shell::tip(error)))
 }
 
 /// The options of `osvc-igw run` as a Markdown table.
 pub fn options_table() -> String {
     let mut table = "| option | environment | default | meaning |\n|---|---|---|---|\n".to_owned();
-    let command = Cli::command();
+    let command = command();
     let arguments = command.get_arguments().filter(|argument| {
         let name = argument.get_id().as_str();
         !argument.is_hide_set() && !matches!(name, "help" | "version")

@@ -28,6 +28,7 @@ pub mod saved;
 pub mod secret;
 pub mod session;
 pub mod sources;
+pub mod standalone;
 pub mod status;
 pub mod subscription;
 pub mod suspects;

@@ -23,7 +23,7 @@ const LAYERS: &[Layer] = &[
     pure("src/backoff.rs", &[], &[]),
     pure("src/bootstrap.rs", &[], &[]),
     pure("src/budget.rs", &[], &[]),
-    pure("src/config/", CONFIG_INSIDE, &["clap", "humantime"]),
+    pure("src/config/", CONFIG_INSIDE, &["clap", "clap_complete", "clap_mangen", "humantime"]),
     pure("src/gateway/", &["inventory"], &["regex_syntax", "serde", "serde_json"]),
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
     pure("src/xds/diff/", DIFF_INSIDE, &["base64", "prost", "serde", "serde_json"]),
@@ -41,6 +41,8 @@ const LAYERS: &[Layer] = &[
     pure("src/cert/report.rs", &["inventory"], &["humantime"]),
     pure("src/cert/record.rs", &["inventory"], &["psl", "serde", "serde_json"]),
     pure("src/cert/schedule.rs", &[], &["serde"]),
+    pure("src/check/", &["inventory", "gateway", "xds"], &["serde_json", "strsim"]),
+    edge("src/check/act.rs", &["clock", "config", "inventory", "gateway", "xds"]),
     pure("src/cert/turn.rs", &["inventory"], &[]),
     edge("src/clock.rs", &[]),
     edge("src/metrics.rs", &[]),
@@ -66,6 +68,7 @@ const LAYERS: &[Layer] = &[
     edge("src/ask.rs", &["clock", "config", "pb", "screen", "status"]),
     edge("src/admin.rs", &["differences", "metrics", "pb", "status"]),
     edge("src/acme.rs", &["clock", "cert", "config", "inventory", "opensvc"]),
+    edge("src/envoy.rs", &["backoff", "bootstrap", "clock", "config"]),
     edge("src/state.rs", &["xds"]),
     edge("src/dry_run.rs", &["controller", "gateway", "opensvc", "xds"]),
     edge("src/compare/", &[
@@ -83,7 +86,12 @@ const LAYERS: &[Layer] = &[
     edge("src/main.rs", &["config", "start"]),
 ];
 
-const CONFIG_INSIDE: &[&str] = &["bootstrap", "inventory::ObjectPath", "inventory::Sensitive"];
+const CONFIG_INSIDE: &[&str] = &[
+    "bootstrap",
+    "inventory::Kind",
+    "inventory::ObjectPath",
+    "inventory::Sensitive",
+];
 
 const XDS_INSIDE: &[&str] = &[
     "gateway",

@@ -3,6 +3,7 @@
 mod certificates;
 mod data;
 mod defaults;
+mod examples;
 mod health;
 mod http3;
 mod l4;
