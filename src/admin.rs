@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::live::Live;
 use crate::metrics::Standing;
+use crate::page::Page;
 use crate::pb::GetStatusRequest;
 use crate::status::{Knowledge, to_json};
 
@@ -19,12 +21,13 @@ use crate::status::{Knowledge, to_json};
 #[derive(Clone, Debug)]
 pub struct Admin {
     knowledge: Knowledge,
+    live: Live,
 }
 
 impl Admin {
-    /// Pages that show what is known.
-    pub const fn new(knowledge: Knowledge) -> Self {
-        Self { knowledge }
+    /// Pages that show what is known, and what happens.
+    pub const fn new(knowledge: Knowledge, live: Live) -> Self {
+        Self { knowledge, live }
     }
 
     /// Serves until stopped.
@@ -36,13 +39,15 @@ impl Admin {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
+        let page = Page::new(self.knowledge.clone(), self.live.clone(), stop.clone());
         let router = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/problems", get(problems))
             .route("/status", get(status))
             .route("/metrics", get(metrics))
-            .with_state(self);
+            .with_state(self)
+            .merge(page.router());
         axum::serve(listener, router)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await

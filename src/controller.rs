@@ -290,6 +290,7 @@ impl Controller {
             info!(added, changed, removed, "published snapshot");
             self.view.ready = true;
             self.view.resources = count_resources(&self.snapshot);
+            self.view.gateway = Arc::new(compiled.gateway);
         }
         self.view.certificates = view::certificates(&self.inventory);
         self.problems = compiled.problems;

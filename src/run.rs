@@ -18,6 +18,7 @@ use crate::cert::probe::{Acked, Door};
 use crate::controller::{Controller, View};
 use crate::gateway::Policy;
 use crate::grpc;
+use crate::live::Live;
 use crate::opensvc::Daemon;
 use crate::state::StateDir;
 use crate::status::Knowledge;
@@ -103,10 +104,12 @@ pub async fn run(
     let ads = Ads::new(snapshots, streams_max, stop.clone());
     let gateway = &policy.gateway_name;
     let knowledge = Knowledge::new(gateway, views, ads.clients(), snapshots_tx.subscribe());
-    let (beside, health) = grpc::services(knowledge.clone(), stop.clone())?;
+    let live = Live::default();
+    let (beside, health) = grpc::services(knowledge.clone(), live.clone(), stop.clone())?;
     let health = grpc::keep_health(health, snapshots_tx.subscribe(), stop.clone());
     let ads = ads.beside(beside);
-    let admin = Admin::new(knowledge);
+    let noting = live.clone().follow(knowledge.clone(), stop.clone());
+    let admin = Admin::new(knowledge, live);
     let saving = doors
         .state
         .map(|state| state.follow(snapshots_tx.clone(), stop.clone()));
@@ -126,6 +129,7 @@ pub async fn run(
         parts.spawn(async { ("xDS over the unix socket", text(ads.serve_unix(unix).await)) });
     }
     parts.spawn(async { ("the health service", ended(health).await) });
+    parts.spawn(async { ("noting what happens", ended(noting).await) });
     if let Some(saving) = saving {
         parts.spawn(async { ("keeping what is served", ended(saving).await) });
     }

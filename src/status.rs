@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use prost_types::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::ads::{self, Clients, Shown, Snapshots};
 use crate::controller::{Validity, View, Waiting};
 use crate::gateway::Origin;
+use crate::graph::graph;
 use crate::inventory::{Held, NodeStatus, ObjectPath, Problem, Target};
 use crate::pb;
 use crate::xds::status::{ResourceStatus, State};
@@ -60,6 +61,26 @@ impl Knowledge {
         latest.is_some_and(|snapshot| snapshot.is_partial())
     }
 
+    /// The way of traffic, as it is published now.
+    pub fn graph(&self) -> pb::Graph {
+        let view = self.view();
+        graph(&view.gateway, &view.held)
+    }
+
+    /// Tells of every change of what is known.
+    pub fn changes(&self) -> Changes {
+        Changes {
+            views: self.views.clone(),
+            clients: self.clients.changes(),
+            snapshots: self.snapshots.clone(),
+        }
+    }
+
+    /// What is served.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.snapshots.borrow().clone()
+    }
+
     /// The document. Of each client at most [`RESOURCES_MAX`] resources are listed, unless those
     /// that are in order are asked for as well.
     pub async fn status(&self, request: &pb::GetStatusRequest) -> pb::Status {
@@ -105,15 +126,50 @@ impl Knowledge {
     }
 }
 
+/// Waits for changes of what is known.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    views: watch::Receiver<View>,
+    clients: watch::Receiver<()>,
+    snapshots: Snapshots,
+}
+
+impl Changes {
+    /// Waits for a change since the last call; returns whether there can be more.
+    pub async fn next(&mut self) -> bool {
+        let changed = tokio::select! {
+            changed = self.views.changed() => changed,
+            changed = self.clients.changed() => changed,
+            changed = self.snapshots.changed() => changed,
+        };
+        self.views.mark_unchanged();
+        self.clients.mark_unchanged();
+        self.snapshots.mark_unchanged();
+        changed.is_ok()
+    }
+}
+
 /// The document as JSON: the field names of the message, and every field, also empty ones.
 ///
 /// # Errors
 /// When the descriptors that were built in are damaged.
 pub fn to_json(status: &pb::Status) -> Result<Value, String> {
+    json_of("osvc_igw.v1.Status", status)
+}
+
+/// Any of our own messages as JSON, by its full name.
+///
+/// # Errors
+/// When the descriptors that were built in are damaged, or have no message of that name.
+pub fn json_of(name: &str, message: &impl prost::Message) -> Result<Value, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut message = DynamicMessage::new(DESCRIPTOR.clone()?);
+    let pool = POOL.as_ref().map_err(Clone::clone)?;
+    let descriptor = pool.get_message_by_name(name);
+    let descriptor = descriptor.ok_or_else(|| format!("no descriptor of {name}"))?;
+    let source = message;
+    let mut message = DynamicMessage::new(descriptor);
     message
-        .transcode_from(status)
+        .transcode_from(source)
         .map_err(|error| text(&error))?;
     let options = SerializeOptions::new()
         .use_proto_field_name(true)
@@ -299,12 +355,9 @@ fn timestamp(since_1970: Duration) -> Option<Timestamp> {
     })
 }
 
-/// What the document is made of, read once.
-static DESCRIPTOR: LazyLock<Result<MessageDescriptor, String>> = LazyLock::new(|| {
-    let pool = DescriptorPool::decode(pb::DESCRIPTORS).map_err(|error| error.to_string())?;
-    let found = pool.get_message_by_name("osvc_igw.v1.Status");
-    found.ok_or_else(|| "no descriptor of the status".to_owned())
-});
+/// What the documents are made of, read once.
+static POOL: LazyLock<Result<DescriptorPool, String>> =
+    LazyLock::new(|| DescriptorPool::decode(pb::DESCRIPTORS).map_err(|error| error.to_string()));
 
 /// The resources that are listed of one client, at most, where not all are asked for.
 pub const RESOURCES_MAX: usize = 1_000;

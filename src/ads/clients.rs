@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, interval, timeout};
 use tracing::warn;
 
@@ -26,6 +26,7 @@ pub struct Clients {
     suspects: Arc<Mutex<NodeSuspects>>,
     next: Arc<AtomicU64>,
     metrics: Metrics,
+    changed: watch::Sender<()>,
 }
 
 /// What one stream's client is and has.
@@ -118,6 +119,11 @@ impl Clients {
         join_all(asked).await
     }
 
+    /// Tells that one came, went, was sent something or answered.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// What is counted of them.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -137,6 +143,7 @@ impl Clients {
             unread_since: None,
         };
         self.lock().insert(id, stream);
+        self.changed.send_replace(());
         Membership {
             clients: self.clone(),
             id,
@@ -192,6 +199,7 @@ impl Membership {
         if let Some(stream) = self.clients.lock().get_mut(&self.id) {
             change(&mut stream.client);
         }
+        self.clients.changed.send_replace(());
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -231,6 +239,7 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.clients.lock().remove(&self.id);
+        self.clients.changed.send_replace(());
     }
 }
 
