@@ -14,6 +14,11 @@ use super::ObjectPath;
 pub struct Config(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Config {
+    /// Sections of keywords, as they were typed.
+    pub fn new(sections: BTreeMap<String, BTreeMap<String, String>>) -> Self {
+        Self(sections)
+    }
+
     /// Reads the daemon's JSON form (`object_config`, `evaluate=false`): sections of strings.
     ///
     /// `None` where it is no object of objects. Numbers and booleans are taken as typed; other

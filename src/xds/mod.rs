@@ -10,6 +10,7 @@ pub mod cluster;
 mod compression;
 pub mod data;
 mod defaults;
+pub mod diff;
 pub mod encode;
 pub mod endpoint;
 mod feed;

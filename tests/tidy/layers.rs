@@ -19,12 +19,14 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     // rustls and x509_parser tell from two texts alone whether a key is that of a certificate.
     pure("src/inventory/", &[], &["rustls", "serde", "serde_json", "x509_parser", "zeroize"]),
+    pure("src/inventory/fingerprint.rs", &[], &["aws_lc_rs", "humantime", "rustls", "x509_parser"]),
     pure("src/backoff.rs", &[], &[]),
     pure("src/bootstrap.rs", &[], &[]),
     pure("src/budget.rs", &[], &[]),
     pure("src/config/", CONFIG_INSIDE, &["clap", "humantime"]),
     pure("src/gateway/", &["inventory"], &["regex_syntax", "serde", "serde_json"]),
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
+    pure("src/xds/diff/", DIFF_INSIDE, &["base64", "serde", "serde_json"]),
     pure("src/cert/mod.rs", &["inventory"], &[]),
     pure("src/cert/declaration.rs", &["inventory"], &[]),
     pure("src/cert/leaf.rs", &["inventory"], &["base64", "rustls", "x509_parser"]),
@@ -82,6 +84,13 @@ const XDS_INSIDE: &[&str] = &[
     "backoff",
     "inventory::Problem",
     "inventory::Sensitive",
+];
+
+const DIFF_INSIDE: &[&str] = &[
+    "gateway::Origin",
+    "inventory::ObjectPath",
+    "inventory::fingerprint",
+    "xds",
 ];
 
 const XDS_CRATES: &[&str] = &[
