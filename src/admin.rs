@@ -1,5 +1,7 @@
 //! EDGE: the admin HTTP pages: health, readiness, and what is wrong. Read-only.
 
+use std::sync::Arc;
+
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -11,8 +13,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::ads::Client;
 use crate::live::Live;
-use crate::metrics::Standing;
+use crate::metrics::{Certificate, Standing};
 use crate::page::Page;
 use crate::pb::GetStatusRequest;
 use crate::status::{Knowledge, to_json};
@@ -95,6 +98,11 @@ struct Asked {
 async fn metrics(State(admin): State<Admin>) -> Response {
     let view = admin.knowledge.view();
     let clients = admin.knowledge.clients().list();
+    let latest = admin.knowledge.snapshot();
+    let synced = |client: &&Client| match (&client.synced, &latest) {
+        (Some(synced), Some(latest)) => Arc::ptr_eq(synced, latest),
+        _ => false,
+    };
     let refused = clients.iter().flat_map(|client| {
         client.refused.values().map(|refused| {
             let origin = refused.origins.first();
@@ -110,17 +118,31 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         })
     });
     let resources = view.resources.iter();
+    let problems = view.problems.iter();
+    let certificates = view.certificates.iter().map(|(object, validity)| {
+        let certificate = Certificate {
+            not_after: validity.not_after,
+            flawed: validity.flaw.is_some(),
+        };
+        (object.to_string(), certificate)
+    });
     let standing = Standing {
         ready: view.ready,
         stale: admin.knowledge.is_stale(),
         connected: view.connected,
         syncs: view.syncs,
-        problems: view.problems.len() as u64,
+        corrections: view.corrections,
+        started: view.started,
+        problems: problems.map(|problem| problem.section.clone()).collect(),
         lacks: view.lacks.len() as u64,
+        held: view.held.len() as u64,
+        writes: view.writes.len() as u64,
         resources: resources
             .map(|(kind, count)| (kind.word(), *count as u64))
             .collect(),
         streams: clients.len() as u64,
+        unsynced: (clients.len() - clients.iter().filter(synced).count()) as u64,
+        certificates: certificates.collect(),
         refused: refused.collect(),
     };
     match admin.knowledge.clients().metrics().page(&standing) {

@@ -16,6 +16,7 @@ use crate::backoff::Backoff;
 use crate::clock::{now, unix_seconds};
 use crate::gateway::{Policy, compile};
 use crate::inventory::{Event, Inventory, NodeStatus, Problem};
+use crate::journey::Gauge;
 use crate::lacks::Lacks;
 use crate::opensvc::{Daemon, Error};
 use crate::reads::Reads;
@@ -55,6 +56,7 @@ pub struct Controller {
     /// When the first full status came, until the first publication.
     synced_at: Option<Instant>,
     started_at: Instant,
+    gauge: Gauge,
 }
 
 type Events = BoxStream<'static, Result<Event, Error>>;
@@ -93,7 +95,14 @@ impl Controller {
             held_back_since: None,
             synced_at: None,
             started_at: now(),
+            gauge: Gauge::default(),
         }
+    }
+
+    /// Measures the way of events with this.
+    #[must_use]
+    pub fn measured(self, gauge: Gauge) -> Self {
+        Self { gauge, ..self }
     }
 
     /// The way for other tasks to have keys written and objects created: one writer for all.
@@ -218,6 +227,7 @@ impl Controller {
             self.reads.hurry();
             self.writes.hurry();
         }
+        self.gauge.heard(&event);
         self.changed |= self.inventory.apply(event);
     }
 
@@ -258,6 +268,7 @@ impl Controller {
         };
         let due = self.held_back_since.is_some();
         if !std::mem::take(&mut self.changed) && self.view.ready && !due {
+            self.settle_journey();
             if self.expired() != self.expired_shown {
                 self.show_problems();
             }
@@ -266,6 +277,7 @@ impl Controller {
         }
         let began = now();
         let compiled = compile(&self.inventory, &self.policy);
+        let parts = self.gauge.compiled(began);
         self.reads.want(compiled.wants, self.view.ready);
         self.lacks.need(compiled.namespaces);
         self.writes.want(compiled.writes);
@@ -274,6 +286,7 @@ impl Controller {
             return;
         }
         let (snapshot, refused) = encode(&compiled.gateway, &self.snapshot);
+        self.gauge.encoded(parts);
         self.compiled_in = now() - began;
         let (added, changed, removed) = count_changes(&snapshot, &self.snapshot);
         if removed > 0 && self.holds_back() {
@@ -285,6 +298,7 @@ impl Controller {
         self.snapshot = Arc::new(snapshot);
         // Envoy first; who looks can wait.
         if first || added + changed + removed > 0 {
+            self.gauge.publish(&self.snapshot);
             self.snapshots
                 .send_replace(Some(Arc::clone(&self.snapshot)));
             info!(added, changed, removed, "published snapshot");
@@ -292,12 +306,20 @@ impl Controller {
             self.view.resources = count_resources(&self.snapshot);
             self.view.gateway = Arc::new(compiled.gateway);
         }
+        self.settle_journey();
         self.view.certificates = view::certificates(&self.inventory);
         self.problems = compiled.problems;
         self.problems.extend(refused);
         self.expiries = compiled.expiries;
         self.show_problems();
         self.show();
+    }
+
+    /// Nothing came of what was heard, and nothing more of it is read.
+    fn settle_journey(&mut self) {
+        if self.reads.is_idle() {
+            self.gauge.settle();
+        }
     }
 
     /// Sends the next write. What is known must be whole before anything is concluded from it.

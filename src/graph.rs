@@ -8,8 +8,8 @@ use prost_types::Timestamp;
 
 use crate::gateway::{
     ChainAction, ChainMatch, Cluster, Conditions, Endpoint, FilterChain, Forward, Gateway, Health,
-    HealthCheck, LbPolicy, Listener, Locality, Origin, PathMatch, Prefix, Redirect, RedirectPath, Route,
-    RouteAction, SecretContent, Target, VirtualHost,
+    HealthCheck, LbPolicy, Listener, Locality, Origin, PathMatch, Prefix, Redirect, RedirectPath,
+    Route, RouteAction, SecretContent, Target, VirtualHost,
 };
 use crate::inventory::Held;
 use crate::pb;

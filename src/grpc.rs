@@ -161,10 +161,7 @@ impl gateway_server::Gateway for Gateway {
         Ok(Response::new(statuses.take_until(stop).boxed()))
     }
 
-    async fn get_graph(
-        &self,
-        _: Request<GetGraphRequest>,
-    ) -> Result<Response<pb::Graph>, Status> {
+    async fn get_graph(&self, _: Request<GetGraphRequest>) -> Result<Response<pb::Graph>, Status> {
         Ok(Response::new(self.knowledge.graph()))
     }
 

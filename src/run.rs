@@ -18,10 +18,12 @@ use crate::cert::probe::{Acked, Door};
 use crate::controller::{Controller, View};
 use crate::gateway::Policy;
 use crate::grpc;
+use crate::journey::Gauge;
 use crate::live::Live;
 use crate::opensvc::Daemon;
 use crate::state::StateDir;
 use crate::status::Knowledge;
+use crate::traces::Traces;
 use crate::xds::{ResourceType, Snapshot};
 
 /// What the controller runs with.
@@ -103,6 +105,7 @@ pub async fn run(
     let (views_tx, views) = watch::channel(View::default());
     let ads = Ads::new(snapshots, streams_max, stop.clone());
     let gateway = &policy.gateway_name;
+    let traces = Traces::from_environment(gateway);
     let knowledge = Knowledge::new(gateway, views, ads.clients(), snapshots_tx.subscribe());
     let live = Live::default();
     let (beside, health) = grpc::services(knowledge.clone(), live.clone(), stop.clone())?;
@@ -114,11 +117,10 @@ pub async fn run(
         .state
         .map(|state| state.follow(snapshots_tx.clone(), stop.clone()));
     let follow = Arc::clone(&daemon);
+    let gauge = gauge(&ads.clients(), &traces);
     let controller = Controller::new(follow, policy, snapshots_tx, views_tx, stop.clone());
-    let operator = acme.map(|door| {
-        let acked = Some(acked(ads.clients()));
-        Operator::queued(daemon, controller.queue(), Door { acked, ..door })
-    });
+    let controller = controller.measured(gauge);
+    let operator = acme.map(|door| operator(daemon, &controller, ads.clients(), door));
     info!(%xds_address, ?xds_socket, %admin_address, "serving");
 
     let mut parts: JoinSet<Ended> = JoinSet::new();
@@ -150,12 +152,33 @@ pub async fn run(
         )
     });
     let result = join(parts, stop).await;
+    traces.finish().await;
     if let Some(path) = xds_socket
         && let Err(error) = tokio::fs::remove_file(&path).await
     {
         warn!(path = %path.display(), %error, "cannot remove the xDS socket");
     }
     result
+}
+
+/// What measures the way of events, with the streams that they end on.
+fn gauge(clients: &Clients, traces: &Traces) -> Gauge {
+    let (metrics, journeys) = (clients.metrics().clone(), clients.journeys().clone());
+    Gauge::new(metrics, journeys, traces.clone())
+}
+
+fn operator(
+    daemon: Arc<dyn Daemon>,
+    controller: &Controller,
+    clients: Clients,
+    door: Door,
+) -> Operator {
+    let metrics = clients.metrics().clone();
+    let acked = Some(acked(clients));
+    let operator = Operator::queued(daemon, controller.queue(), Door { acked, ..door });
+    operator.telling(Arc::new(move |issued| {
+        metrics.asked_for_certificate(issued)
+    }))
 }
 
 /// Says whether every client took what answers a token. One that refuses something else never

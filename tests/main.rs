@@ -19,6 +19,7 @@ mod golden;
 mod grpc;
 mod mirror;
 mod model;
+mod page;
 mod pipeline;
 mod ports;
 mod preflight;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Every test, against the real Envoy and the real Pebble. Needs Rust and Python 3, and root or
-# sudo once, for Debian's package of Pebble. Arguments go to `cargo test`.
+# Every test, against the real Envoy and the real Pebble, and in a real Chromium. Needs Rust and
+# Python 3, and root or sudo once, for Debian's packages of the two. Arguments go to `cargo test`.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -9,5 +9,6 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 setup_rust
 setup_envoy
 setup_pebble
+setup_chromium
 cd "$root"
 exec cargo test --locked "$@"

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble for the tests.
+# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble and Chromium for the tests.
 #
 # Sourced, with $root set, by examples/demo.sh, tests/run.sh and .ci/run. Whatever is there already is kept,
 # so the second run costs nothing. All that is not a Debian package stays under target/.
@@ -67,6 +67,16 @@ setup_pebble() {
     command -v pebble >/dev/null ||
         die "the tests need Pebble, and it cannot be installed from here." \
             "As root: apt-get install pebble. Elsewhere put a pebble 2.4 or later on the PATH"
+}
+
+# Makes `chromium`, which the tests look at the page with, a command.
+setup_chromium() {
+    command -v chromium >/dev/null && return
+    echo "Installing Chromium from Debian's package ..." >&2
+    apt_install chromium
+    command -v chromium >/dev/null ||
+        die "the tests need Chromium, and it cannot be installed from here." \
+            "As root: apt-get install chromium. Elsewhere put a chromium on the PATH"
 }
 
 apt_install() {

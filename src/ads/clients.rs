@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::connection::Link;
 use crate::clock::{now, since_1970};
+use crate::journey::Journeys;
 use crate::metrics::Metrics;
 use crate::xds::session::Refused;
 use crate::xds::status::ResourceStatus;
@@ -26,6 +27,7 @@ pub struct Clients {
     suspects: Arc<Mutex<NodeSuspects>>,
     next: Arc<AtomicU64>,
     metrics: Metrics,
+    journeys: Journeys,
     changed: watch::Sender<()>,
 }
 
@@ -129,6 +131,11 @@ impl Clients {
         &self.metrics
     }
 
+    /// The ways of the events that they are told of.
+    pub fn journeys(&self) -> &Journeys {
+        &self.journeys
+    }
+
     pub(super) fn join(&self, link: Arc<Link>, only: Option<ResourceType>) -> Membership {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
@@ -204,6 +211,19 @@ impl Membership {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.clients.metrics
+    }
+
+    pub(super) fn journeys(&self) -> &Journeys {
+        &self.clients.journeys
+    }
+
+    /// What the client calls itself.
+    pub(super) fn node(&self) -> String {
+        let streams = self.clients.lock();
+        let stream = streams.get(&self.id);
+        stream
+            .map(|stream| stream.client.node.clone())
+            .unwrap_or_default()
     }
 
     /// A response is handed over, or the one before it was read.

@@ -43,7 +43,11 @@ pub struct Operator {
     windows: BTreeMap<ObjectPath, i64>,
     told: Vec<Problem>,
     settle: Duration,
+    outcomes: Option<Outcomes>,
 }
+
+/// Is told what came of each time that an authority was asked: whether there is a certificate.
+pub type Outcomes = Arc<dyn Fn(bool) + Send + Sync>;
 
 fn internet() -> Wires {
     Arc::new(|bundle| Ok(Arc::new(Web::new(bundle)?)))
@@ -81,6 +85,16 @@ impl Operator {
             windows: BTreeMap::new(),
             told: Vec::new(),
             settle: SETTLE,
+            outcomes: None,
+        }
+    }
+
+    /// Tells this what came of each time that an authority was asked.
+    #[must_use]
+    pub fn telling(self, outcomes: Outcomes) -> Self {
+        Self {
+            outcomes: Some(outcomes),
+            ..self
         }
     }
 
@@ -272,6 +286,9 @@ impl Operator {
             }
             Err(reason) => Err((format!("ca_bundle of the issuer {reason}"), None)),
         };
+        if let Some(outcomes) = &self.outcomes {
+            outcomes(done.is_ok());
+        }
         self.known.forget(path);
         self.windows.remove(path);
         Ok(Some(match done {

@@ -10,11 +10,13 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, StreamExt};
 use prost_types::Timestamp;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::since_1970;
 use crate::pb;
 use crate::status::Knowledge;
+use crate::xds::Snapshot;
 use news::{News, Seen, change, news};
 
 /// What happened lately. Cheap to clone; clones share it.
@@ -31,12 +33,7 @@ impl Live {
         let mut seen = Seen::default();
         let mut served = None;
         loop {
-            let snapshot = knowledge.snapshot();
-            if let Some(after) = &snapshot {
-                let before = served.as_deref();
-                self.note(change(before, after));
-            }
-            served = snapshot.or(served);
+            served = self.compare(served, knowledge.snapshot()).await;
             let now = look(&knowledge);
             self.note(news(&seen, &now));
             seen = now;
@@ -53,22 +50,42 @@ impl Live {
         stop.cancelled().await;
     }
 
+    /// Notes what is other in a newer snapshot; returns which to compare the next one with. What
+    /// changed in thousands of resources takes its time to be told.
+    async fn compare(
+        &self,
+        before: Option<Arc<Snapshot>>,
+        after: Option<Arc<Snapshot>>,
+    ) -> Option<Arc<Snapshot>> {
+        let Some(after) = after else { return before };
+        if before.as_ref().is_some_and(|it| Arc::ptr_eq(it, &after)) {
+            return before;
+        }
+        let newer = Arc::clone(&after);
+        let told = spawn_blocking(move || change(before.as_deref(), &newer));
+        self.note(told.await.ok().flatten());
+        Some(after)
+    }
+
     /// What is remembered of what happened after an event, and from then on what happens.
     pub fn events(&self, after: u64) -> BoxStream<'static, pb::Event> {
         let (live, newest) = (self.clone(), self.newest.subscribe());
         // Of another process, which counted further.
         let after = if after > *newest.borrow() { 0 } else { after };
         let state = (live, newest, after, VecDeque::new());
-        let events = stream::unfold(state, |(live, mut newest, mut after, mut next)| async move {
-            loop {
-                if let Some(event) = next.pop_front() {
-                    return Some((event, (live, newest, after, next)));
+        let events = stream::unfold(
+            state,
+            |(live, mut newest, mut after, mut next)| async move {
+                loop {
+                    if let Some(event) = next.pop_front() {
+                        return Some((event, (live, newest, after, next)));
+                    }
+                    newest.wait_for(|id| *id > after).await.ok()?;
+                    next = live.since(after);
+                    after = next.back().map_or(after, |event: &pb::Event| event.id);
                 }
-                newest.wait_for(|id| *id > after).await.ok()?;
-                next = live.since(after);
-                after = next.back().map_or(after, |event: &pb::Event| event.id);
-            }
-        });
+            },
+        );
         events.boxed()
     }
 

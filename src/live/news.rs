@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::inventory::Problem;
 use crate::pb::EventKind;
+use crate::xds::diff::{Diff, Style};
 use crate::xds::{ResourceType, Snapshot};
 
 /// What was seen at one look.
@@ -98,29 +99,27 @@ pub(super) fn news(before: &Seen, after: &Seen) -> Vec<News> {
     news
 }
 
-/// What is other in what is served; `None` where nothing is. Of a first snapshot everything is.
+/// What is other in what is served, in the words of its [`Diff`]; `None` where nothing is. Of a
+/// first snapshot everything is new, and is counted alone.
 pub(super) fn change(before: Option<&Snapshot>, after: &Snapshot) -> Option<News> {
-    let nothing = Snapshot::default();
-    let mut objects = BTreeSet::new();
-    let mut lines = Vec::new();
-    let was = before.unwrap_or(&nothing);
-    for (kind, name) in after.changes(was) {
-        let sign = match (after.get(kind, name), was.get(kind, name)) {
-            (Some(_), None) => '+',
-            (Some(_), Some(_)) => '~',
-            _ => '-',
-        };
-        let one = after.get(kind, name).or_else(|| was.get(kind, name));
-        let origins = one.into_iter().flat_map(|one| &one.origins);
-        objects.extend(origins.map(|origin| origin.object.to_string()));
-        lines.push(format!("{sign} {kind} {name}"));
-    }
-    if lines.is_empty() {
+    let Some(before) = before else {
+        let kinds = ResourceType::ALL.into_iter();
+        let counts = kinds.map(|kind| format!("{} {kind}", after.count(kind)));
+        return Some(News {
+            kind: EventKind::Change,
+            text: format!("the first: {}", counts.collect::<Vec<_>>().join(", ")),
+            objects: Vec::new(),
+        });
+    };
+    let diff = Diff::between(before, after);
+    if diff.is_empty() {
         return None;
     }
+    let origins = diff.changes.iter().flat_map(|change| &change.origins);
+    let objects: BTreeSet<String> = origins.map(|origin| origin.object.to_string()).collect();
     Some(News {
         kind: EventKind::Change,
-        text: bounded(&lines.join("\n")),
+        text: bounded(&diff.text(Style::Plain)),
         objects: objects.into_iter().take(OBJECTS_MAX).collect(),
     })
 }
@@ -133,13 +132,14 @@ fn shown(name: &str) -> String {
     }
 }
 
-/// The text, or its first lines and how many there are beside them.
+/// The text, or its first lines, how many there are beside them, and the last one, which sums up.
 fn bounded(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let line = |line: &&str| line.chars().take(LINE_CHARS_MAX).collect::<String>();
     let mut shown: Vec<String> = lines.iter().take(LINES_MAX).map(line).collect();
-    if let Some(more) = lines.len().checked_sub(LINES_MAX).filter(|more| *more > 0) {
-        shown.push(format!("… and {more} lines more"));
+    if let Some((last, rest)) = lines.get(LINES_MAX..).and_then(|rest| rest.split_last()) {
+        shown.push(format!("… and {} lines more", rest.len()));
+        shown.push(line(last));
     }
     shown.join("\n")
 }
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_and_says_so() {
-        let text = "line\n".repeat(LINES_MAX + 3);
-        assert!(bounded(&text).ends_with("\n… and 3 lines more"));
+        let text = format!("{}the sum\n", "line\n".repeat(LINES_MAX + 3));
+        assert!(bounded(&text).ends_with("line\n… and 3 lines more\nthe sum"));
     }
 }
