@@ -17,7 +17,7 @@ use crate::pb::graph;
 use crate::xds::Version;
 
 /// The document. What is `held` are the instances of nodes that are starting or lost.
-pub(crate) fn graph(gateway: &Gateway, held: &[Held]) -> pb::Graph {
+pub fn graph(gateway: &Gateway, held: &[Held]) -> pb::Graph {
     let nodes: BTreeMap<&str, &str> = held
         .iter()
         .flat_map(|held| {

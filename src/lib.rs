@@ -92,7 +92,7 @@ pub mod config;
 pub mod controller;
 pub mod demo;
 pub mod gateway;
-mod graph;
+pub mod graph;
 pub mod grpc;
 pub mod inventory;
 pub mod journey;

@@ -142,4 +142,7 @@ async fn a_gateway_that_is_alone_gets_its_certificates_itself() {
         record(sim)
     );
     assert_eq!((pebble.orders(), pebble.certificates()), (1, 1));
+    let metrics = rig.controller.page("/metrics").await.expect("metrics");
+    let counted = "osvc_igw_acme_outcomes_total{outcome=\"issued\"} 1";
+    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
 }
