@@ -162,7 +162,7 @@ impl gateway_server::Gateway for Gateway {
     }
 
     async fn get_graph(&self, _: Request<GetGraphRequest>) -> Result<Response<pb::Graph>, Status> {
-        Ok(Response::new(self.knowledge.graph()))
+        Ok(Response::new(pb::Graph::clone(&self.knowledge.graph())))
     }
 
     async fn watch_events(

@@ -16,8 +16,11 @@ use crate::xds::Snapshot;
 /// The journeys that began lately. Cheap to clone; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Journeys {
-    latest: Arc<Mutex<VecDeque<(Weak<Snapshot>, Journey)>>>,
+    latest: Arc<Mutex<Latest>>,
 }
+
+/// The oldest first. A weak handle keeps the address of a snapshot from being used again.
+type Latest = VecDeque<(Weak<Snapshot>, Journey)>;
 
 /// The way of the first event that a snapshot tells of.
 #[derive(Clone, Debug)]
@@ -46,7 +49,7 @@ impl Journeys {
         found.map(|(_, journey)| journey.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(Weak<Snapshot>, Journey)>> {
+    fn lock(&self) -> MutexGuard<'_, Latest> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -258,7 +258,8 @@ where
 
 /// The level can be set with `RUST_LOG`. Where lines are to be JSON, every line is.
 fn log_with(format: LogFormat, level: LevelFilter) {
-    let directives = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let directives = std::env::var_os(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let directives = directives.to_string_lossy();
     let filter = || EnvFilter::builder().with_default_directive(level.into());
     let (filter, bad) = match filter().parse(&directives) {
         Ok(filter) => (filter, None),

@@ -2,7 +2,7 @@
 //! for every way it is asked for.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::ads::{self, Clients, Shown, Snapshots};
 use crate::controller::{Validity, View, Waiting};
-use crate::gateway::Origin;
+use crate::gateway::{Gateway, Origin};
 use crate::graph::graph;
 use crate::inventory::{Held, NodeStatus, ObjectPath, Problem, Target};
 use crate::pb;
@@ -26,6 +26,15 @@ pub struct Knowledge {
     views: watch::Receiver<View>,
     clients: Clients,
     snapshots: Snapshots,
+    drawn: Arc<Mutex<Option<Drawn>>>,
+}
+
+/// The graph that was made last, and what of.
+#[derive(Debug)]
+struct Drawn {
+    gateway: Arc<Gateway>,
+    held: Vec<Held>,
+    graph: Arc<pb::Graph>,
 }
 
 impl Knowledge {
@@ -41,6 +50,7 @@ impl Knowledge {
             views,
             clients,
             snapshots,
+            drawn: Arc::default(),
         }
     }
 
@@ -61,10 +71,23 @@ impl Knowledge {
         latest.is_some_and(|snapshot| snapshot.is_partial())
     }
 
-    /// The way of traffic, as it is published now.
-    pub fn graph(&self) -> pb::Graph {
-        let view = self.view();
-        graph(&view.gateway, &view.held)
+    /// The way of traffic, as it is published now. It is made once for all who ask.
+    pub fn graph(&self) -> Arc<pb::Graph> {
+        let View { gateway, held, .. } = self.view();
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(drawn) = &*drawn
+            && Arc::ptr_eq(&drawn.gateway, &gateway)
+            && drawn.held == held
+        {
+            return Arc::clone(&drawn.graph);
+        }
+        let graph = Arc::new(graph(&gateway, &held));
+        *drawn = Some(Drawn {
+            gateway,
+            held,
+            graph: Arc::clone(&graph),
+        });
+        graph
     }
 
     /// Tells of every change of what is known.

@@ -1,5 +1,6 @@
-//! EDGE: the way of an event as a trace, for a collector of OpenTelemetry that the environment names
-//! (OTLP over HTTP, as the exporter's specification has its variables). Without one nothing is made.
+//! EDGE: the way of an event as a trace, for a collector of OpenTelemetry that the environment
+//! names (OTLP over HTTP, as the exporter's specification has its variables). Without one nothing
+//! is made.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ impl Traces {
     /// one of them does. Call it within the runtime that is to send.
     pub fn from_environment(gateway: &str) -> Self {
         let named = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let off = std::env::var(OFF).is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+        let off = std::env::var_os(OFF).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let Some(variable) = ENDPOINTS.iter().find(|name| named(name) && !off) else {
             return Self::default();
         };

@@ -147,17 +147,22 @@ async fn who_watches_events_is_told_what_happened_and_what_happens() {
     };
     let followed = until(EventKind::Followed).await;
     assert_eq!(followed.text, "the OpenSVC daemon is followed");
-    let service = "[DEFAULT]\nnodes = n1\n[ip#1]\nipname = 10.99.0.10\nipdev = lo\nnetmask = 32\n\
-                   expose = expose#0\n[expose#0]\ntype = envoy\nport = 80\nvhosts = vhost#9\n";
-    sim.create("test/svc/web1", service).expect("a service");
+    let service = |port, more: &str| {
+        format!(
+            "[DEFAULT]\nnodes = n1\n[ip#1]\nipname = 10.99.0.10\nipdev = lo\nnetmask = 32\n\
+             expose = expose#0\n[expose#0]\ntype = envoy\nport = 80\nlistener_port = {port}\n{more}"
+        )
+    };
+    let bad = service(8010, "vhosts = vhost#9\n");
+    sim.create("test/svc/web1", &bad).expect("a service");
     let problem = until(EventKind::Problem).await;
     assert_eq!(problem.objects, ["test/svc/web1"]);
     assert!(problem.text.contains("vhost#9"), "{}", problem.text);
-    sim.set("test/svc/web1", &["expose#0.vhosts="])
-        .expect("a set");
+    sim.create("test/svc/web2", &service(8011, ""))
+        .expect("a service");
     let change = until(EventKind::Change).await;
     assert!(
-        change.text.contains("+ listener 0.0.0.0:80/tcp"),
+        change.text.contains("+ listener 0.0.0.0:8011/tcp"),
         "{}",
         change.text
     );

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use osvc_igw::metrics::{Certificate, Metrics, Standing};
-use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
@@ -279,13 +278,13 @@ fn example(name: &str) -> String {
 #[test]
 fn the_alerts_are_rules_over_what_is_served() {
     let text = example("alerts.yaml");
-    let documents = Yaml::load_from_str(&text).expect("YAML");
+    let document: Value = serde_norway::from_str(&text).expect("YAML");
     let served = served();
     let mut names = BTreeSet::new();
-    let groups = documents[0]["groups"].as_vec().expect("groups");
+    let groups = document["groups"].as_array().expect("groups");
     for rule in groups
         .iter()
-        .flat_map(|group| group["rules"].as_vec().expect("rules"))
+        .flat_map(|group| group["rules"].as_array().expect("rules"))
     {
         let alert = rule["alert"].as_str().expect("a name");
         assert!(names.insert(alert.to_owned()), "{alert} twice");

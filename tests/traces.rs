@@ -85,7 +85,8 @@ fn way(spans: &[Span]) -> Option<Vec<&str>> {
 }
 
 const SERVICE: &str = "[DEFAULT]\nnodes = n1\n[ip#1]\nipname = 10.99.0.10\nipdev = lo\n\
-    netmask = 32\nexpose = expose#0\n[expose#0]\ntype = envoy\nport = 80\nlistener_addr = 127.0.0.1\n";
+    netmask = 32\nexpose = expose#0\n[expose#0]\ntype = envoy\nport = 80\n\
+    listener_addr = 127.0.0.1\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_of_an_event_is_seen_from_the_daemon_to_the_acknowledgement() {

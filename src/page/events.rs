@@ -105,11 +105,11 @@ impl Watch {
         }
         // A status that cannot be written is told as none, once.
         let status = to_json(&status).unwrap_or_default();
-        let version = self.page.knowledge.graph().version;
-        if version != self.graph {
+        let graph = self.page.knowledge.graph();
+        if graph.version != self.graph {
             self.next
-                .push_back(named("graph", &json!({ "version": version })));
-            self.graph = version;
+                .push_back(named("graph", &json!({ "version": graph.version })));
+            self.graph.clone_from(&graph.version);
         }
         if self.told.as_ref() != Some(&status) {
             self.next.push_back(named("status", &status));

@@ -71,7 +71,7 @@ async fn graph(State(page): State<Page>, asked: HeaderMap) -> Response {
     if has.is_some_and(|has| has.as_bytes() == tag.as_bytes()) {
         return (StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response();
     }
-    match json_of("osvc_igw.v1.Graph", &graph) {
+    match json_of("osvc_igw.v1.Graph", &*graph) {
         Ok(json) => {
             let headers = [(ETAG, tag), (CACHE_CONTROL, "no-cache".to_owned())];
             (headers, axum::Json(json)).into_response()

@@ -142,7 +142,15 @@ async fn a_gateway_that_is_alone_gets_its_certificates_itself() {
         record(sim)
     );
     assert_eq!((pebble.orders(), pebble.certificates()), (1, 1));
-    let metrics = rig.controller.page("/metrics").await.expect("metrics");
     let counted = "osvc_igw_acme_outcomes_total{outcome=\"issued\"} 1";
-    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+    let counts = async {
+        loop {
+            let metrics = rig.controller.page("/metrics").await.expect("metrics");
+            if metrics.lines().any(|line| line == counted) {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LATE, counts).await.expect("it is counted");
 }
