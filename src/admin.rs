@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ads::Client;
 use crate::live::Live;
-use crate::metrics::{Certificate, Standing};
+use crate::metrics::{Certificate, Standing, classic};
 use crate::page::Page;
 use crate::pb::GetStatusRequest;
 use crate::status::{Knowledge, to_json};
@@ -95,7 +95,8 @@ struct Asked {
     synced_resources: bool,
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+/// In the format that is asked for; who asks for none in particular gets the older one.
+async fn metrics(State(admin): State<Admin>, asked: HeaderMap) -> Response {
     let view = admin.knowledge.view();
     let clients = admin.knowledge.clients().list();
     let latest = admin.knowledge.snapshot();
@@ -146,9 +147,19 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         refused: refused.collect(),
     };
     match admin.knowledge.clients().metrics().page(&standing) {
-        Ok(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
+        Ok(page) if accepts(&asked, "application/openmetrics-text") => {
+            ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response()
+        }
+        Ok(page) => ([(CONTENT_TYPE, CLASSIC)], classic(&page)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
+fn accepts(asked: &HeaderMap, format: &str) -> bool {
+    let accepted = asked.get_all(ACCEPT).into_iter();
+    let mut accepted = accepted.filter_map(|value| value.to_str().ok());
+    accepted.any(|value| value.contains(format))
+}
+
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

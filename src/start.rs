@@ -277,7 +277,7 @@ fn log_with(format: LogFormat, level: LevelFilter) {
         }
     }
     if let Some(error) = bad {
-        warn!(%error, directives, "RUST_LOG cannot be read and has no effect");
+        warn!(%error, %directives, "RUST_LOG cannot be read and has no effect");
     }
 }
 

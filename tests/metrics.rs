@@ -349,12 +349,26 @@ fn every_metric_stands_in_the_table() {
     }
 }
 
+/// The page as Prometheus asks for it.
+async fn scraped(rig: &Rig) -> String {
+    let client = reqwest::Client::builder().no_proxy().build();
+    let page = client
+        .expect("a client")
+        .get(format!("http://{}/metrics", rig.options.admin));
+    let page = page.header(
+        "accept",
+        "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+    );
+    let page = page.send().await.expect("an answer");
+    page.text().await.expect("a page")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_of_an_event_is_measured_to_the_acknowledgement() {
     let rig = Rig::start().await;
     let measured = async {
         loop {
-            let page = rig.controller.page("/metrics").await.expect("a page");
+            let page = scraped(&rig).await;
             let families = parse(&page).expect("OpenMetrics");
             assert_eq!(lint(&families), Vec::<String>::new());
             let value = |family: &str, sample: &str, label: &str| {

@@ -1,6 +1,7 @@
 //! What is counted and how long things take, as a page that Prometheus reads. What the numbers
 //! mean is said in their help texts; nothing is decided by them.
 
+mod classic;
 mod standing;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use classic::classic;
 pub use standing::{Certificate, Standing};
 
 /// The counters. Cheap to clone; clones count together.
