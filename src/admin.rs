@@ -1,8 +1,10 @@
 //! EDGE: the admin HTTP pages: health, readiness, and what is wrong. Read-only.
 
+use std::sync::Arc;
+
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -11,8 +13,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::ads::Client;
 use crate::differences;
-use crate::metrics::Standing;
+use crate::live::Live;
+use crate::metrics::{Certificate, Standing, classic};
+use crate::page::Page;
 use crate::pb::GetStatusRequest;
 use crate::status::{Knowledge, to_json};
 
@@ -20,12 +25,13 @@ use crate::status::{Knowledge, to_json};
 #[derive(Clone, Debug)]
 pub struct Admin {
     knowledge: Knowledge,
+    live: Live,
 }
 
 impl Admin {
-    /// Pages that show what is known.
-    pub const fn new(knowledge: Knowledge) -> Self {
-        Self { knowledge }
+    /// Pages that show what is known, and what happens.
+    pub const fn new(knowledge: Knowledge, live: Live) -> Self {
+        Self { knowledge, live }
     }
 
     /// Serves until stopped.
@@ -37,6 +43,7 @@ impl Admin {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
+        let page = Page::new(self.knowledge.clone(), self.live.clone(), stop.clone());
         let router = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
@@ -45,7 +52,8 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/snapshot", get(snapshot))
             .route("/diff", get(diff))
-            .with_state(self);
+            .with_state(self)
+            .merge(page.router());
         axum::serve(listener, router)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
@@ -104,9 +112,15 @@ async fn diff(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Respons
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+/// In the format that is asked for; who asks for none in particular gets the older one.
+async fn metrics(State(admin): State<Admin>, asked: HeaderMap) -> Response {
     let view = admin.knowledge.view();
     let clients = admin.knowledge.clients().list();
+    let latest = admin.knowledge.snapshot();
+    let synced = |client: &&Client| match (&client.synced, &latest) {
+        (Some(synced), Some(latest)) => Arc::ptr_eq(synced, latest),
+        _ => false,
+    };
     let refused = clients.iter().flat_map(|client| {
         client.refused.values().map(|refused| {
             let origin = refused.origins.first();
@@ -122,23 +136,47 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         })
     });
     let resources = view.resources.iter();
+    let problems = view.problems.iter();
+    let certificates = view.certificates.iter().map(|(object, validity)| {
+        let certificate = Certificate {
+            not_after: validity.not_after,
+            flawed: validity.flaw.is_some(),
+        };
+        (object.to_string(), certificate)
+    });
     let standing = Standing {
         ready: view.ready,
         stale: admin.knowledge.is_stale(),
         connected: view.connected,
         syncs: view.syncs,
-        problems: view.problems.len() as u64,
+        corrections: view.corrections,
+        started: view.started,
+        problems: problems.map(|problem| problem.section.clone()).collect(),
         lacks: view.lacks.len() as u64,
+        held: view.held.len() as u64,
+        writes: view.writes.len() as u64,
         resources: resources
             .map(|(kind, count)| (kind.word(), *count as u64))
             .collect(),
         streams: clients.len() as u64,
+        unsynced: (clients.len() - clients.iter().filter(synced).count()) as u64,
+        certificates: certificates.collect(),
         refused: refused.collect(),
     };
     match admin.knowledge.clients().metrics().page(&standing) {
-        Ok(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
+        Ok(page) if accepts(&asked, "application/openmetrics-text") => {
+            ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response()
+        }
+        Ok(page) => ([(CONTENT_TYPE, CLASSIC)], classic(&page)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
+fn accepts(asked: &HeaderMap, format: &str) -> bool {
+    let accepted = asked.get_all(ACCEPT).into_iter();
+    let mut accepted = accepted.filter_map(|value| value.to_str().ok());
+    accepted.any(|value| value.contains(format))
+}
+
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

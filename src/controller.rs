@@ -17,6 +17,7 @@ use crate::causes::{Causes, objects};
 use crate::clock::{now, unix_seconds};
 use crate::gateway::{Policy, compile};
 use crate::inventory::{Event, Inventory, NodeStatus, Problem};
+use crate::journey::Gauge;
 use crate::lacks::Lacks;
 use crate::opensvc::{Daemon, Error};
 use crate::reads::Reads;
@@ -60,6 +61,7 @@ pub struct Controller {
     /// When the first full status came, until the first publication.
     synced_at: Option<Instant>,
     started_at: Instant,
+    gauge: Gauge,
 }
 
 type Events = BoxStream<'static, Result<Event, Error>>;
@@ -100,6 +102,7 @@ impl Controller {
             held_back_since: None,
             synced_at: None,
             started_at: now(),
+            gauge: Gauge::default(),
         }
     }
 
@@ -108,6 +111,12 @@ impl Controller {
     pub fn without_writes(mut self) -> Self {
         self.may_write = false;
         self
+    }
+
+    /// Measures the way of events with this.
+    #[must_use]
+    pub fn measured(self, gauge: Gauge) -> Self {
+        Self { gauge, ..self }
     }
 
     /// The way for other tasks to have keys written and objects created: one writer for all.
@@ -232,6 +241,7 @@ impl Controller {
             self.reads.hurry();
             self.writes.hurry();
         }
+        self.gauge.heard(&event);
         let cause = Causes::of(&event);
         let changed = self.inventory.apply(event);
         if changed {
@@ -283,6 +293,7 @@ impl Controller {
         };
         let due = self.held_back_since.is_some();
         if !std::mem::take(&mut self.changed) && self.view.ready && !due {
+            self.settle_journey();
             if self.expired() != self.expired_shown {
                 self.show_problems();
             }
@@ -291,6 +302,7 @@ impl Controller {
         }
         let began = now();
         let compiled = compile(&self.inventory, &self.policy);
+        let parts = self.gauge.compiled(began);
         self.reads.want(compiled.wants, self.view.ready);
         self.lacks.need(compiled.namespaces);
         self.writes.want(compiled.writes);
@@ -299,6 +311,7 @@ impl Controller {
             return;
         }
         let (snapshot, refused) = encode(&compiled.gateway, &self.snapshot);
+        self.gauge.encoded(parts);
         self.compiled_in = now() - began;
         let (added, changed, removed) = count_changes(&snapshot, &self.snapshot);
         if removed > 0 && self.holds_back() {
@@ -311,6 +324,7 @@ impl Controller {
         let cause = self.causes.take();
         // Envoy first; who looks can wait.
         if first || added + changed + removed > 0 {
+            self.gauge.publish(&self.snapshot);
             self.snapshots
                 .send_replace(Some(Arc::clone(&self.snapshot)));
             let objects = objects(&self.snapshot, &before);
@@ -320,13 +334,22 @@ impl Controller {
             );
             self.view.ready = true;
             self.view.resources = count_resources(&self.snapshot);
+            self.view.gateway = Arc::new(compiled.gateway);
         }
+        self.settle_journey();
         self.view.certificates = view::certificates(&self.inventory);
         self.problems = compiled.problems;
         self.problems.extend(refused);
         self.expiries = compiled.expiries;
         self.show_problems();
         self.show();
+    }
+
+    /// Nothing came of what was heard, and nothing more of it is read.
+    fn settle_journey(&mut self) {
+        if self.reads.is_idle() {
+            self.gauge.settle();
+        }
     }
 
     /// Sends the next write. What is known must be whole before anything is concluded from it.

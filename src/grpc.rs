@@ -19,8 +19,9 @@ use tonic_health::server::HealthReporter;
 use crate::ads::Snapshots;
 use crate::clock::now;
 use crate::differences;
+use crate::live::Live;
 use crate::pb::gateway_server::{self, GatewayServer};
-use crate::pb::{self, GetDiffRequest, GetStatusRequest};
+use crate::pb::{self, GetDiffRequest, GetGraphRequest, GetStatusRequest, WatchEventsRequest};
 use crate::status::Knowledge;
 use crate::xds::json;
 
@@ -41,10 +42,15 @@ pub enum Error {
 /// When the descriptors that were built in are damaged.
 pub fn services(
     knowledge: Knowledge,
+    live: Live,
     stop: CancellationToken,
 ) -> Result<(Routes, HealthReporter), Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let gateway = GatewayServer::new(Gateway { knowledge, stop });
+    let gateway = GatewayServer::new(Gateway {
+        knowledge,
+        live,
+        stop,
+    });
     let envoy = envoy_services()?;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -118,13 +124,16 @@ fn envoy_services() -> Result<FileDescriptorSet, json::JsonError> {
 
 struct Gateway {
     knowledge: Knowledge,
+    live: Live,
     stop: CancellationToken,
 }
 
 type Statuses = Pin<Box<dyn Stream<Item = Result<pb::Status, Status>> + Send>>;
+type Events = Pin<Box<dyn Stream<Item = Result<pb::Event, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl gateway_server::Gateway for Gateway {
+    type WatchEventsStream = Events;
     type WatchStatusStream = Statuses;
 
     async fn get_status(
@@ -159,6 +168,19 @@ impl gateway_server::Gateway for Gateway {
         });
         let stop = self.stop.clone().cancelled_owned();
         Ok(Response::new(statuses.take_until(stop).boxed()))
+    }
+
+    async fn get_graph(&self, _: Request<GetGraphRequest>) -> Result<Response<pb::Graph>, Status> {
+        Ok(Response::new(pb::Graph::clone(&self.knowledge.graph())))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let events = self.live.events(request.get_ref().after).map(Ok);
+        let stop = self.stop.clone().cancelled_owned();
+        Ok(Response::new(events.take_until(stop).boxed()))
     }
 }
 

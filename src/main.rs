@@ -49,6 +49,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(start::Error::Logged) => ExitCode::FAILURE,
         Err(error) => say(&format!("osvc-igw: {error}\n"), 1),
     }
 }

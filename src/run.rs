@@ -19,9 +19,12 @@ use crate::cert::probe::{Acked, Door};
 use crate::controller::{Controller, View};
 use crate::gateway::Policy;
 use crate::grpc;
+use crate::journey::Gauge;
+use crate::live::Live;
 use crate::opensvc::Daemon;
 use crate::state::StateDir;
 use crate::status::Knowledge;
+use crate::traces::Traces;
 use crate::xds::{ResourceType, Snapshot};
 
 /// What the controller runs with.
@@ -104,21 +107,22 @@ pub async fn run(
     let (views_tx, views) = watch::channel(View::default());
     let ads = Ads::new(snapshots, streams_max, stop.clone());
     let gateway = &policy.gateway_name;
+    let traces = Traces::from_environment(gateway);
     let knowledge = Knowledge::new(gateway, views, ads.clients(), snapshots_tx.subscribe());
-    let (beside, health) = grpc::services(knowledge.clone(), stop.clone())?;
+    let live = Live::default();
+    let (beside, health) = grpc::services(knowledge.clone(), live.clone(), stop.clone())?;
     let health = grpc::keep_health(health, snapshots_tx.subscribe(), stop.clone());
     let ads = ads.beside(beside);
-    let admin = Admin::new(knowledge);
+    let noting = live.clone().follow(knowledge.clone(), stop.clone());
+    let admin = Admin::new(knowledge, live);
     let saving = doors
         .state
         .map(|state| state.follow(snapshots_tx.clone(), stop.clone()));
     let follow = Arc::clone(&daemon);
+    let gauge = gauge(&ads.clients(), &traces);
     let controller = Controller::new(follow, policy, snapshots_tx, views_tx, stop.clone());
-    let operator = acme.map(|(door, reach)| {
-        let acked = Some(acked(ads.clients()));
-        let door = Door { acked, ..door };
-        Operator::queued(daemon, controller.queue(), door).with_reach(reach)
-    });
+    let controller = controller.measured(gauge);
+    let operator = acme.map(|ways| operator(daemon, &controller, ads.clients(), ways));
     info!(%xds_address, ?xds_socket, %admin_address, "serving");
 
     let mut parts: JoinSet<Ended> = JoinSet::new();
@@ -129,6 +133,7 @@ pub async fn run(
         parts.spawn(async { ("xDS over the unix socket", text(ads.serve_unix(unix).await)) });
     }
     parts.spawn(async { ("the health service", ended(health).await) });
+    parts.spawn(async { ("noting what happens", ended(noting).await) });
     if let Some(saving) = saving {
         parts.spawn(async { ("keeping what is served", ended(saving).await) });
     }
@@ -149,6 +154,7 @@ pub async fn run(
         )
     });
     let result = join(parts, stop).await;
+    traces.finish().await;
     if let Some(path) = xds_socket
         && let Err(error) = tokio::fs::remove_file(&path).await
     {
@@ -157,9 +163,28 @@ pub async fn run(
     result
 }
 
+/// What measures the way of events, with the streams that they end on.
+fn gauge(clients: &Clients, traces: &Traces) -> Gauge {
+    let (metrics, journeys) = (clients.metrics().clone(), clients.journeys().clone());
+    Gauge::new(metrics, journeys, traces.clone())
+}
+
+fn operator(
+    daemon: Arc<dyn Daemon>,
+    controller: &Controller,
+    clients: Clients,
+    (door, reach): (Door, Reach),
+) -> Operator {
+    let metrics = clients.metrics().clone();
+    let acked = Some(acked(clients));
+    let operator = Operator::queued(daemon, controller.queue(), Door { acked, ..door });
+    operator.with_reach(reach).telling(Arc::new(move |issued| {
+        metrics.asked_for_certificate(issued)
+    }))
+}
+
 /// Says whether every client took what answers a challenge: a route with its token, or a chain
-/// with the name of its certificate. One that refuses something else never
-/// takes a whole snapshot: what it answers is looked at all the same.
+/// with the name of its certificate. One that refuses something else never takes a whole snapshot: what it answers is looked at all the same.
 fn acked(clients: Clients) -> Acked {
     let answers = |snapshot: &Snapshot, token: &str| {
         let mut answers = ANSWERING.iter().flat_map(|kind| snapshot.all(*kind));

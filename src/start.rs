@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -83,6 +83,9 @@ pub enum Error {
     /// What runs did not end in time when it was told to.
     #[error("did not stop within {0} s")]
     Slow(u64),
+    /// What failed is in the log, which is read by a program.
+    #[error("the log says why")]
+    Logged,
 }
 
 /// `osvc-igw run`: serves until SIGTERM or SIGINT.
@@ -90,7 +93,18 @@ pub enum Error {
 /// # Errors
 /// When it cannot start, or a part of it ends by itself.
 pub fn run(options: RunOptions) -> Result<(), Error> {
-    log_with(options.log.log_format, LevelFilter::INFO);
+    let format = options.log.log_format;
+    log_with(format, LevelFilter::INFO);
+    match (serve(&options), format) {
+        (Err(error), LogFormat::Json) => {
+            error!(%error, "ended");
+            Err(Error::Logged)
+        }
+        (result, _) => result,
+    }
+}
+
+fn serve(options: &RunOptions) -> Result<(), Error> {
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         info!(gateway = options.gateway.name, "starting");
@@ -100,16 +114,16 @@ pub fn run(options: RunOptions) -> Result<(), Error> {
                 LogFormat::Text => Printed::Text(style(io::stdout().is_terminal())),
                 LogFormat::Json => Printed::Json,
             };
-            let policy = settings(&options).policy;
+            let policy = settings(options).policy;
             let task = dry_run::run(policy, daemon, printed, io::stdout(), stop.clone());
             return until_signal(task, stop, STOP_MAX).await;
         }
-        let Some(attended) = attended(&options) else {
-            let task = run::run(settings(&options), daemon, stop.clone());
+        let Some(attended) = attended(options) else {
+            let task = run::run(settings(options), daemon, stop.clone());
             return until_signal(task, stop, STOP_MAX).await;
         };
         let longest = STOP_MAX.saturating_add(attended.drain);
-        let task = with_envoy(settings(&options), daemon, attended, stop.clone());
+        let task = with_envoy(settings(options), daemon, attended, stop.clone());
         until_signal(task, stop, longest).await
     })
 }
@@ -418,18 +432,28 @@ where
     }
 }
 
-/// The level can be set with `RUST_LOG`.
+/// The level can be set with `RUST_LOG`. Where lines are to be JSON, every line is.
 fn log_with(format: LogFormat, level: LevelFilter) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(level.into())
-        .from_env_lossy();
+    let directives = std::env::var_os(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let directives = directives.to_string_lossy();
+    let filter = || EnvFilter::builder().with_default_directive(level.into());
+    let (filter, bad) = match filter().parse(&directives) {
+        Ok(filter) => (filter, None),
+        Err(error) => (filter().parse_lossy(""), Some(error)),
+    };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);
     let ansi = io::stderr().is_terminal();
     match format {
         LogFormat::Text => builder.with_target(false).with_ansi(ansi).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Json => {
+            builder.json().flatten_event(true).init();
+            std::panic::set_hook(Box::new(|panic| error!(%panic, "this program is broken")));
+        }
+    }
+    if let Some(error) = bad {
+        warn!(%error, %directives, "RUST_LOG cannot be read and has no effect");
     }
 }
 

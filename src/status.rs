@@ -2,17 +2,18 @@
 //! for every way it is asked for.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use prost_types::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::ads::{self, Clients, Shown, Snapshots};
 use crate::controller::{Validity, View, Waiting};
-use crate::gateway::Origin;
+use crate::gateway::{Gateway, Origin};
+use crate::graph::graph;
 use crate::inventory::{Held, NodeStatus, ObjectPath, Problem, Target};
 use crate::pb;
 use crate::xds::status::{ResourceStatus, State};
@@ -25,6 +26,15 @@ pub struct Knowledge {
     views: watch::Receiver<View>,
     clients: Clients,
     snapshots: Snapshots,
+    drawn: Arc<Mutex<Option<Drawn>>>,
+}
+
+/// The graph that was made last, and what of.
+#[derive(Debug)]
+struct Drawn {
+    gateway: Arc<Gateway>,
+    held: Vec<Held>,
+    graph: Arc<pb::Graph>,
 }
 
 impl Knowledge {
@@ -40,6 +50,7 @@ impl Knowledge {
             views,
             clients,
             snapshots,
+            drawn: Arc::default(),
         }
     }
 
@@ -68,6 +79,34 @@ impl Knowledge {
         let latest = self.snapshots.borrow();
         let latest = latest.as_ref();
         latest.is_some_and(|snapshot| snapshot.is_partial())
+    }
+
+    /// The way of traffic, as it is published now. It is made once for all who ask.
+    pub fn graph(&self) -> Arc<pb::Graph> {
+        let View { gateway, held, .. } = self.view();
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(drawn) = &*drawn
+            && Arc::ptr_eq(&drawn.gateway, &gateway)
+            && drawn.held == held
+        {
+            return Arc::clone(&drawn.graph);
+        }
+        let graph = Arc::new(graph(&gateway, &held));
+        *drawn = Some(Drawn {
+            gateway,
+            held,
+            graph: Arc::clone(&graph),
+        });
+        graph
+    }
+
+    /// Tells of every change of what is known.
+    pub fn changes(&self) -> Changes {
+        Changes {
+            views: self.views.clone(),
+            clients: self.clients.changes(),
+            snapshots: self.snapshots.clone(),
+        }
     }
 
     /// The document. Of each client at most [`RESOURCES_MAX`] resources are listed, unless those
@@ -115,15 +154,50 @@ impl Knowledge {
     }
 }
 
+/// Waits for changes of what is known.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    views: watch::Receiver<View>,
+    clients: watch::Receiver<()>,
+    snapshots: Snapshots,
+}
+
+impl Changes {
+    /// Waits for a change since the last call; returns whether there can be more.
+    pub async fn next(&mut self) -> bool {
+        let changed = tokio::select! {
+            changed = self.views.changed() => changed,
+            changed = self.clients.changed() => changed,
+            changed = self.snapshots.changed() => changed,
+        };
+        self.views.mark_unchanged();
+        self.clients.mark_unchanged();
+        self.snapshots.mark_unchanged();
+        changed.is_ok()
+    }
+}
+
 /// The document as JSON: the field names of the message, and every field, also empty ones.
 ///
 /// # Errors
 /// When the descriptors that were built in are damaged.
 pub fn to_json(status: &pb::Status) -> Result<Value, String> {
+    json_of("osvc_igw.v1.Status", status)
+}
+
+/// Any of our own messages as JSON, by its full name.
+///
+/// # Errors
+/// When the descriptors that were built in are damaged, or have no message of that name.
+pub fn json_of(name: &str, message: &impl prost::Message) -> Result<Value, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut message = DynamicMessage::new(DESCRIPTOR.clone()?);
+    let pool = POOL.as_ref().map_err(Clone::clone)?;
+    let descriptor = pool.get_message_by_name(name);
+    let descriptor = descriptor.ok_or_else(|| format!("no descriptor of {name}"))?;
+    let source = message;
+    let mut message = DynamicMessage::new(descriptor);
     message
-        .transcode_from(status)
+        .transcode_from(source)
         .map_err(|error| text(&error))?;
     let options = SerializeOptions::new()
         .use_proto_field_name(true)
@@ -309,12 +383,9 @@ fn timestamp(since_1970: Duration) -> Option<Timestamp> {
     })
 }
 
-/// What the document is made of, read once.
-static DESCRIPTOR: LazyLock<Result<MessageDescriptor, String>> = LazyLock::new(|| {
-    let pool = DescriptorPool::decode(pb::DESCRIPTORS).map_err(|error| error.to_string())?;
-    let found = pool.get_message_by_name("osvc_igw.v1.Status");
-    found.ok_or_else(|| "no descriptor of the status".to_owned())
-});
+/// What the documents are made of, read once.
+static POOL: LazyLock<Result<DescriptorPool, String>> =
+    LazyLock::new(|| DescriptorPool::decode(pb::DESCRIPTORS).map_err(|error| error.to_string()));
 
 /// The resources that are listed of one client, at most, where not all are asked for.
 pub const RESOURCES_MAX: usize = 1_000;

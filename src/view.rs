@@ -2,7 +2,9 @@
 //! shown is no concern of this file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use crate::gateway::Gateway;
 use crate::inventory::{Held, Inventory, ObjectPath, Problem};
 use crate::writes::Waiting;
 use crate::xds::ResourceType;
@@ -36,6 +38,8 @@ pub struct View {
     pub certificates: BTreeMap<ObjectPath, Validity>,
     /// How many resources are served, by type.
     pub resources: BTreeMap<ResourceType, usize>,
+    /// What is exposed by what was published last; nothing of what an earlier process saved.
+    pub gateway: Arc<Gateway>,
 }
 
 /// Until when a certificate is good, and what is wrong with the one that should follow it.

@@ -5,9 +5,11 @@ use std::time::Duration;
 use envoy_types::pb::envoy::service::status::v3::ClientStatusRequest;
 use envoy_types::pb::envoy::service::status::v3::client_status_discovery_service_client as csds;
 use osvc_igw::pb::gateway_client::GatewayClient;
-use osvc_igw::pb::{GetStatusRequest, ResourceState};
+use osvc_igw::pb::{
+    EventKind, GetGraphRequest, GetStatusRequest, ResourceState, WatchEventsRequest,
+};
 use osvc_igw::sim::Sim;
-use osvc_igw::status::to_json;
+use osvc_igw::status::{json_of, to_json};
 use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::ServingStatus;
@@ -101,6 +103,75 @@ async fn the_status_is_the_same_document_over_every_way() {
         let status = answer.expect("an answer").into_inner();
         assert_eq!(to_json(&status).expect("JSON"), over_http);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_graph_is_the_same_document_over_every_way() {
+    let rig = Rig::start().await;
+    for channel in channels(&rig.options) {
+        let answer = GatewayClient::new(channel)
+            .get_graph(GetGraphRequest {})
+            .await;
+        let graph = answer.expect("an answer").into_inner();
+        let json = json_of("osvc_igw.v1.Graph", &graph).expect("JSON");
+        let page = rig.controller.page("/graph").await.expect("a page");
+        let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+        assert_eq!(json, page);
+        assert_eq!(graph.listeners.len(), 2);
+        assert_eq!(graph.clusters.len(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_events_is_told_what_happened_and_what_happens() {
+    let folder = Folder::new("events");
+    let options = Options::new(&folder.0);
+    let sim = Sim::start(&options.daemon, &["n1"]).expect("a daemon");
+    let mut controller = Controller::start(&options);
+    controller.ready().await;
+    let [tcp, unix] = channels(&options);
+    let watch = async |channel, after| {
+        let request = WatchEventsRequest { after };
+        let events = GatewayClient::new(channel).watch_events(request).await;
+        events.expect("events").into_inner()
+    };
+    let mut events = watch(tcp, 0).await;
+    let mut until = async |kind| loop {
+        let event = timeout(LATE, events.message())
+            .await
+            .expect("an event in time");
+        let event = event.expect("a stream").expect("an event");
+        if event.kind() == kind {
+            return event;
+        }
+    };
+    let followed = until(EventKind::Followed).await;
+    assert_eq!(followed.text, "the OpenSVC daemon is followed");
+    let service = |port, more: &str| {
+        format!(
+            "[DEFAULT]\nnodes = n1\n[ip#1]\nipname = 10.99.0.10\nipdev = lo\nnetmask = 32\n\
+             expose = expose#0\n[expose#0]\ntype = envoy\nport = 80\nlistener_port = {port}\n{more}"
+        )
+    };
+    let bad = service(8010, "vhosts = vhost#9\n");
+    sim.create("test/svc/web1", &bad).expect("a service");
+    let problem = until(EventKind::Problem).await;
+    assert_eq!(problem.objects, ["test/svc/web1"]);
+    assert!(problem.text.contains("vhost#9"), "{}", problem.text);
+    sim.create("test/svc/web2", &service(8011, ""))
+        .expect("a service");
+    let change = until(EventKind::Change).await;
+    assert!(
+        change.text.contains("+ listener 0.0.0.0:8011/tcp"),
+        "{}",
+        change.text
+    );
+    let mut again = watch(unix, problem.id).await;
+    let next = timeout(LATE, again.message())
+        .await
+        .expect("an event in time");
+    let next = next.expect("a stream").expect("an event");
+    assert_eq!(next.id, problem.id + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

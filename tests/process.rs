@@ -97,6 +97,29 @@ fn a_socket_that_cannot_be_made_is_one_line_that_names_the_option() {
     );
 }
 
+#[test]
+fn where_lines_are_to_be_json_every_line_is_also_why_it_did_not_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_osvc-igw"));
+    command.args(["run", "--log-format", "json", "--port", "0"]);
+    command.args(["--janitor-socket", "none", "--admin-address", &address]);
+    let output = command.env("RUST_LOG", "a=b=c").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect();
+    let why = lines.last().and_then(|line| line["error"].as_str());
+    assert!(
+        why.is_some_and(|why| why.contains("--admin-address")),
+        "{text}"
+    );
+    let ignored = |line: &serde_json::Value| line["directives"] == "a=b=c";
+    assert!(lines.iter().any(ignored), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_end_it_within_five_seconds_and_envoy_keeps_serving() {
     for signal in ["TERM", "INT"] {
@@ -197,7 +220,8 @@ async fn the_metrics_page_tells_what_envoy_took() {
         .parse()
         .unwrap();
     assert!(0 < acks && acks <= sent, "{page}");
-    assert!(!page.contains("_nacks_total{"), "{page}");
+    let mut nacks = page.lines().filter(|line| line.contains("_nacks_total{"));
+    assert!(nacks.all(|line| line.ends_with(" 0")), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Every test, against the real Envoy, Pebble and Knot DNS. Needs Rust and Python 3, and root or
-# sudo once, for Debian's packages of the last two. Arguments go to `cargo test`.
+# Every test, against the real Envoy, Pebble and Knot DNS, and in a real Chromium. Needs Rust and
+# Python 3, and root or sudo once, for Debian's packages of the last three. Arguments go to `cargo test`.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -11,5 +11,6 @@ setup_envoy
 setup_pebble
 setup_knot
 setup_helm
+setup_chromium
 cd "$root"
 exec cargo test --locked "$@"

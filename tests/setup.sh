@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble, Knot DNS and Helm for the
-# tests.
+# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble, Knot DNS, Helm and Chromium
+# for the tests.
 #
 # Sourced, with $root set, by examples/demo.sh, tests/run.sh and .ci/run. Whatever is there already is kept,
 # so the second run costs nothing. All that is not a Debian package stays under target/.
@@ -110,6 +110,16 @@ setup_helm() {
         ln -f "$packages/helm_python/lib/libhelm_c.so.$helm_sdk_version" \
             "$packages/helm_python/lib/$name"
     done
+}
+
+# Makes `chromium`, which the tests look at the page with, a command.
+setup_chromium() {
+    command -v chromium >/dev/null && return
+    echo "Installing Chromium from Debian's package ..." >&2
+    apt_install chromium
+    command -v chromium >/dev/null ||
+        die "the tests need Chromium, and it cannot be installed from here." \
+            "As root: apt-get install chromium. Elsewhere put a chromium on the PATH"
 }
 
 apt_install() {

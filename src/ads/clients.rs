@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, interval, timeout};
 use tracing::warn;
 
 use super::connection::Link;
 use crate::clock::{now, since_1970};
+use crate::journey::Journeys;
 use crate::metrics::Metrics;
 use crate::xds::acked::Lag;
 use crate::xds::session::Refused;
@@ -27,6 +28,8 @@ pub struct Clients {
     suspects: Arc<Mutex<NodeSuspects>>,
     next: Arc<AtomicU64>,
     metrics: Metrics,
+    journeys: Journeys,
+    changed: watch::Sender<()>,
 }
 
 /// What one stream's client is and has.
@@ -123,9 +126,19 @@ impl Clients {
         join_all(asked).await
     }
 
+    /// Tells that one came, went, was sent something or answered.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// What is counted of them.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// The ways of the events that they are told of.
+    pub fn journeys(&self) -> &Journeys {
+        &self.journeys
     }
 
     pub(super) fn join(&self, link: Arc<Link>, only: Option<ResourceType>) -> Membership {
@@ -142,6 +155,7 @@ impl Clients {
             unread_since: None,
         };
         self.lock().insert(id, stream);
+        self.changed.send_replace(());
         Membership {
             clients: self.clone(),
             id,
@@ -197,10 +211,24 @@ impl Membership {
         if let Some(stream) = self.clients.lock().get_mut(&self.id) {
             change(&mut stream.client);
         }
+        self.clients.changed.send_replace(());
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.clients.metrics
+    }
+
+    pub(super) fn journeys(&self) -> &Journeys {
+        &self.clients.journeys
+    }
+
+    /// What the client calls itself.
+    pub(super) fn node(&self) -> String {
+        let streams = self.clients.lock();
+        let stream = streams.get(&self.id);
+        stream
+            .map(|stream| stream.client.node.clone())
+            .unwrap_or_default()
     }
 
     /// A response is handed over, or the one before it was read.
@@ -236,6 +264,7 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.clients.lock().remove(&self.id);
+        self.clients.changed.send_replace(());
     }
 }
 

@@ -5,6 +5,7 @@
 mod clients;
 mod connection;
 mod csds;
+mod flights;
 mod messages;
 mod pump;
 mod services;

@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::Snapshots;
 use super::clients::{Membership, Shown};
+use super::flights::Flights;
 use super::messages::{Asked, Body, Names, Reply};
 use crate::clock::now;
 use crate::xds::session::{self, Refused, Session};
@@ -63,6 +64,7 @@ impl Start {
             snapshots: self.snapshots,
             membership: self.membership,
             noted: None,
+            flights: Flights::default(),
             started: now(),
             _place: self.place,
         })
@@ -80,6 +82,7 @@ pub(super) struct Pump {
     membership: Membership,
     /// The last snapshot that was noted as acknowledged as a whole.
     noted: Option<Arc<Snapshot>>,
+    flights: Flights,
     started: Instant,
     _place: Arc<OwnedSemaphorePermit>,
 }
@@ -123,6 +126,7 @@ impl Pump {
                     changed.ok()?;
                     let snapshot = self.snapshots.borrow_and_update().clone();
                     if let Some(snapshot) = snapshot {
+                        self.flights.take(&self.membership, &snapshot);
                         self.session.handle_snapshot(snapshot);
                     }
                 }
@@ -177,6 +181,9 @@ impl Pump {
         if !request.nonce.is_empty() {
             let metrics = self.membership.metrics();
             metrics.answered(kind.word(), acknowledges);
+            let error = request.error.clone().map(|message| said(kind, message));
+            self.flights
+                .arrive(&self.membership, &request.nonce, error.as_deref());
         }
         let refused = self.take(kind, request);
         let session = &self.session;
@@ -306,7 +313,8 @@ impl Pump {
         }
     }
 
-    fn note_sent(&self, response: &session::Response) {
+    fn note_sent(&mut self, response: &session::Response) {
+        self.flights.depart(&self.membership, response);
         let count = response.resources.len() + response.removed.len();
         let metrics = self.membership.metrics();
         metrics.sent(response.kind.word(), count as u64);

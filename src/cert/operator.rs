@@ -47,7 +47,11 @@ pub struct Operator {
     told: Vec<Problem>,
     settle: Duration,
     reach: Reach,
+    outcomes: Option<Outcomes>,
 }
+
+/// Is told what came of each time that an authority was asked: whether there is a certificate.
+pub type Outcomes = Arc<dyn Fn(bool) + Send + Sync>;
 
 fn internet() -> Wires {
     Arc::new(|bundle| Ok(Arc::new(Web::new(bundle)?)))
@@ -86,6 +90,16 @@ impl Operator {
             told: Vec::new(),
             settle: SETTLE,
             reach: Reach::default(),
+            outcomes: None,
+        }
+    }
+
+    /// Tells this what came of each time that an authority was asked.
+    #[must_use]
+    pub fn telling(self, outcomes: Outcomes) -> Self {
+        Self {
+            outcomes: Some(outcomes),
+            ..self
         }
     }
 
@@ -297,6 +311,9 @@ impl Operator {
             }
             Err(reason) => Err((None, format!("ca_bundle of the issuer {reason}"))),
         };
+        if let Some(outcomes) = &self.outcomes {
+            outcomes(done.is_ok());
+        }
         self.known.forget(path);
         self.windows.remove(path);
         Ok(Some(match done {

@@ -98,7 +98,7 @@ pub async fn demo(options: DemoOptions, stop: CancellationToken) -> Result<(), E
     let show = async {
         let lines = Line::all(&stage, &folder.path)?;
         say(&format!(
-            "OpenSVC daemon  {} (simulated)\nController      http://{admin}/status\n\
+            "OpenSVC daemon  {} (simulated)\nController      http://{admin}/\n\
              Envoy           http://{}/config_dump\n\n",
             socket.display(),
             bootstrap.admin

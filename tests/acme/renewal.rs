@@ -146,6 +146,17 @@ async fn a_gateway_that_is_alone_gets_its_certificates_itself() {
         record(sim)
     );
     assert_eq!((pebble.orders(), pebble.certificates()), (1, 1));
+    let counted = "osvc_igw_acme_outcomes_total{outcome=\"issued\"} 1";
+    let counts = async {
+        loop {
+            let metrics = rig.controller.page("/metrics").await.expect("metrics");
+            if metrics.lines().any(|line| line == counted) {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LATE, counts).await.expect("it is counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

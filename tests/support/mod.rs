@@ -1,5 +1,6 @@
 //! What more than one test needs. No test lives here.
 
+pub(crate) mod chromium;
 pub(crate) mod controller;
 pub(crate) mod envoy;
 pub(crate) mod folder;
