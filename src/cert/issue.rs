@@ -16,6 +16,7 @@ use super::authority::{
 use super::declaration::{ACCOUNT_KEY, KeyKind, LEDGER_KEY};
 use super::dns::Reach;
 use super::leaf::{Leaf, check};
+use super::names::asked_for;
 use super::plan::{Step, Subject};
 use super::probe::Door;
 use super::record::{Failure, Journal, Ledger, Record};
@@ -255,10 +256,10 @@ impl Desk {
 
     async fn deploy(&self, subject: &Subject, leaf: &Leaf, record: &mut Record) {
         let path = &subject.declaration.path;
-        let Some(name) = subject.declaration.names.first() else {
+        let Some(name) = asked_for(&subject.declaration.names) else {
             return;
         };
-        match self.door.shows(name, leaf).await {
+        match self.door.shows(&name, leaf).await {
             Ok(()) => {
                 record.deployed = (self.clock)();
                 info!(object = %path, "every gateway shows the new certificate");
