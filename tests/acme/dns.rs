@@ -18,7 +18,6 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::issuance::site;
 use super::site::{FRONT, Running, daemon, door, issued, record, until};
 use super::zone::Zone;
 use crate::support::folder::Folder;
@@ -79,7 +78,15 @@ async fn a_wildcard_is_seen_at_the_gateway_that_shows_it() {
     let backend = Backend::start("127.77.6.1:0".parse().expect("an address"), "back", None).await;
     let backend = backend.expect("a backend");
     let tls = ports::free().expect("a free port");
-    site(&rig, "test/svc/one", "envoy", "127.0.0.1", tls, &backend);
+    let (ip, port) = (backend.address().ip(), backend.address().port());
+    let service = format!(
+        "[ip#1]\nipname = {ip}\nipdev = lo\nexpose = expose#0\n[expose#0]\ntype = envoy\n\
+         gateway = envoy\nport = {port}\nlistener_addr = 127.0.0.1\nlistener_port = {tls}\n\
+         vhosts = vhost#0\nlistener_certificates = certificate#0\n\
+         [vhost#0]\ndomains = *.acme.org\n[certificate#0]\ncertificate_secret = front\n"
+    );
+    let created = rig.stage.sim.create("test/svc/one", &service);
+    created.expect("a service");
     let cluster = (rig.stage.sim.clone(), Folder::new("zone"));
     let zone = Zone::of(cluster, "*.acme.org", &[OTHER], &[]);
     zone.by_update();
