@@ -14,6 +14,7 @@ use super::authority::{Authority, Chain, Ordered, Stage, belongs};
 use super::declaration::{ACCOUNT_KEY, Declaration, KeyKind, LEDGER_KEY};
 use super::dns::Reach;
 use super::leaf::{Leaf, check, leads_to};
+use super::names::asked_for;
 use super::plan::{Step, Subject};
 use super::probe::Door;
 use super::record::{Failure, Journal, Ledger, Record, Tried};
@@ -310,10 +311,10 @@ impl Desk {
 
     async fn deploy(&self, subject: &Subject, leaf: &Leaf, record: &mut Record) {
         let path = &subject.declaration.path;
-        let Some(name) = subject.declaration.names.first() else {
+        let Some(name) = asked_for(&subject.declaration.names) else {
             return;
         };
-        match self.door.shows(name, leaf).await {
+        match self.door.shows(&name, leaf).await {
             Ok(()) => {
                 record.deployed = (self.clock)();
                 info!(object = %path, "every gateway shows the new certificate");

@@ -53,6 +53,13 @@ pub fn name(word: &str) -> Result<String, String> {
     }
 }
 
+/// A name that a client may ask for to be shown a certificate for these.
+pub fn asked_for(names: &BTreeSet<String>) -> Option<String> {
+    let plain = names.iter().find(|name| !is_wildcard(name));
+    let any = || Some(names.first()?.replacen('*', ANY_LABEL, 1));
+    plain.cloned().or_else(any)
+}
+
 /// Whether the name stands for every host of a domain.
 pub fn is_wildcard(name: &str) -> bool {
     name.starts_with("*.")
@@ -71,6 +78,8 @@ const NAMES_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 const SHOWN_CHARS: usize = 80;
+/// A host of a domain that nobody has.
+const ANY_LABEL: &str = "osvc-igw-probe";
 
 #[cfg(test)]
 mod tests {
@@ -112,5 +121,13 @@ mod tests {
         assert_eq!(name("FE80::0:1").unwrap(), "fe80::1");
         assert_eq!(host("fe80::1"), "[fe80::1]");
         assert_eq!(host("a.acme.org"), "a.acme.org");
+    }
+
+    #[test]
+    fn a_wildcard_is_asked_for_by_a_name_that_it_stands_for() {
+        let check = |text: &str| asked_for(&names(&[text]).unwrap()).unwrap();
+        assert_eq!(check("*.a.org a.org"), "a.org");
+        assert_eq!(check("*.a.org"), "osvc-igw-probe.a.org");
+        assert_eq!(asked_for(&BTreeSet::new()), None);
     }
 }

@@ -10,14 +10,19 @@ use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use osvc_igw::cert::dns::Reach;
 use osvc_igw::cert::dns::update::Change;
+use osvc_igw::cert::operator::Operator;
 use osvc_igw::cert::report::planned;
+use osvc_igw::demo::ports;
+use osvc_igw::sim::backend::Backend;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::site::{FRONT, issued};
+use super::site::{FRONT, Running, daemon, door, issued, record, until};
 use super::zone::Zone;
+use crate::support::folder::Folder;
 use crate::support::knot::{Knot, SECRET, WRITER};
+use crate::support::rig::Rig;
 
 const CHALLENGE: &str = "_acme-challenge.acme.org";
 /// A record of somebody else's, where ours go.
@@ -65,6 +70,36 @@ async fn a_wildcard_is_issued_by_a_program_which_is_told_names_and_texts_alone()
     // A shell sets these by itself.
     let given = names.filter(|(name, _)| !["PWD", "SHLVL", "_", "OLDPWD"].contains(name));
     assert_eq!(given.map(|(name, _)| name).collect::<Vec<_>>(), ["PATH"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wildcard_is_seen_at_the_gateway_that_shows_it() {
+    let rig = Rig::bare(&[]).await;
+    let backend = Backend::start("127.77.6.1:0".parse().expect("an address"), "back", None).await;
+    let backend = backend.expect("a backend");
+    let tls = ports::free().expect("a free port");
+    let (ip, port) = (backend.address().ip(), backend.address().port());
+    let service = format!(
+        "[ip#1]\nipname = {ip}\nipdev = lo\nexpose = expose#0\n[expose#0]\ntype = envoy\n\
+         gateway = envoy\nport = {port}\nlistener_addr = 127.0.0.1\nlistener_port = {tls}\n\
+         vhosts = vhost#0\nlistener_certificates = certificate#0\n\
+         [vhost#0]\ndomains = *.acme.org\n[certificate#0]\ncertificate_secret = front\n"
+    );
+    let created = rig.stage.sim.create("test/svc/one", &service);
+    created.expect("a service");
+    let cluster = (rig.stage.sim.clone(), Folder::new("zone"));
+    let zone = Zone::of(cluster, "*.acme.org", &[OTHER], &[]);
+    zone.by_update();
+    let door = door(&["127.0.0.1"], 1, tls);
+    let operator = Operator::new(daemon(&rig.options.daemon), door).with_reach(zone.reach());
+    let operator = Running::start(operator);
+    until("the certificate", || issued(&zone.sim)).await;
+    let record = record(&zone.sim);
+    assert!(
+        record["deployed"].as_i64().is_some_and(|at| at > 0),
+        "{record}"
+    );
+    operator.kill().await;
 }
 
 /// A webhook that lets in who knows the password, and writes to Knot. Returns where it is.

@@ -39,11 +39,21 @@ impl Zone {
 
     /// The same, with more in Pebble's environment.
     pub(super) fn start_at(names: &str, zones: &[(&str, &str)], env: &[(&str, &str)]) -> Self {
+        let folder = Folder::new("zone");
+        let sim = Sim::start(&folder.0.join("lsnr.sock"), &["n1"]).expect("a daemon");
+        Self::of((sim, folder), names, zones, env)
+    }
+
+    /// The same, in a cluster that is there.
+    pub(super) fn of(
+        (sim, folder): (Sim, Folder),
+        names: &str,
+        zones: &[(&str, &str)],
+        env: &[(&str, &str)],
+    ) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let knot = Arc::new(Knot::start(zones));
         let pebble = Pebble::start_at(&json!({}), Some(knot.address), env);
-        let folder = Folder::new("zone");
-        let sim = Sim::start(&folder.0.join("lsnr.sock"), &["n1"]).expect("a daemon");
         declare(&sim, &pebble, names);
         let zone = Self {
             knot,
