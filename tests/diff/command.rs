@@ -83,6 +83,17 @@ async fn nothing_differs_where_every_envoy_has_what_it_should() {
     let url = format!("http://{}", rig.envoy.admin());
     let output = until(&rig, &["--envoy", &url], 0).await;
     assert_eq!(text(&output.stdout), "No difference.\n");
+    // What it was told of has no secret in it.
+    let page = rig.controller.page("/snapshot").await.unwrap();
+    let told: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(told["clients"][0]["otherwise"], serde_json::json!([]));
+    assert!(
+        page.contains("tls_certificate/test/sec/web1-front-cert"),
+        "{page}"
+    );
+    for word in ["PRIVATE KEY", "BEGIN CERTIFICATE"] {
+        assert!(!page.contains(word), "{word}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
