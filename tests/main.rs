@@ -16,6 +16,7 @@ mod controller;
 mod convergence;
 mod crowd;
 mod daemon;
+mod docs;
 mod fake;
 mod fuzz;
 mod golden;
