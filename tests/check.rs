@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use osvc_igw::check::keywords;
+use osvc_igw::check::act::stand;
+use osvc_igw::check::{Source, check as judge, keywords, show};
+use osvc_igw::gateway::Policy;
 use serde_json::Value;
 
 use crate::support::envoy;
@@ -127,6 +129,72 @@ fn envoy_takes_what_every_keyword_makes_and_says_what_it_refuses() {
     );
     assert!(text.ends_with("problems, 2 notes\n"), "{text}");
 }
+
+#[test]
+fn no_text_is_too_wrong_to_be_judged() {
+    let stand = stand().expect("a certificate");
+    let mut seed = 7_u64;
+    // SplitMix64: the same texts on every machine.
+    let mut random = move |below: usize| {
+        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ (bits >> 31)) as usize % below
+    };
+    for _ in 0..300 {
+        let mut lines: Vec<String> = EVERYTHING.lines().map(str::to_owned).collect();
+        for _ in 0..=random(4) {
+            let (at, other) = (random(lines.len()), random(lines.len()));
+            match random(6) {
+                0 => drop(lines.remove(at)),
+                1 => lines.swap(at, other),
+                2 => lines[at] = lines[other].clone(),
+                3 => lines[at] = lines[at].replace(" = ", SPOILS[random(SPOILS.len())]),
+                4 => lines[at].insert_str(0, SPOILS[random(SPOILS.len())]),
+                _ => lines[at] += SPOILS[random(SPOILS.len())],
+            }
+        }
+        let sources = [Source {
+            object: "test/svc/web".parse().expect("a path"),
+            file: "web.conf".to_owned(),
+            text: lines.join("\n"),
+        }];
+        let checked = judge(&sources, None, &Policy::default(), &stand, 0);
+        let said = show::text(&checked.findings);
+        assert!(said.lines().all(|line| line.len() < 1_000), "{said}");
+        let last = sources[0].text.lines().count().max(1);
+        assert!(
+            checked
+                .findings
+                .iter()
+                .all(|it| (1..=last).contains(&it.line)),
+            "{said}"
+        );
+        serde_json::from_str::<Value>(&show::sarif(&checked.findings)).expect("JSON");
+    }
+}
+
+/// What makes a line another one, or none.
+const SPOILS: &[&str] = &[
+    " = ",
+    "=",
+    ":",
+    "[",
+    "]",
+    "{",
+    "}",
+    "{env.x}",
+    "{name}",
+    "@n1",
+    "#",
+    " 99999999999999999999",
+    " -1",
+    " \u{0}",
+    " \u{202e}",
+    "\u{feff}",
+    "  ",
+    "\t",
+];
 
 #[test]
 fn the_keywords_that_are_known_are_those_of_the_documentation() {

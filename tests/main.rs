@@ -17,6 +17,7 @@ mod convergence;
 mod crowd;
 mod daemon;
 mod diff;
+mod docs;
 mod fake;
 mod fuzz;
 mod golden;

@@ -1,6 +1,6 @@
-//! What is linked into the program: the list that `.ci/sbom.py` makes is whole, and every licence in
-//! it is one that `.deny.toml` allows. Whether there are duplicates and where they come from is for
-//! cargo-deny to say.
+//! What is linked into the program: the list that `.ci/sbom.py` makes is whole, and every licence
+//! in it is one that `.deny.toml` allows. Whether there are duplicates and where they come from is
+//! for cargo-deny to say.
 
 use std::collections::BTreeSet;
 use std::fs;
