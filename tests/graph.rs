@@ -1,7 +1,9 @@
 //! The document of the way of traffic: what it names is there, and what is secret is not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
+use osvc_igw::gateway::Gateway;
 use osvc_igw::graph::graph;
 use osvc_igw::pb::Graph;
 use osvc_igw::pb::graph::Health;
@@ -9,8 +11,18 @@ use osvc_igw::status::json_of;
 
 use crate::golden::{self, Case};
 
+/// What is exposed in each golden case.
+static GATEWAYS: LazyLock<BTreeMap<String, Gateway>> = LazyLock::new(|| {
+    let names = golden::names().into_iter();
+    let gateways = names.map(|name| {
+        let gateway = Case::load(&name).run().compiled.gateway;
+        (name, gateway)
+    });
+    gateways.collect()
+});
+
 fn graph_of(case: &str) -> Graph {
-    graph(&Case::load(case).run().compiled.gateway, &[])
+    graph(&GATEWAYS[case], &[])
 }
 
 fn text(graph: &Graph) -> String {
@@ -21,8 +33,8 @@ fn text(graph: &Graph) -> String {
 #[test]
 fn every_part_that_is_named_is_there() {
     let mut edges = 0;
-    for case in golden::names() {
-        let graph = graph_of(&case);
+    for case in GATEWAYS.keys() {
+        let graph = graph_of(case);
         let clusters: BTreeSet<&str> = graph.clusters.iter().map(|it| it.name.as_str()).collect();
         let hosts: BTreeSet<&str> = graph.hosts.iter().map(|it| it.name.as_str()).collect();
         for chain in graph.listeners.iter().flat_map(|it| &it.chains) {
@@ -49,12 +61,11 @@ fn every_part_that_is_named_is_there() {
 #[test]
 fn no_key_no_header_value_and_no_json_of_a_service_is_in_it() {
     let mut held_back = 0;
-    for case in golden::names() {
-        let graph = text(&graph_of(&case));
+    for (case, gateway) in &*GATEWAYS {
+        let graph = text(&graph_of(case));
         for secret in ["-----BEGIN", "PRIVATE", "typed_config", "inline_string"] {
             assert!(!graph.contains(secret), "{case}: {secret}");
         }
-        let gateway = Case::load(&case).run().compiled.gateway;
         let hosts = gateway.routes.values().flat_map(|it| &it.virtual_hosts);
         for route in hosts.flat_map(|host| &host.routes) {
             let edits = [&route.request_headers, &route.response_headers];
@@ -81,14 +92,13 @@ fn an_equal_graph_has_an_equal_version_and_another_one_another() {
 
 #[test]
 fn an_endpoint_at_the_address_of_a_held_instance_is_held() {
-    let outcome = Case::load("app1").run();
-    let gateway = outcome.compiled.gateway;
+    let gateway = &GATEWAYS["app1"];
     let (object, address) = {
         let (name, endpoints) = gateway.endpoints.iter().next().expect("endpoints");
         let object = gateway.clusters[name].origin.object.clone();
         (object, endpoints[0].address.to_string())
     };
-    let before = graph(&gateway, &[]);
+    let before = graph(gateway, &[]);
     let held = osvc_igw::inventory::Held {
         object,
         node: "n9".to_owned(),
@@ -96,7 +106,7 @@ fn an_endpoint_at_the_address_of_a_held_instance_is_held() {
         addresses: vec![address.clone()],
         until: None,
     };
-    let after = graph(&gateway, &[held]);
+    let after = graph(gateway, &[held]);
     assert_ne!(before.version, after.version);
     let endpoints = after.clusters.iter().flat_map(|it| &it.endpoints);
     let mut there = endpoints.filter(|endpoint| endpoint.address == address);

@@ -8,6 +8,7 @@ use osvc_igw::demo::ports;
 use osvc_igw::demo::stage::SERVICE;
 
 use crate::support::chromium::Chromium;
+use crate::support::controller::Controller;
 use crate::support::rig::Rig;
 
 async fn open(rig: &Rig) -> Chromium {
@@ -68,6 +69,25 @@ async fn the_walk_through_is_drawn_and_a_scale_is_followed_live() {
     on_a_phone(&mut tab).await;
     keep_picture(&mut rig, &mut tab).await;
     assert_eq!(tab.complaints().await, Vec::<String>::new());
+    outlive_the_controller(&mut rig, &mut tab).await;
+}
+
+async fn outlive_the_controller(rig: &mut Rig, tab: &mut Chromium) {
+    let (status, _) = rig.controller.signal("TERM");
+    assert!(status.success(), "{status}");
+    tab.until(
+        "that nobody answers",
+        &has("#offline:not([hidden])", "as of"),
+    )
+    .await;
+    tab.until("what was known", &has(".lane-head", "3 instances"))
+        .await;
+    rig.controller = Controller::start(&rig.options);
+    rig.controller.ready().await;
+    tab.until("somebody answers", &number("#offline[hidden]", 1))
+        .await;
+    tab.until("the same again", &has(".lane-head", "3 instances"))
+        .await;
 }
 
 async fn by_keyboard(tab: &mut Chromium) {
