@@ -83,6 +83,19 @@ fn listed(shown: impl IntoIterator<Item = String>, more: usize) -> String {
 /// How many a line names.
 const SHOWN_MAX: usize = 5;
 
+/// How many resources came, changed and went.
+pub(crate) fn count_changes(new: &Snapshot, old: &Snapshot) -> (usize, usize, usize) {
+    let (mut added, mut changed, mut removed) = (0, 0, 0);
+    for (kind, name) in new.changes(old) {
+        match (new.get(kind, name), old.get(kind, name)) {
+            (Some(_), None) => added += 1,
+            (Some(_), Some(_)) => changed += 1,
+            _ => removed += 1,
+        }
+    }
+    (added, changed, removed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::causes::{Causes, objects};
+use crate::causes::{Causes, count_changes, objects};
 use crate::clock::{now, unix_seconds};
 use crate::gateway::{Policy, compile};
 use crate::inventory::{Event, Inventory, NodeStatus, Problem};
@@ -466,18 +466,6 @@ impl Controller {
             changed
         });
     }
-}
-
-fn count_changes(new: &Snapshot, old: &Snapshot) -> (usize, usize, usize) {
-    let (mut added, mut changed, mut removed) = (0, 0, 0);
-    for (kind, name) in new.changes(old) {
-        match (new.get(kind, name), old.get(kind, name)) {
-            (Some(_), None) => added += 1,
-            (Some(_), Some(_)) => changed += 1,
-            _ => removed += 1,
-        }
-    }
-    (added, changed, removed)
 }
 
 fn count_resources(snapshot: &Snapshot) -> BTreeMap<ResourceType, usize> {
