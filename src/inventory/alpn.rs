@@ -352,7 +352,7 @@ mod tests {
                 json!(other.expose()),
                 "is not the one of its certificate",
             ),
-            ("certificate", json!("none"), "no certificate in PEM"),
+            ("certificate", json!("none"), "is no certificate: number 1"),
             ("expires", json!(key.expose()), "no list of answers"),
             ("more", json!(1), "no list of answers"),
         ] {
