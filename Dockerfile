@@ -13,7 +13,6 @@ COPY src src
 COPY .ci/root .ci/root
 RUN cargo build --release --locked --bin osvc-igw
 RUN .ci/root /image target/release/osvc-igw
-RUN target/release/osvc-igw man --folder /manual
 
 FROM docker.io/envoyproxy/envoy:v1.40.0 AS envoy
 

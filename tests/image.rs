@@ -4,14 +4,16 @@
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use osvc_igw::bootstrap::{Bootstrap, XdsAddress};
 use osvc_igw::demo::ports;
 use osvc_igw::demo::stage::Stage;
 use tokio::time::{sleep, timeout};
 
+use crate::support::envoy::Envoy;
 use crate::support::folder::Folder;
 
 fn root() -> &'static Path {
@@ -105,6 +107,15 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // It has to end its Envoy first.
+        let pid = self.0.id().to_string();
+        let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
+        for _ in 0..100 {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -129,60 +140,137 @@ fn inside(image: &Path) -> Command {
     command
 }
 
+/// An image that runs.
+struct Image {
+    root: PathBuf,
+    log: PathBuf,
+    admin: String,
+    _process: Process,
+    _stage: Stage,
+    _folder: Folder,
+}
+
+impl Image {
+    /// Assembles the root and starts the program with the janitor's arguments and more.
+    async fn start(envoy: Option<&Path>, more: &[&str]) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = Folder::new("image");
+        let image = folder.0.join("root");
+        let assembled = Command::new(root().join(".ci/root"))
+            .arg(&image)
+            .arg(env!("CARGO_BIN_EXE_osvc-igw"))
+            .args(envoy)
+            .status();
+        assert!(assembled.expect("a shell").success());
+        // A container has devices; this one is all that is opened.
+        fs::create_dir(image.join("dev")).expect("a folder");
+        fs::write(image.join("dev/null"), "").expect("a file");
+        open(&image.join("dev/null"));
+        // The janitor's container has the folder of the daemon's socket at this place.
+        let lsnr = image.join("var/run/lsnr");
+        fs::create_dir_all(&lsnr).expect("a folder");
+        let stage = Stage::start(&lsnr.join("lsnr.sock")).await;
+        for entry in fs::read_dir(&lsnr).expect("a folder") {
+            open(&entry.expect("an entry").path());
+        }
+        let free = || ports::free().expect("a free port").to_string();
+        let (port, admin) = (free(), format!("127.0.0.1:{}", free()));
+        let log = folder.0.join("log");
+        let child = inside(&image)
+            .args(["--sock", "/var/run/lsnr/lsnr.sock", "--name", "igw1"])
+            .args(["--port", &port, "--admin-address", &admin])
+            .args(["--state-dir", "/var/lib/osvc-igw"])
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log).expect("a log"))
+            .spawn();
+        Self {
+            root: image,
+            log,
+            admin,
+            _process: Process(child.expect("the program in its root")),
+            _stage: stage.expect("a stage"),
+            _folder: folder,
+        }
+    }
+
+    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let holding = async {
+            while !holds().await {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let held = timeout(Duration::from_secs(20), holding).await;
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        assert!(held.is_ok(), "{what}: {log}");
+    }
+}
+
+/// Lets everybody read and write.
+fn open(file: &Path) {
+    fs::set_permissions(file, Permissions::from_mode(0o666)).expect("permissions");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_root_of_the_image_runs_with_the_janitor_s_arguments() {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let folder = Folder::new("image");
-    let image = folder.0.join("root");
-    let assembled = Command::new(root().join(".ci/root"))
-        .arg(&image)
-        .arg(env!("CARGO_BIN_EXE_osvc-igw"))
-        .status();
-    assert!(assembled.expect("a shell").success());
+    let image = Image::start(None, &[]).await;
     for file in [
         "etc/ssl/certs/ca-certificates.crt",
         "etc/passwd",
         "var/run/xds",
     ] {
-        assert!(image.join(file).exists(), "{file}");
+        assert!(image.root.join(file).exists(), "{file}");
     }
-    assert!(!image.join("bin").exists(), "there is no shell");
-
-    // The janitor's container has the folder of the daemon's socket at this place.
-    let lsnr = image.join("var/run/lsnr");
-    fs::create_dir_all(&lsnr).expect("a folder");
-    let _stage = Stage::start(&lsnr.join("lsnr.sock"))
-        .await
-        .expect("a stage");
-    for entry in fs::read_dir(&lsnr).expect("a folder") {
-        let socket = entry.expect("an entry").path();
-        fs::set_permissions(socket, Permissions::from_mode(0o777)).expect("permissions");
-    }
-    let free = || ports::free().expect("a free port").to_string();
-    let (port, admin) = (free(), format!("127.0.0.1:{}", free()));
-    let log = fs::File::create(folder.0.join("log")).expect("a log");
-    let child = inside(&image)
-        .args(["--sock", "/var/run/lsnr/lsnr.sock", "--name", "igw1"])
-        .args(["--port", &port, "--admin-address", &admin])
-        .args(["--state-dir", "/var/lib/osvc-igw"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn();
-    let _process = Process(child.expect("the program in its root"));
-    let healthy = async {
-        loop {
-            let mut health = inside(&image);
-            health.args(["health", "--ready", "--admin-address", &admin]);
+    assert!(!image.root.join("bin").exists(), "there is no shell");
+    image
+        .until("it is healthy", async || {
+            let mut health = inside(&image.root);
+            health.args(["health", "--ready", "--admin-address", &image.admin]);
             let output = health.output().expect("the program in its root");
-            if output.status.success() {
-                return;
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let healthy = timeout(Duration::from_secs(20), healthy).await;
-    let log = fs::read_to_string(folder.0.join("log")).unwrap_or_default();
-    assert!(healthy.is_ok(), "{log}");
-    assert!(image.join("var/run/xds/xds.sock").exists(), "{log}");
+            output.status.success()
+        })
+        .await;
+    assert!(image.root.join("var/run/xds/xds.sock").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_of_the_gateway_has_an_envoy_that_gets_ready() {
+    // Where the tests' Envoy is started by a script, this is what the script starts.
+    let running = Envoy::start(&Bootstrap {
+        node_id: "image".to_owned(),
+        node_cluster: "envoy".to_owned(),
+        xds: XdsAddress::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: 1,
+        },
+        admin: ([127, 0, 0, 1], 0).into(),
+    })
+    .await;
+    let program = fs::read_link(format!("/proc/{}/exe", running.id())).expect("its program");
+    drop(running);
+    let envoy = ports::free().expect("a free port").to_string();
+    // Without /dev/stdout there is nothing to write an access log to.
+    let more = [
+        "--envoy",
+        "/usr/local/bin/envoy",
+        "--envoy-port",
+        &envoy,
+        "--access-log",
+        "none",
+    ];
+    let image = Image::start(Some(&program), &more).await;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    image
+        .until("Envoy is ready", async || {
+            let asked = client
+                .get(format!("http://127.0.0.1:{envoy}/ready"))
+                .send()
+                .await;
+            asked.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
 }

@@ -86,11 +86,13 @@ const INITIALIZING: &str = "error initializing config";
 /// Envoy repeats whole messages.
 const WORDS_CHARS_MAX: usize = 600;
 /// What Envoy says of a file that it cannot open.
-const FILE_WORDS: &[&str] = &["unable to read file", "Failed to load", "file not found"];
+const FILE_WORDS: &[&str] = &["Invalid path: ", "unable to read file"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::Origin;
+    use crate::xds::Version;
 
     #[test]
     fn envoy_s_words_are_those_behind_the_file() {
@@ -100,5 +102,26 @@ mod tests {
         assert_eq!(words(printed), "bad regex: 'a': ')'");
         assert_eq!(words("one\nlast\n\n"), "last");
         assert_eq!(words(""), "it did not say why");
+    }
+
+    #[test]
+    fn a_file_of_the_gateway_s_host_is_noted_and_a_bad_certificate_is_a_problem() {
+        let mut resource = Resource::new("0.0.0.0:443/tcp", Version::of(&1));
+        resource.origins.push(Origin {
+            object: "test/svc/web1".parse().unwrap(),
+            section: "expose#0".to_owned(),
+        });
+        for (words, level) in [
+            ("Invalid path: /etc/envoy/x.lua", Level::Note),
+            (
+                "Failed to load certificate chain from <inline>",
+                Level::Problem,
+            ),
+        ] {
+            let asked = (ResourceType::Listener, &resource);
+            let found = findings(asked, words, |_| ("web1.conf".to_owned(), 4));
+            assert_eq!((found.len(), found[0].level), (1, level), "{words}");
+            assert!(found[0].problem.reason.contains(words));
+        }
     }
 }
