@@ -101,7 +101,7 @@ impl Ini {
         let unscoped = section.keywords.get(keyword);
         let mut scoped = section.keywords.iter();
         let scoped = scoped.find(|(name, _)| name.split('@').next() == Some(keyword));
-        let value = unscoped.or(scoped.map(|(_, value)| value));
+        let value = unscoped.or_else(|| scoped.map(|(_, value)| value));
         Some(value.map_or(section.line, |value| value.line))
     }
 

@@ -128,9 +128,9 @@ pub(super) fn title(change: &Change) -> String {
     let mut others: Vec<String> = Vec::new();
     if let Some(first) = change.origins.first() {
         let same = change.origins.iter().filter(|it| it.object == first.object);
-        let sections: Vec<&str> = same.map(|it| it.section.as_str()).collect();
+        let sections = same.map(|it| it.section.as_str());
         let unsaid = |section: &&str| !section.is_empty() && !title.contains(*section);
-        let sections: Vec<&str> = sections.into_iter().filter(unsaid).collect();
+        let sections: Vec<&str> = sections.filter(unsaid).collect();
         if !sections.is_empty() {
             let _ = write!(title, " [{}]", sections.join(", "));
         }
@@ -239,7 +239,14 @@ pub(super) fn shown(value: &Value, chars_max: usize) -> String {
 
 /// What a terminal would obey, and what turns the direction of writing, is spelled out.
 pub(super) fn clean(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns = |c: char| {
+        let ranges = [
+            '\u{200e}'..='\u{200f}',
+            '\u{202a}'..='\u{202e}',
+            '\u{2066}'..='\u{2069}',
+        ];
+        ranges.iter().any(|range| range.contains(&c))
+    };
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
         match c.is_control() || turns(c) {
