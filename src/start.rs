@@ -22,7 +22,7 @@ use crate::compare;
 use crate::config::{
     self, AccessLog, AcmeAction, AcmeOptions, BootstrapOptions, CheckOptions, DaemonOptions,
     DemoOptions, DiffOptions, HealthChecks, HealthOptions, LogFormat, ManOptions, RemoteLogin,
-    RunOptions, SOCKETS, StatusOptions,
+    RunCommand, RunOptions, SOCKETS, StatusOptions,
 };
 use crate::dry_run::{self, Printed};
 use crate::envoy::{self, Attended};
@@ -92,10 +92,10 @@ pub enum Error {
 ///
 /// # Errors
 /// When it cannot start, or a part of it ends by itself.
-pub fn run(options: RunOptions) -> Result<(), Error> {
-    let format = options.log.log_format;
+pub fn run(command: RunCommand) -> Result<(), Error> {
+    let format = command.run.log.log_format;
     log_with(format, LevelFilter::INFO);
-    match (serve(&options), format) {
+    match (serve(&command), format) {
         (Err(error), LogFormat::Json) => {
             error!(%error, "ended");
             Err(Error::Logged)
@@ -104,12 +104,13 @@ pub fn run(options: RunOptions) -> Result<(), Error> {
     }
 }
 
-fn serve(options: &RunOptions) -> Result<(), Error> {
+fn serve(command: &RunCommand) -> Result<(), Error> {
+    let options = &command.run;
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         info!(gateway = options.gateway.name, "starting");
         let daemon = daemon(&options.daemon);
-        if options.dry_run {
+        if command.dry_run {
             let printed = match options.log.log_format {
                 LogFormat::Text => Printed::Text(style(io::stdout().is_terminal())),
                 LogFormat::Json => Printed::Json,
@@ -118,7 +119,7 @@ fn serve(options: &RunOptions) -> Result<(), Error> {
             let task = dry_run::run(policy, daemon, printed, io::stdout(), stop.clone());
             return until_signal(task, stop, STOP_MAX).await;
         }
-        let Some(attended) = attended(options) else {
+        let Some(attended) = attended(command) else {
             let task = run::run(settings(options), daemon, stop.clone());
             return until_signal(task, stop, STOP_MAX).await;
         };
@@ -184,10 +185,10 @@ async fn with_envoy(
 }
 
 /// The Envoy to start, where one is named.
-fn attended(options: &RunOptions) -> Option<Attended> {
-    let program = options.envoy.envoy.clone()?;
+fn attended(command: &RunCommand) -> Option<Attended> {
+    let program = command.envoy.envoy.clone()?;
     let bootstrap = bootstrap_of(&BootstrapOptions {
-        gateway: options.gateway.clone(),
+        gateway: command.run.gateway.clone(),
         node_id: None,
         over_socket: false,
         output: None,
@@ -195,7 +196,7 @@ fn attended(options: &RunOptions) -> Option<Attended> {
     Some(Attended {
         program,
         bootstrap,
-        drain: options.envoy.drain_time,
+        drain: command.envoy.drain_time,
     })
 }
 

@@ -112,14 +112,26 @@ setup_helm() {
     done
 }
 
-# Makes `chromium`, which the tests look at the page with, a command.
+# Exports CHROMIUM, which the tests look at the page with: the one that the caller named, else one
+# on the PATH, installed if need be.
 setup_chromium() {
-    command -v chromium >/dev/null && return
+    is_chromium && return
     echo "Installing Chromium from Debian's package ..." >&2
     apt_install chromium
-    command -v chromium >/dev/null ||
+    is_chromium ||
         die "the tests need Chromium, and it cannot be installed from here." \
-            "As root: apt-get install chromium. Elsewhere put a chromium on the PATH"
+            "As root: apt-get install chromium. Or name one that you have:" \
+            "CHROMIUM=/path/to/chromium $0"
+}
+
+is_chromium() {
+    for chromium in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
+        [ -n "$chromium" ] || continue
+        CHROMIUM=$(command -v "$chromium") || continue
+        export CHROMIUM
+        return
+    done
+    return 1
 }
 
 apt_install() {

@@ -5,7 +5,33 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgMatches, Args};
+
+use super::{RunOptions, Usage, checked};
+
+/// Options of `osvc-igw run`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct RunCommand {
+    /// What is served, and where.
+    #[command(flatten)]
+    pub run: RunOptions,
+
+    /// An Envoy of its own.
+    #[command(flatten, next_help_heading = "An Envoy of its own")]
+    pub envoy: EnvoyOptions,
+
+    /// Print what would be pushed, as it happens; serve nothing and write nothing
+    #[arg(long, env = "OSVC_IGW_DRY_RUN", help_heading = "Trying")]
+    pub dry_run: bool,
+}
+
+impl RunCommand {
+    /// Checks what options say together.
+    pub(super) fn checked(self, matches: &ArgMatches) -> Result<Self, Usage> {
+        let run = checked(self.run, matches)?;
+        Ok(Self { run, ..self })
+    }
+}
 
 /// Options of `osvc-igw run` about an Envoy of its own.
 #[derive(Args, Clone, Debug, PartialEq)]

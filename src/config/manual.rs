@@ -242,6 +242,30 @@ Findings are problems, which make the exit code 2, and notes, which do not.",
         exits: FINDS,
     },
     Page {
+        words: "diff",
+        about: "\
+Compares what would be served for the cluster as it is now with what the Envoys of the running \
+controller acknowledged last. Either side can be another: what an Envoy runs with, a saved status of \
+the daemon, or the cluster with configuration files that nobody has applied yet. Each change is told \
+with the object that it comes from and with what it does to traffic. Of secrets nothing is told but \
+a fingerprint and the last day. Nothing is pushed and nothing is written.
+
+The options of `osvc-igw run` that say what is served have to be those of the controller.",
+        examples: &[
+            ("What the Envoys have not got yet", "osvc-igw diff"),
+            ("What a change to a service would do, for a pull request",
+             "osvc-igw diff --with namespaces/test/svc/web1.conf --format markdown"),
+            ("How an Envoy that something else feeds would change",
+             "osvc-igw diff --envoy http://127.0.0.1:9901"),
+            ("Between two saved states", "osvc-igw diff --from before.json --to after.json"),
+        ],
+        exits: &[
+            (0, "no difference"),
+            (1, "the command line is wrong, or a side cannot be had"),
+            (2, "there are differences; they are on standard output"),
+        ],
+    },
+    Page {
         words: "health",
         about: "\
 Asks for the admin page /healthz, or with --ready for /readyz, which is good from the first \

@@ -23,7 +23,7 @@ pub use acme::{AcmeAction, AcmeOptions, DoorOptions};
 pub use check::{CheckFile, CheckFormat, CheckOptions};
 pub use defaults::{AccessLog, DefaultOptions, HealthChecks};
 pub use diff::{ColorWhen, DiffFormat, DiffOptions, EnvoyUrl, Sides};
-pub use envoy::{EnvoyOptions, HealthOptions};
+pub use envoy::{EnvoyOptions, HealthOptions, RunCommand};
 pub use server::{DaemonOptions, Remote, RemoteLogin, ServerOptions, ServerUrl};
 pub use shell::{CompletionOptions, ManOptions, ManPage, Shell, completion, man_page, man_pages};
 pub use status::{Address, StatusFormat, StatusOptions};
@@ -32,7 +32,7 @@ pub use status::{Address, StatusFormat, StatusOptions};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Serve.
-    Run(Box<RunOptions>),
+    Run(Box<RunCommand>),
     /// Get certificates, or tell of them.
     Acme(AcmeAction, Box<AcmeOptions>),
     /// Print Envoy's bootstrap.
@@ -68,13 +68,13 @@ struct Cli {
     #[command(subcommand)]
     command: Option<CliCommand>,
     #[command(flatten)]
-    run: RunOptions,
+    run: RunCommand,
 }
 
 #[derive(Debug, Subcommand)]
 enum CliCommand {
     /// Run the controller (the default)
-    Run(Box<RunOptions>),
+    Run(Box<RunCommand>),
     /// Get certificates of ACME authorities for sec objects
     #[command(subcommand)]
     Acme(acme::AcmeCommand),
@@ -97,7 +97,7 @@ enum CliCommand {
     Demo(DemoOptions),
 }
 
-/// Options of `osvc-igw run`.
+/// Options of `osvc-igw run` that say what is served, which `diff` has too.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct RunOptions {
     /// The options that `bootstrap` has too.
@@ -144,10 +144,6 @@ pub struct RunOptions {
     #[arg(long, env = "OSVC_IGW_STATE_DIR", value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
 
-    /// An Envoy of its own.
-    #[command(flatten, next_help_heading = "An Envoy of its own")]
-    pub envoy: EnvoyOptions,
-
     /// What holds for every service that does not say otherwise.
     #[command(flatten, next_help_heading = "What holds for every service")]
     pub defaults: DefaultOptions,
@@ -160,10 +156,6 @@ pub struct RunOptions {
     /// Where authorities and clients come.
     #[command(flatten, next_help_heading = "Certificates")]
     pub door: DoorOptions,
-
-    /// Print what would be pushed, as it happens; serve nothing and write nothing
-    #[arg(long, env = "OSVC_IGW_DRY_RUN")]
-    pub dry_run: bool,
 
     /// How log lines are written.
     #[command(flatten, next_help_heading = "Logging")]
@@ -386,8 +378,8 @@ fn read(arguments: Vec<std::ffi::OsString>) -> Result<Command, Usage> {
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     let inner = matches.subcommand().map_or(&matches, |(_, inner)| inner);
     Ok(match cli.command {
-        None => Command::Run(Box::new(checked(cli.run, inner)?)),
-        Some(CliCommand::Run(options)) => Command::Run(Box::new(checked(*options, inner)?)),
+        None => Command::Run(Box::new(cli.run.checked(inner)?)),
+        Some(CliCommand::Run(options)) => Command::Run(Box::new(options.checked(inner)?)),
         Some(CliCommand::Acme(command)) => {
             let (action, options) = command.parts();
             let inner = inner.subcommand().map_or(inner, |(_, inner)| inner);

@@ -4,7 +4,7 @@ use super::*;
 
 fn run(arguments: &[&str]) -> RunOptions {
     match parse([&["osvc-igw"], arguments].concat()) {
-        Ok(Command::Run(options)) => *options,
+        Ok(Command::Run(command)) => command.run,
         other => panic!("{other:?}"),
     }
 }

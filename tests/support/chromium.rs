@@ -46,9 +46,10 @@ impl Chromium {
     /// container there is no room for its sandbox, and it opens pages of ours alone.
     fn start() -> Self {
         let folder = Folder::new("chromium");
+        let program = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".to_owned());
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null", "sh"])
-            .args(["chromium", "--headless=new", "--remote-debugging-pipe"])
+            .args([&program, "--headless=new", "--remote-debugging-pipe"])
             .args(["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
             .args(["--no-first-run", "--hide-scrollbars", "--no-proxy-server"])
             .arg(format!("--user-data-dir={}", folder.0.display()))
