@@ -69,6 +69,12 @@ impl Knowledge {
         self.snapshots.borrow().clone()
     }
 
+    /// When the daemon told something last.
+    fn last_event(&self) -> Option<Timestamp> {
+        let seconds = self.clients.metrics().heard_last();
+        (seconds > 0).then_some(Timestamp { seconds, nanos: 0 })
+    }
+
     /// The gateway's name.
     pub fn gateway(&self) -> &str {
         &self.gateway
@@ -142,6 +148,7 @@ impl Knowledge {
                 failure: view.failure.clone(),
                 account: view.account.clone(),
                 lacks: view.lacks.iter().cloned().collect(),
+                last_event: self.last_event(),
             }),
             resources: by_type(&view.resources, |number| count(*number as u64)),
             held: held.collect(),

@@ -135,6 +135,11 @@ impl Metrics {
         self.last_event.set(at);
     }
 
+    /// When it told something last, in seconds since 1970; 0 where it has told nothing.
+    pub fn heard_last(&self) -> i64 {
+        self.last_event.get()
+    }
+
     /// A snapshot was made within so long.
     pub fn compiled(&self, within: Duration) {
         self.compiling.observe(within.as_secs_f64());

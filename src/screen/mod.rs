@@ -11,7 +11,7 @@ use crate::pb;
 /// The screen, at `now` since 1970. What came from elsewhere is escaped: it cannot move a cursor.
 pub fn screen(status: &pb::Status, now: Duration) -> String {
     let mut text = String::new();
-    head(&mut text, status);
+    head(&mut text, status, now);
     problems(&mut text, status);
     clients(&mut text, status, now);
     held(&mut text, status, now);
@@ -21,7 +21,7 @@ pub fn screen(status: &pb::Status, now: Duration) -> String {
     text
 }
 
-fn head(text: &mut String, status: &pb::Status) {
+fn head(text: &mut String, status: &pb::Status, now: Duration) {
     let state = match (status.ready, status.stale) {
         (_, true) => "serves what an earlier process saved",
         (true, _) => "ready",
@@ -43,9 +43,11 @@ fn head(text: &mut String, status: &pb::Status) {
         (false, Some(failure)) => format!("not followed: {}", plain(failure)),
     };
     let (syncs, corrections) = (daemon.syncs, daemon.corrections);
+    let last = daemon.last_event.as_ref().and_then(|at| ago(at, now));
+    let last = last.map_or_else(String::new, |ago| format!(", last event {ago} ago"));
     line(
         text,
-        &format!("daemon   {state} ({syncs} full statuses, {corrections} corrections)"),
+        &format!("daemon   {state} ({syncs} full statuses, {corrections} corrections{last})"),
     );
     for lack in &daemon.lacks {
         line(text, &format!("         {}", plain(lack)));
