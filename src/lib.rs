@@ -22,11 +22,16 @@
 //! | gateway to snapshot | [`xds::encode`](fn@xds::encode) | yes |
 //! | snapshot and requests to responses | [`xds::session::Session`] | yes |
 //! | responses to bytes | [`ads`] | edge |
-//! | what is known, to who asks | [`status`], by [`grpc`] and [`admin`] | edge |
+//! | snapshot and snapshot to what differs, and what that does to traffic | [`xds::diff`] | yes |
+//! | what is known, to who asks | [`status`], by [`grpc`], [`admin`] and `page` | edge |
 //!
 //! [`controller`] is the one loop that owns the inventory; [`run`](mod@run) builds the parts and
 //! ends them together; [`start`] turns a command into running parts. [`sim`] is the other side,
 //! for tests and for [`demo`]: it imports nothing from this crate.
+//!
+//! The commands that only look are beside it: [`compare`] (`diff`) sets two states side by side,
+//! [`dry_run`] follows the cluster and prints what it would push, [`check`] compiles files that no
+//! cluster has yet, [`ask`] shows what a running controller knows.
 //!
 //! [`cert`] is the side flow, often a process of its own: it reads what `sec` objects ask for,
 //! plans by the clock, asks an authority, and writes to OpenSVC. A challenge that it writes comes
