@@ -184,7 +184,8 @@ fn operator(
 }
 
 /// Says whether every client took what answers a challenge: a route with its token, or a chain
-/// with the name of its certificate. One that refuses something else never takes a whole snapshot: what it answers is looked at all the same.
+/// with the name of its certificate. One that refuses something else never takes a whole
+/// snapshot: what it answers is looked at all the same.
 fn acked(clients: Clients) -> Acked {
     let answers = |snapshot: &Snapshot, token: &str| {
         let mut answers = ANSWERING.iter().flat_map(|kind| snapshot.all(*kind));

@@ -38,6 +38,10 @@ fn every_part_that_is_named_is_there() {
         let clusters: BTreeSet<&str> = graph.clusters.iter().map(|it| it.name.as_str()).collect();
         let hosts: BTreeSet<&str> = graph.hosts.iter().map(|it| it.name.as_str()).collect();
         for chain in graph.listeners.iter().flat_map(|it| &it.chains) {
+            // A chain that answers a challenge leads nowhere.
+            if chain.name.starts_with("acme-tls-alpn-01/") {
+                continue;
+            }
             let known = match chain.cluster.as_str() {
                 "" => hosts.contains(chain.hosts.as_str()),
                 cluster => clusters.contains(cluster),

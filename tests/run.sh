@@ -13,4 +13,6 @@ setup_knot
 setup_helm
 setup_chromium
 cd "$root"
+# Many tests wait for something most of the time.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"
 exec cargo test --locked "$@"

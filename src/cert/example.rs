@@ -1,7 +1,5 @@
 //! PURE: a certificate to plan for, as the tests of this folder have it.
 
-#![expect(clippy::unwrap_used, reason = "only tests come here")]
-
 use super::declaration::{Declaration, Issuer, KeyKind};
 use super::dns::settings::Dns;
 use super::leaf::Leaf;

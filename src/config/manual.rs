@@ -245,10 +245,10 @@ Findings are problems, which make the exit code 2, and notes, which do not.",
         words: "diff",
         about: "\
 Compares what would be served for the cluster as it is now with what the Envoys of the running \
-controller acknowledged last. Either side can be another: what an Envoy runs with, a saved status of \
-the daemon, or the cluster with configuration files that nobody has applied yet. Each change is told \
-with the object that it comes from and with what it does to traffic. Of secrets nothing is told but \
-a fingerprint and the last day. Nothing is pushed and nothing is written.
+controller acknowledged last. Either side can be another: what an Envoy runs with, a saved \
+status of the daemon, or the cluster with configuration files that nobody has applied yet. Each \
+change is told with the object that it comes from and with what it does to traffic. Of secrets \
+nothing is told but a fingerprint and the last day. Nothing is pushed and nothing is written.
 
 The options of `osvc-igw run` that say what is served have to be those of the controller.",
         examples: &[

@@ -33,7 +33,7 @@ fn quiet() -> pb::Status {
             connected: true,
             syncs: 2,
             account: Some("gw".to_owned()),
-            last_event: at(1_799_999_997),
+            last_event: at(-3),
             ..pb::Daemon::default()
         }),
         resources: BTreeMap::from([("cds".to_owned(), 3), ("lds".to_owned(), 1)]),

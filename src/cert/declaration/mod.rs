@@ -96,12 +96,9 @@ pub fn declaration(path: &ObjectPath, config: &Config) -> Option<Result<Declarat
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     };
     let ca = read(DEFAULT, "ca").filter(|_| path.kind() == Kind::Sec)?;
-    let issuer = match ca.parse::<ObjectPath>() {
-        Ok(issuer) if issuer.kind() == Kind::Sec => issuer,
-        _ => {
-            let reason = format!("names {ca:?}, which is no path of a sec object");
-            return Some(Err(problem(path, DEFAULT, "ca", reason)));
-        }
+    let issuer = match sec(&ca) {
+        Ok(issuer) => issuer,
+        Err(reason) => return Some(Err(problem(path, DEFAULT, "ca", reason))),
     };
     let (cn, alt_names) = (read(DEFAULT, "cn"), read(DEFAULT, "alt_names"));
     let texts = [&cn, &alt_names].map(|text| text.as_deref().unwrap_or_default());
@@ -207,13 +204,9 @@ pub fn issuer(path: &ObjectPath, keys: &Secret) -> Option<Result<Issuer, Problem
     if preferred_roots.as_deref().is_some_and(|pem| !is_pem(pem)) {
         return problem("preferred_roots", "holds no certificates in PEM".to_owned());
     }
-    let fallback = match read("fallback").map(|text| (text.parse::<ObjectPath>(), text)) {
-        None => None,
-        Some((Ok(other), _)) if other.kind() == Kind::Sec => Some(other),
-        Some((_, text)) => {
-            let reason = format!("names {text:?}, which is no path of a sec object");
-            return problem("fallback", reason);
-        }
+    let fallback = match read("fallback").map(|text| sec(&text)).transpose() {
+        Ok(fallback) => fallback,
+        Err(reason) => return problem("fallback", reason),
     };
     let written = |key: &str| {
         keys.get(key)
@@ -304,6 +297,12 @@ impl KeyKind {
             Self::Rsa2048 => "rsa2048",
         }
     }
+}
+
+fn sec(text: &str) -> Result<ObjectPath, String> {
+    let path = text.parse::<ObjectPath>().ok();
+    let path = path.filter(|path| path.kind() == Kind::Sec);
+    path.ok_or_else(|| format!("names {text:?}, which is no path of a sec object"))
 }
 
 fn is_pem(text: &str) -> bool {
