@@ -185,12 +185,24 @@ fn absent<T>(revision: String) -> Reading<T> {
 
 #[test]
 fn damage_costs_only_what_is_damaged() {
+    costs_only_what_is_damaged((0..DAMAGES).step_by(2));
+}
+
+/// The other half of the seeds, for the other core.
+#[test]
+fn damage_of_odd_seeds_costs_only_what_is_damaged() {
+    costs_only_what_is_damaged((1..DAMAGES).step_by(2));
+}
+
+fn costs_only_what_is_damaged(seeds: impl Iterator<Item = usize>) {
     let names = names();
     let donor = Case::load("bad-secret-absent");
     let expected = resources_of_good(&donor.run());
     assert_eq!(expected.len(), 8, "{expected:?}");
-    let mut changed = 0;
-    for seed in 0..DAMAGES {
+    let (mut tried, mut changed) = (0, 0);
+    let mut sound = BTreeMap::new();
+    for seed in seeds {
+        tried += 1;
         let name = &names[seed % names.len()];
         let mut case = Case::load(name);
         // What the operator decides, and where nodes are, is not the damage.
@@ -200,13 +212,16 @@ fn damage_costs_only_what_is_damaged() {
         }
         case.policy.downstream = donor.policy.downstream;
         case.policy.health_checks = donor.policy.health_checks;
-        let before = beside_good(&mut case, &donor);
+        beside_good(&mut case, &donor);
+        let before = sound
+            .entry(name)
+            .or_insert_with(|| case.run().compiled.gateway);
         let mut random = Random(seed as u64);
         for _ in 0..=random.below(6) {
             damage(&mut case, &mut random);
         }
         let outcome = case.run();
-        changed += usize::from(outcome.compiled.gateway != before.compiled.gateway);
+        changed += usize::from(outcome.compiled.gateway != *before);
         assert_eq!(resources_of_good(&outcome), expected, "{name}, seed {seed}");
         for problem in outcome.compiled.problems {
             let line = problem.to_string();
@@ -223,8 +238,8 @@ fn damage_costs_only_what_is_damaged() {
         }
     }
     assert!(
-        changed > DAMAGES / 10,
-        "{changed} of {DAMAGES} damages did something"
+        changed > tried / 10,
+        "{changed} of {tried} damages did something"
     );
 }
 
@@ -244,7 +259,7 @@ fn resources_of_good(outcome: &Outcome) -> BTreeMap<(ResourceType, String), Stri
 }
 
 /// Puts the good service of `donor` on the first node of the case.
-fn beside_good(case: &mut Case, donor: &Case) -> Outcome {
+fn beside_good(case: &mut Case, donor: &Case) {
     for path in GOOD {
         let node = &donor.status["monitor"]["nodes"]["n1"]["services"];
         let nodes = case.status["monitor"]["nodes"].as_object_mut().unwrap();
@@ -255,7 +270,6 @@ fn beside_good(case: &mut Case, donor: &Case) -> Outcome {
         case.status["monitor"]["services"][path] = json!({"avail": "up"});
     }
     case.reads["secrets"]["test/sec/good"] = donor.reads["secrets"]["test/sec/good"].clone();
-    case.run()
 }
 
 /// Damages one thing of any object but the good one, or of what is read of it.

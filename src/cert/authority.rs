@@ -10,8 +10,9 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType,
-    ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeStatus,
+    ChallengeType, ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus,
+    RetryPolicy,
 };
 use serde_json::Value;
 
@@ -239,12 +240,16 @@ impl Authority {
         let mut all = ordered.order.authorizations();
         while let Some(next) = all.next().await {
             let mut one = next.map_err(|error| refusal(&self.client, &error))?;
+            // What was told before a nonce was refused is not told twice: that would be an error.
+            let asked = one.refresh().await;
+            asked.map_err(|error| refusal(&self.client, &error))?;
             if one.status != AuthorizationStatus::Pending {
                 continue;
             }
             let method = choose(&one.identifier().to_string());
             let offered = method.and_then(|method| one.challenge(challenge_type(method)));
-            if let Some(mut challenge) = offered {
+            let untold = offered.filter(|one| one.status == ChallengeStatus::Pending);
+            if let Some(mut challenge) = untold {
                 let told = challenge.set_ready().await;
                 told.map_err(|error| refusal(&self.client, &error))?;
             }
