@@ -231,6 +231,7 @@ impl Controller {
                 false => info!(nodes, objects, "took the full status of the OpenSVC daemon"),
             }
             self.view.connected = true;
+            self.view.place = self.daemon.place();
             self.view.failure = None;
             self.away = false;
             self.synced_at.get_or_insert_with(now);

@@ -149,6 +149,7 @@ impl Knowledge {
                 account: view.account.clone(),
                 lacks: view.lacks.iter().cloned().collect(),
                 last_event: self.last_event(),
+                place: view.place.clone(),
             }),
             resources: by_type(&view.resources, |number| count(*number as u64)),
             held: held.collect(),

@@ -18,6 +18,8 @@ pub struct View {
     pub connected: bool,
     /// Why it is not, in the daemon's words or the system's.
     pub failure: Option<String>,
+    /// Where the daemon is that is followed, as it was when its full status came.
+    pub place: String,
     /// Who the daemon takes this process for, where it told.
     pub account: Option<String>,
     /// What that account lacks for what is served.

@@ -80,6 +80,10 @@ impl Local {
 }
 
 impl Daemon for Local {
+    fn place(&self) -> String {
+        self.h2().map_or_else(|| self.raw.place(), |h2| h2.place())
+    }
+
     fn watch(&self) -> BoxStream<'static, Result<Event, Error>> {
         let local = self.clone();
         let watching = async move {

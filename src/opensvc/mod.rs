@@ -64,6 +64,11 @@ pub trait Daemon: Send + Sync {
 
     /// Creates an object without keywords; one that exists is left as it is.
     fn create(&self, path: &ObjectPath) -> BoxFuture<'static, Result<(), Error>>;
+
+    /// Where it is, for people: a socket's path, or a host and a port. Empty where nobody knows.
+    fn place(&self) -> String {
+        String::new()
+    }
 }
 
 /// Why talking to the daemon failed; each variant says what was being tried.

@@ -96,12 +96,15 @@ impl Raw {
         }
     }
 
-    async fn connect(&self) -> Result<UnixStream, Error> {
+    /// The first socket that there is.
+    fn socket(&self) -> PathBuf {
         let existing = self.sockets.iter().find(|path| path.exists());
-        let socket = existing
-            .or_else(|| self.sockets.first())
-            .cloned()
-            .unwrap_or_default();
+        let socket = existing.or_else(|| self.sockets.first());
+        socket.cloned().unwrap_or_default()
+    }
+
+    async fn connect(&self) -> Result<UnixStream, Error> {
+        let socket = self.socket();
         let connecting = UnixStream::connect(&socket);
         let connected = within(self.limits.connect, connecting).await;
         connected.map_err(|source| Error::Connect {
@@ -181,6 +184,10 @@ impl Ask for Raw {
 }
 
 impl Daemon for Raw {
+    fn place(&self) -> String {
+        self.socket().display().to_string()
+    }
+
     fn watch(&self) -> BoxStream<'static, Result<Event, Error>> {
         let state = State::Closed(self.clone());
         stream::unfold(state, |state| async move {

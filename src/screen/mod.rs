@@ -37,8 +37,12 @@ fn head(text: &mut String, status: &pb::Status, now: Duration) {
     let account = account
         .map(|name| format!(" as {name}"))
         .unwrap_or_default();
+    let place = match daemon.place.as_str() {
+        "" => String::new(),
+        place => format!(" at {}", plain(place)),
+    };
     let state = match (daemon.connected, &daemon.failure) {
-        (true, _) => format!("followed{account}"),
+        (true, _) => format!("followed{place}{account}"),
         (false, None) => "not followed".to_owned(),
         (false, Some(failure)) => format!("not followed: {}", plain(failure)),
     };

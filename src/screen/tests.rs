@@ -33,6 +33,7 @@ fn quiet() -> pb::Status {
             connected: true,
             syncs: 2,
             account: Some("gw".to_owned()),
+            place: "n1:1215".to_owned(),
             last_event: at(-3),
             ..pb::Daemon::default()
         }),
@@ -61,7 +62,7 @@ fn a_quiet_gateway_is_a_short_screen() {
     assert_eq!(
         screen(&quiet(), NOW),
         "gateway  envoy: ready (osvc-igw 1.2.3)\n\
-         daemon   followed as gw (2 full statuses, 0 corrections, last event 3 s ago)\n\
+         daemon   followed at n1:1215 as gw (2 full statuses, 0 corrections, last event 3 s ago)\n\
          serves   cds 3, lds 1\n\
          \n\
          envoys (1)\n\

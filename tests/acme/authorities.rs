@@ -29,6 +29,7 @@ use crate::support::pebble::Pebble;
 /// An authority that is away.
 const AWAY: Says = Says {
     at: "/dir",
+    after: 0,
     times: usize::MAX,
     status: 503,
     retry_after: Some("86400"),

@@ -28,6 +28,8 @@ use crate::support::pebble::Pebble;
 pub(super) struct Says {
     /// The end of the address that is asked.
     pub(super) at: &'static str,
+    /// How many requests get through before.
+    pub(super) after: usize,
     /// How often it is said.
     pub(super) times: usize,
     pub(super) status: u16,
@@ -47,10 +49,16 @@ impl Wire for Faulty {
         body: Bytes,
     ) -> BoxFuture<'static, Result<Response<Bytes>, String>> {
         let Self(web, says, said) = self;
-        if !url.contains(says.at) || said.load(Ordering::SeqCst) >= says.times {
+        let number = match url.contains(says.at) {
+            true => said.fetch_add(1, Ordering::SeqCst),
+            false => return web.send(method, url, headers, body),
+        };
+        if number
+            .checked_sub(says.after)
+            .is_none_or(|number| number >= says.times)
+        {
             return web.send(method, url, headers, body);
         }
-        said.fetch_add(1, Ordering::SeqCst);
         if says.status == 0 {
             return ready(Err("no answer in time".to_owned())).boxed();
         }
@@ -124,6 +132,7 @@ impl Site {
 
 pub(super) const NOTHING: Says = Says {
     at: "nowhere at all",
+    after: 0,
     times: 0,
     status: 0,
     retry_after: None,
@@ -138,6 +147,7 @@ const fn says(
 ) -> Says {
     Says {
         at,
+        after: 0,
         times: 1,
         status,
         retry_after,
@@ -271,6 +281,22 @@ async fn one_name_of_three_that_is_not_found_to_be_ours_is_named_and_counted_alo
     let mut next = site.operator(NOTHING).await;
     assert_eq!(site.try_once(&mut next, true).await, Ok(()));
     assert_eq!(pebble.certificates(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonces_that_are_refused_between_two_challenges_cost_nothing() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let pebble = Pebble::start();
+    let site = Site::start(&pebble).await;
+    // As often as instant-acme asks.
+    let says = Says {
+        after: 1,
+        times: 3,
+        ..says("/chalZ/", 400, None, "badNonce")
+    };
+    let mut operator = site.operator(says).await;
+    assert_eq!(site.try_once(&mut operator, false).await, Ok(()));
+    assert_eq!((pebble.orders(), pebble.certificates()), (1, 1));
 }
 
 /// A daemon that does not take these keys.

@@ -221,6 +221,18 @@ impl Ask for H2 {
 }
 
 impl Daemon for H2 {
+    fn place(&self) -> String {
+        match &*self.place {
+            Place::Socket(socket) => socket.display().to_string(),
+            Place::Servers { servers, first, .. } => {
+                let server = servers.get(first.load(Ordering::Relaxed));
+                server
+                    .map(|it| format!("{}:{}", it.host, it.port))
+                    .unwrap_or_default()
+            }
+        }
+    }
+
     fn watch(&self) -> BoxStream<'static, Result<Event, Error>> {
         watch::watch(self.clone())
     }
