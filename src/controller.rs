@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::causes::{Causes, count_changes, objects};
+use crate::causes::{Causes, Changes};
 use crate::clock::{now, unix_seconds};
 use crate::gateway::{Policy, compile};
 use crate::inventory::{Event, Inventory, NodeStatus, Problem};
@@ -243,12 +243,13 @@ impl Controller {
             self.writes.hurry();
         }
         self.gauge.heard(&event);
-        let cause = Causes::of(&event);
-        let changed = self.inventory.apply(event);
-        if changed {
-            self.causes.note(cause);
+        let told = event.told();
+        if self.inventory.apply(event) {
+            self.changed = true;
+            if let Some((what, how)) = told {
+                self.causes.note(format!("{what} {how}"));
+            }
         }
-        self.changed |= changed;
     }
 
     /// Whether more reads are worth waiting for before the next compilation. One change is read
@@ -282,11 +283,11 @@ impl Controller {
         self.gathering_since = None;
         let elapsed = now() - self.started_at;
         if self.inventory.expire(elapsed, self.policy.hold_down) {
-            self.causes.note(Some("the hold-down is over".to_owned()));
+            self.causes.note("the hold-down is over".to_owned());
             self.changed = true;
         }
         if self.inventory.expire_challenges(unix_seconds()) {
-            self.causes.note(Some("a challenge is over".to_owned()));
+            self.causes.note("a challenge is over".to_owned());
             self.changed = true;
         }
         let Some(synced_at) = self.synced_at else {
@@ -314,21 +315,22 @@ impl Controller {
         let (snapshot, refused) = encode(&compiled.gateway, &self.snapshot);
         self.gauge.encoded(parts);
         self.compiled_in = now() - began;
-        let (added, changed, removed) = count_changes(&snapshot, &self.snapshot);
+        let changes = Changes::between(&self.snapshot, &snapshot);
+        let [added, changed, removed] = changes.counts();
         if removed > 0 && self.holds_back() {
             self.show();
             return;
         }
         self.held_back_since = None;
         let first = !self.view.ready;
-        let before = std::mem::replace(&mut self.snapshot, Arc::new(snapshot));
+        self.snapshot = Arc::new(snapshot);
         let cause = self.causes.take();
         // Envoy first; who looks can wait.
         if first || added + changed + removed > 0 {
             self.gauge.publish(&self.snapshot);
             self.snapshots
                 .send_replace(Some(Arc::clone(&self.snapshot)));
-            let objects = objects(&self.snapshot, &before);
+            let objects = changes.objects();
             info!(
                 added,
                 changed, removed, objects, cause, "published snapshot"

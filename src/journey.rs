@@ -91,8 +91,8 @@ impl Gauge {
         self.heard.get_or_insert_with(|| Journey {
             heard: now(),
             trace: traces.begin(at, || {
-                let (kind, what) = described(event);
-                [("opensvc.event", kind.to_owned()), ("opensvc.object", what)]
+                let (what, how) = event.told().unwrap_or_default();
+                [("opensvc.event", how.to_owned()), ("opensvc.object", what)]
             }),
         });
     }
@@ -136,25 +136,6 @@ impl Gauge {
         if let Some(journey) = &self.heard {
             journey.trace.note(part, || []);
         }
-    }
-}
-
-/// What happened, and to whom.
-fn described(event: &Event) -> (&'static str, String) {
-    match event {
-        Event::Reset(report) => ("full status", format!("{} objects", report.objects.len())),
-        Event::Node(name, _) => ("node", name.clone()),
-        Event::Labels(name, _) => ("labels", name.clone()),
-        Event::Put(object) => ("object", object.path.to_string()),
-        Event::Remove(path) => ("removed", path.to_string()),
-        Event::Secret(path, _) => ("secret", path.to_string()),
-        Event::Trust(path, _) => ("trust", path.to_string()),
-        Event::Challenges(path, _) => ("challenges", path.to_string()),
-        Event::Config(path, _) => ("configuration", path.to_string()),
-        Event::Refused(path, _) => ("refused", path.to_string()),
-        Event::Account(_) => ("account", String::new()),
-        Event::Asked(_) => ("asked", String::new()),
-        Event::Corrected(_) => ("corrected", String::new()),
     }
 }
 

@@ -5,10 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde_json::{Value, json};
-
-use super::known::{self, FLAGS, Type};
+use super::known::FLAGS;
 use super::{Finding, Level, Source, finding, section_problem};
+use crate::inventory::drivers::{self, Driven, Flaw, Section, Type};
 use crate::inventory::ini::Ini;
 use crate::inventory::keywords::shown;
 use crate::inventory::{Config, Instance, Kind, Object, ObjectPath, Problem, Resource};
@@ -176,7 +175,7 @@ impl Reader<'_> {
             let Some((group, _)) = section.split_once('#') else {
                 continue;
             };
-            let resource = match known::section(group) {
+            let resource = match drivers::section(group) {
                 _ if group == "ip" => Some(self.ip(section)),
                 Some(known) if !known.driver.is_empty() => self.resource(section, known),
                 _ => None,
@@ -191,50 +190,32 @@ impl Reader<'_> {
     }
 
     /// What the driver makes of a section; none where it is left out.
-    fn resource(&mut self, section: &str, known: &known::Section) -> Option<Resource> {
-        let kind = self.value(section, "type");
-        if let Some(kind) = kind.as_ref().filter(|kind| *kind != known.driver) {
+    fn resource(&mut self, section: &str, known: &Section) -> Option<Resource> {
+        if let Some(kind) = self
+            .value(section, "type")
+            .filter(|kind| *kind != known.driver)
+        {
             let reason = format!(
                 "is {}: the agent knows {} alone, and refuses the section",
-                shown(kind),
+                shown(&kind),
                 known.driver
             );
             self.find(section, "type", reason);
         }
-        let mut keywords = BTreeMap::new();
-        for (keyword, how) in known.keywords {
-            let typed = self.value(section, keyword);
-            let value = self.convert(section, keyword, *how, typed.as_deref());
-            keywords.extend(value.map(|value| ((*keyword).to_owned(), value)));
-        }
-        let driver = kind.as_deref().unwrap_or(known.driver);
-        match known.group {
-            "expose" => self.expose(section, &mut keywords)?,
-            "vhost" => {
-                let name = self.source.object.name();
-                let domains = keywords.entry("domains".to_owned());
-                domains.or_insert_with(|| json!([name]));
-            }
-            _ => {}
-        }
-        Some(Resource {
-            driver: format!("{}.{driver}", known.group),
-            status: "n/a".to_owned(),
-            keywords,
-        })
-    }
-
-    /// The driver's defaults, and what it fails on; `None` where the section is left out.
-    fn expose(&mut self, section: &str, keywords: &mut BTreeMap<String, Value>) -> Option<()> {
-        if self.value(section, "port").is_none() {
+        let object = &self.source.object;
+        let driven = known.read(object, |keyword| self.value(section, keyword));
+        let Some(Driven { resource, flaws }) = driven else {
             let reason = "is missing: the agent refuses the section, and leaves it out of the \
                           status where it is in a file";
             self.find(section, "port", reason.to_owned());
             let place = (self.source.object.clone(), section.to_owned());
             self.left_out.insert(place);
             return None;
+        };
+        for (keyword, flaw) in flaws {
+            self.flawed(section, keyword, flaw);
         }
-        if !keywords.contains_key("listener_port") {
+        if known.group == "expose" && !resource.keywords.contains_key("listener_port") {
             let is = match self.value(section, "listener_port") {
                 None => "is missing".to_owned(),
                 Some(typed) => format!("is {}, which is no number", shown(&typed)),
@@ -245,11 +226,19 @@ impl Reader<'_> {
             );
             self.find(section, "listener_port", reason);
         }
-        for (keyword, default) in [("protocol", "tcp"), ("lb_policy", "round robin")] {
-            let value = keywords.entry(keyword.to_owned());
-            value.or_insert_with(|| default.into());
-        }
-        Some(())
+        Some(resource)
+    }
+
+    fn flawed(&mut self, section: &str, keyword: &str, flaw: Flaw) {
+        let typed = self.value(section, keyword).unwrap_or_default();
+        let is = shown(&typed);
+        let reason = match flaw {
+            Flaw::Duration => format!("{is} is no duration, which the agent takes for 0"),
+            Flaw::Boolean => {
+                format!("{is} is no boolean: the agent cannot load the object, and drops it")
+            }
+        };
+        self.find(section, keyword, reason);
     }
 
     fn ip(&mut self, section: &str) -> Resource {
@@ -258,8 +247,11 @@ impl Reader<'_> {
         let mut disabled = false;
         for flag in FLAGS {
             let typed = self.value(section, flag);
-            let value = self.convert(section, flag, Type::Switch, typed.as_deref());
+            let (value, flaw) = Type::Switch.convert(typed.as_deref());
             disabled |= *flag == "disable" && value == Some(true.into());
+            if let Some(flaw) = flaw {
+                self.flawed(section, flag, flaw);
+            }
         }
         if disabled {
             return Resource {
@@ -289,54 +281,6 @@ impl Reader<'_> {
         IpAddr::V4(Ipv4Addr::from_bits(FIRST_MADE_UP + *self.addresses))
     }
 
-    /// The value as the agent's status has it; none where it has none.
-    fn convert(
-        &mut self,
-        section: &str,
-        keyword: &str,
-        how: Type,
-        raw: Option<&str>,
-    ) -> Option<Value> {
-        let Some(raw) = raw else {
-            return (how == Type::Switch).then(|| false.into());
-        };
-        match how {
-            Type::Own => None,
-            Type::Text => Some(raw.into()),
-            Type::Words => {
-                let words: Vec<&str> = raw.split_whitespace().collect();
-                (!words.is_empty()).then(|| words.into())
-            }
-            Type::Integer => integer(raw).map(Value::from),
-            Type::Json => serde_json::from_str(raw).ok(),
-            Type::Seconds => Some(self.seconds(section, keyword, raw).into()),
-            Type::Switch => Some(self.switch(section, keyword, raw).into()),
-        }
-    }
-
-    fn seconds(&mut self, section: &str, keyword: &str, raw: &str) -> u64 {
-        seconds(raw).unwrap_or_else(|| {
-            let reason = format!("{} is no duration, which the agent takes for 0", shown(raw));
-            self.find(section, keyword, reason);
-            0
-        })
-    }
-
-    fn switch(&mut self, section: &str, keyword: &str, raw: &str) -> bool {
-        match raw.to_lowercase().as_str() {
-            "true" | "yes" | "y" | "t" | "1" | "on" => true,
-            "false" | "no" | "n" | "f" | "0" | "off" => false,
-            _ => {
-                let reason = format!(
-                    "{} is no boolean: the agent cannot load the object, and drops it",
-                    shown(raw)
-                );
-                self.find(section, keyword, reason);
-                false
-            }
-        }
-    }
-
     fn value(&self, section: &str, keyword: &str) -> Option<String> {
         let object = &self.source.object;
         self.config.keyword(object, self.node, section, keyword)
@@ -348,39 +292,6 @@ impl Reader<'_> {
         let file = &self.source.file;
         let found = finding(file, line, "agent", Level::Problem, problem);
         self.findings.insert(found);
-    }
-}
-
-/// A number as the agent reads one: its fraction is cut.
-fn integer(raw: &str) -> Option<i64> {
-    let whole = raw.trim().parse::<f64>().ok()?.trunc();
-    // Text to text: no float can be cast out of range this way.
-    format!("{whole:.0}").parse().ok()
-}
-
-/// Seconds of `90` or `1h30m`.
-fn seconds(raw: &str) -> Option<u64> {
-    let (mut total, mut number) = (0_u64, String::new());
-    for letter in raw.trim().chars() {
-        if letter.is_ascii_digit() {
-            number.push(letter);
-            continue;
-        }
-        let unit = match letter {
-            's' => 1,
-            'm' => 60,
-            'h' => 3_600,
-            'd' => 86_400,
-            'w' => 604_800,
-            _ => return None,
-        };
-        let count: u64 = number.parse().ok()?;
-        total = total.checked_add(count.checked_mul(unit)?)?;
-        number.clear();
-    }
-    match number.as_str() {
-        "" => Some(total),
-        _ => total.checked_add(number.parse().ok()?),
     }
 }
 

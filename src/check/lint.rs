@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::known::{self, ALONE, EVERYWHERE, OTHERS, SECTIONS};
+use super::known::{ALONE, EVERYWHERE, OTHERS};
 use super::{Finding, Level, Meant, Source, finding, section_problem};
+use crate::inventory::drivers::{self, SECTIONS};
 use crate::inventory::ini::{Ini, IniSection};
 
 /// Looks at the names in a file, and at sections that nothing names. What misspelled keywords were
@@ -73,7 +74,7 @@ fn keyword_names(
     misspelled: &mut BTreeSet<Meant>,
 ) -> Vec<Finding> {
     let group = name.split('#').next().unwrap_or_default();
-    let Some(known) = known::section(group) else {
+    let Some(known) = drivers::section(group) else {
         return match group {
             "ip" => ip_names(source, name, section),
             _ => Vec::new(),
@@ -160,7 +161,7 @@ fn unused(source: &Source, ini: &Ini) -> Vec<Finding> {
         let Some((group, _)) = name.split_once('#') else {
             continue;
         };
-        let Some(known) = known::section(group).filter(|known| !known.named_by.is_empty()) else {
+        let Some(known) = drivers::section(group).filter(|known| !known.named_by.is_empty()) else {
             continue;
         };
         let values = ini.sections().iter().flat_map(|(by, section)| {

@@ -3,6 +3,7 @@
 
 use super::act::stand;
 use super::*;
+use crate::inventory::drivers::section;
 use crate::xds::ResourceType;
 
 fn source(object: &str, text: &str) -> Source {
@@ -144,7 +145,7 @@ fn recorded_objects_are_taken_as_the_real_drivers_took_them() {
         let recorded: serde_json::Value = serde_json::from_str(recorded).unwrap();
         for (rid, told) in recorded.as_object().unwrap() {
             let group = rid.split('#').next().unwrap_or_default();
-            let Some(known) = known::section(group) else {
+            let Some(known) = section(group) else {
                 continue;
             };
             let resource = &instance.resources[rid];

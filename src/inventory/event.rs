@@ -39,6 +39,26 @@ pub enum Event {
 }
 
 impl Event {
+    /// What it is about and what became of that, in words; `None` for one that changes nothing
+    /// by itself.
+    pub fn told(&self) -> Option<(String, &'static str)> {
+        Some(match self {
+            Self::Reset(_) => ("the full status".to_owned(), "came"),
+            Self::Node(name, Some(_)) => (format!("node {name}"), "changed"),
+            Self::Node(name, None) => (format!("node {name}"), "left"),
+            Self::Labels(name, _) => (format!("labels of node {name}"), "changed"),
+            Self::Put(object) => (object.path.to_string(), "changed"),
+            Self::Remove(path) => (path.to_string(), "is gone"),
+            Self::Secret(path, _) | Self::Trust(path, _) => {
+                (format!("keys of {path}"), "were read")
+            }
+            Self::Challenges(path, _) => (format!("challenges of {path}"), "were read"),
+            Self::Config(path, _) => (format!("configuration of {path}"), "was read"),
+            Self::Refused(path, _) => (path.to_string(), "may not be read"),
+            Self::Account(_) | Self::Asked(_) | Self::Corrected(_) => return None,
+        })
+    }
+
     /// The object that was read, where something was.
     pub(super) fn read_of(&self) -> Option<&ObjectPath> {
         match self {

@@ -8,6 +8,7 @@ pub mod alpn;
 pub mod certificate;
 pub mod challenge;
 pub mod config;
+pub mod drivers;
 mod event;
 pub mod fingerprint;
 mod held;

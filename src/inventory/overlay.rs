@@ -1,14 +1,12 @@
 //! What the daemon would tell if a service had another configuration file: its instances and their
 //! addresses stay, its sections are those of the file.
 //!
-//! The keywords come from the raw configuration alone, which is looked up where the status has
-//! none; what the agent's drivers convert on the way (OpenSVC 2.1) is converted here.
+//! What the status would have is what the agent's drivers make of them ([`drivers`]).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde_json::Value;
-
+use super::drivers::{self, Type};
 use super::{
     Config, Event, Instance, Inventory, Kind, NodeStatus, Object, ObjectPath, Reading, Resource,
 };
@@ -83,9 +81,11 @@ fn settle(path: &ObjectPath, node: &str, instance: &mut Instance, config: &Confi
             continue;
         };
         let text = |keyword: &str| config.keyword(path, node, section, keyword);
-        let resource = match group {
-            "ip" => Some(ip(before.get(section), runs, text)),
-            "expose" | "vhost" | "route" | "hashpolicy" | "certificate" => driven(group, text),
+        let resource = match drivers::section(group) {
+            _ if group == "ip" => Some(ip(before.get(section), runs, text)),
+            Some(known) if !known.driver.is_empty() => {
+                known.read(path, text).map(|driven| driven.resource)
+            }
             _ => None,
         };
         if let Some(resource) = resource {
@@ -111,7 +111,8 @@ fn ip(before: Option<&Resource>, runs: bool, text: impl Fn(&str) -> Option<Strin
             keywords: address.into_iter().collect(),
         }
     });
-    if text("disable").is_some_and(|word| matches!(word.as_str(), "true" | "yes" | "1")) {
+    let (disabled, _) = Type::Switch.convert(text("disable").as_deref());
+    if disabled == Some(true.into()) {
         "n/a".clone_into(&mut resource.status);
     }
     let exposes = text("expose").unwrap_or_default();
@@ -125,81 +126,16 @@ fn ip(before: Option<&Resource>, runs: bool, text: impl Fn(&str) -> Option<Strin
     resource
 }
 
-/// A section that a driver knows. One that lacks a mandatory keyword is left out by the agent.
-fn driven(group: &str, text: impl Fn(&str) -> Option<String>) -> Option<Resource> {
-    if group == "expose" {
-        text("port")?;
-    }
-    let own = match group {
-        "certificate" => "tls".to_owned(),
-        _ => text("type").unwrap_or_else(|| "envoy".to_owned()),
-    };
-    let mut keywords = BTreeMap::new();
-    for keyword in ["port", "listener_port"] {
-        if group == "expose"
-            && let Some(number) = text(keyword).and_then(|text| whole(&text))
-        {
-            keywords.insert(keyword.to_owned(), number);
-        }
-    }
-    for keyword in ["cluster_data", "filter_config_data"] {
-        if group == "expose"
-            && let Some(json) = text(keyword).and_then(|text| serde_json::from_str(&text).ok())
-        {
-            keywords.insert(keyword.to_owned(), json);
-        }
-    }
-    if group == "hashpolicy"
-        && let Some(ttl) = text("cookie_ttl")
-    {
-        keywords.insert("cookie_ttl".to_owned(), seconds(&ttl).into());
-    }
-    Some(Resource {
-        driver: format!("{group}.{own}"),
-        status: "n/a".to_owned(),
-        keywords,
-    })
-}
-
 /// The part of a configuration that an agent 2.1 does not tell in its status.
 pub fn untold(config: &Config) -> Config {
     config.without(|section, keyword| {
         let group = section.split('#').next().unwrap_or_default();
-        let told = TOLD.iter().find(|(known, _)| *known == group);
-        told.is_some_and(|(_, keywords)| keywords.contains(&keyword))
-    })
-}
-
-/// A number without its fraction, as the agent reads one.
-fn whole(text: &str) -> Option<Value> {
-    let text = text.trim();
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = fraction.bytes().all(|byte| byte.is_ascii_digit());
-    digits
-        .then(|| whole.parse::<i64>().ok())
-        .flatten()
-        .map(Value::from)
-}
-
-/// A duration such as `1h30m` in seconds, as the agent reads one: 0 where it is none.
-fn seconds(text: &str) -> u64 {
-    let (mut total, mut number) = (0_u64, 0_u64);
-    for letter in text.chars() {
-        if let Some(digit) = letter.to_digit(10) {
-            number = number.saturating_mul(10).saturating_add(digit.into());
-            continue;
+        match drivers::section(group) {
+            _ if group == "ip" => TOLD_OF_IP.contains(&keyword),
+            Some(known) => !known.driver.is_empty() && known.tells(keyword),
+            None => false,
         }
-        let unit = match letter {
-            's' => 1,
-            'm' => 60,
-            'h' => 3_600,
-            'd' => 86_400,
-            'w' => 604_800,
-            _ => return 0,
-        };
-        total = total.saturating_add(std::mem::take(&mut number).saturating_mul(unit));
-    }
-    total.saturating_add(number)
+    })
 }
 
 /// The path that a file is about: what its folders say (`test/svc/web1.conf`), else the one
@@ -246,37 +182,14 @@ pub fn path_of(
     }
 }
 
-/// The keywords that the drivers of an agent 2.1 know, and tell in the status.
-#[rustfmt::skip]
-const TOLD: [(&str, &[&str]); 6] = [
-    ("ip", &["ipname", "ipdev", "netmask", "gateway", "expose"]),
-    ("expose", &[
-        "port", "listener_port", "protocol", "lb_policy", "listener_addr", "gateway",
-        "cluster_private_key_filename", "sni", "vhosts", "listener_certificates",
-        "cluster_certificates", "cluster_data", "filter_config_data",
-    ]),
-    ("vhost", &["domains", "routes"]),
-    ("route", &[
-        "match_path", "match_prefix", "match_regex", "match_case_sensitive",
-        "route_prefix_rewrite", "route_host_rewrite", "route_cluster_header", "route_timeout",
-        "redirect_host_redirect", "redirect_path_redirect", "redirect_prefix_rewrite",
-        "redirect_response_code", "redirect_https_redirect", "redirect_strip_query",
-        "hash_policies",
-    ]),
-    ("hashpolicy", &[
-        "cookie_name", "cookie_path", "cookie_ttl", "header_header_name", "connection_source_ip",
-        "terminal",
-    ]),
-    ("certificate", &[
-        "certificate_secret", "validation_secret", "certificate_chain_filename",
-        "private_key_filename", "validation_filename", "certificate_chain_inline_string",
-        "private_key_inline_string", "validation_inline_string",
-    ]),
-];
+/// The keywords of an address that an agent 2.1 tells in its status.
+const TOLD_OF_IP: [&str; 5] = ["ipname", "ipdev", "netmask", "gateway", "expose"];
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use serde_json::Value;
 
     use super::*;
     use crate::inventory::ini::Ini;
