@@ -19,7 +19,7 @@ use crate::live::Live;
 use crate::metrics::{Certificate, Standing, classic};
 use crate::page::Page;
 use crate::pb::GetStatusRequest;
-use crate::status::{Knowledge, to_json};
+use crate::status::{Knowledge, json_of, to_json};
 
 /// The pages and what they show.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ async fn snapshot(State(admin): State<Admin>) -> Json<Value> {
 /// From what each client has to what is served.
 async fn diff(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {
     let diffs = differences::of_clients(&admin.knowledge, &asked.node).await;
-    match diffs.and_then(|diffs| differences::to_json(&diffs)) {
+    match diffs.and_then(|diffs| json_of("osvc_igw.v1.ClientDiffs", &diffs)) {
         Ok(json) => Json(json).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
     }

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
 use crate::ads::{Client, Shown};
 use crate::pb;
-use crate::status::Knowledge;
+use crate::status::{Knowledge, descriptor};
 use crate::xds::acked::{Copied, Lag};
 use crate::xds::diff::{Diff, Document, Entry};
 use crate::xds::{ENCODER, ResourceType, Snapshot};
@@ -203,27 +202,4 @@ pub fn to_message(diff: &Diff) -> Result<pb::Diff, String> {
     let read = DynamicMessage::deserialize(descriptor("osvc_igw.v1.Diff")?, diff.to_json());
     let read = read.map_err(|error| error.to_string())?;
     read.transcode_to().map_err(|error| error.to_string())
-}
-
-/// The differences as JSON: the field names of the messages.
-///
-/// # Errors
-/// When the descriptors that were built in are damaged.
-pub fn to_json(diffs: &pb::ClientDiffs) -> Result<Value, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let descriptor = descriptor("osvc_igw.v1.ClientDiffs")?;
-    let message = DynamicMessage::decode(descriptor, diffs.encode_to_vec().as_slice());
-    let message = message.map_err(|error| text(&error))?;
-    let options = SerializeOptions::new()
-        .use_proto_field_name(true)
-        .skip_default_fields(false);
-    message
-        .serialize_with_options(serde_json::value::Serializer, &options)
-        .map_err(|error| text(&error))
-}
-
-fn descriptor(name: &str) -> Result<MessageDescriptor, String> {
-    let pool = DescriptorPool::decode(pb::DESCRIPTORS).map_err(|error| error.to_string())?;
-    let found = pool.get_message_by_name(name);
-    found.ok_or_else(|| format!("no descriptor of {name}"))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use prost_types::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -199,11 +199,8 @@ pub fn to_json(status: &pb::Status) -> Result<Value, String> {
 /// When the descriptors that were built in are damaged, or have no message of that name.
 pub fn json_of(name: &str, message: &impl prost::Message) -> Result<Value, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let pool = POOL.as_ref().map_err(Clone::clone)?;
-    let descriptor = pool.get_message_by_name(name);
-    let descriptor = descriptor.ok_or_else(|| format!("no descriptor of {name}"))?;
     let source = message;
-    let mut message = DynamicMessage::new(descriptor);
+    let mut message = DynamicMessage::new(descriptor(name)?);
     message
         .transcode_from(source)
         .map_err(|error| text(&error))?;
@@ -213,6 +210,16 @@ pub fn json_of(name: &str, message: &impl prost::Message) -> Result<Value, Strin
     message
         .serialize_with_options(serde_json::value::Serializer, &options)
         .map_err(|error| text(&error))
+}
+
+/// What one of our own messages looks like, by its full name.
+///
+/// # Errors
+/// When the descriptors that were built in are damaged, or have no message of that name.
+pub fn descriptor(name: &str) -> Result<MessageDescriptor, String> {
+    let pool = POOL.as_ref().map_err(Clone::clone)?;
+    let found = pool.get_message_by_name(name);
+    found.ok_or_else(|| format!("no descriptor of {name}"))
 }
 
 fn of_client(client: ads::Client, status: Option<ads::Status>, synced: bool) -> pb::Client {

@@ -65,14 +65,6 @@ pub fn is_wildcard(name: &str) -> bool {
     name.starts_with("*.")
 }
 
-/// The name as a client writes it into the host of a request.
-pub fn host(name: &str) -> String {
-    match name.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        _ => name.to_owned(),
-    }
-}
-
 /// What Let's Encrypt's `classic` profile takes; the others take 25.
 const NAMES_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 253;
@@ -116,11 +108,9 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_names_too_and_stand_in_brackets_in_a_host() {
+    fn addresses_are_names_too() {
         assert_eq!(name("10.0.0.1").unwrap(), "10.0.0.1");
         assert_eq!(name("FE80::0:1").unwrap(), "fe80::1");
-        assert_eq!(host("fe80::1"), "[fe80::1]");
-        assert_eq!(host("a.acme.org"), "a.acme.org");
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Desk {
 fn answers(proofs: &[Proof], expires: i64) -> Vec<Challenge> {
     let proofs = proofs.iter().filter(|proof| proof.method == Method::Http01);
     let answers = proofs.map(|proof| Challenge {
-        name: super::names::host(&proof.name),
+        name: challenge::host(&proof.name),
         token: proof.token.clone(),
         key_authorization: proof.key_authorization.clone(),
         expires,

@@ -10,15 +10,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use super::challenges::{carried, origin, problem, stranger};
+use super::challenges::{carried, origin, own_listener, problem, stranger};
 use super::compile::Compiled;
 use super::{
     ChainAction, ChainMatch, FilterChain, Listener, Policy, Protocol, SecretContent, Source,
     TlsSecret,
 };
 use crate::inventory::alpn::{AlpnAnswer, KEY, is_carrier, server_name};
+use crate::inventory::challenge::host;
 use crate::inventory::{Inventory, ObjectPath};
 
 /// An answer that is given: for which name, and who has it.
@@ -133,18 +134,7 @@ fn open(policy: &Policy, compiled: &mut Compiled) {
     if there.any(|one| one.port == port && one.protocol == Protocol::Tcp) {
         return;
     }
-    let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let listener = Listener {
-        address,
-        port,
-        protocol: Protocol::Tcp,
-        original_dst: false,
-        proxy_protocol: false,
-        guards_hosts: false,
-        chains: Vec::new(),
-        downstream: policy.downstream,
-    };
-    let name = Listener::name(Protocol::Tcp, address, port);
+    let (name, listener) = own_listener(policy, port, Vec::new());
     listeners.insert(name, listener);
 }
 
@@ -222,14 +212,6 @@ fn serving(chains: &[FilterChain], asked: &str) -> Option<(usize, Option<String>
     let rest = [ChainMatch::AnyTls, ChainMatch::Any].into_iter();
     let mut rest = rest.filter_map(|one| chains.iter().position(|chain| chain.matches == one));
     rest.next().map(|number| (number, None))
-}
-
-/// The name as it stands among the domains of virtual hosts.
-fn host(name: &str) -> String {
-    match name.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        _ => name.to_owned(),
-    }
 }
 
 impl Shown<'_> {

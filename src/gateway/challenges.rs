@@ -95,16 +95,15 @@ fn listeners(policy: &Policy, carrier: &ObjectPath, compiled: &mut Compiled) -> 
         problems.insert(problem(carrier, KEY, reason));
     }
     if !any {
-        names.push(own_listener(policy, carrier, gateway));
+        let (name, listener) = own_listener(policy, port, vec![http_chain(carrier)]);
+        gateway.listeners.insert(name.clone(), listener);
+        names.push(name);
     }
     names
 }
 
-fn own_listener(policy: &Policy, carrier: &ObjectPath, gateway: &mut Gateway) -> String {
-    let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let port = policy.challenge_port;
-    let name = Listener::name(Protocol::Tcp, address, port);
-    let chain = FilterChain {
+fn http_chain(carrier: &ObjectPath) -> FilterChain {
+    FilterChain {
         name: HTTP_CHAIN.to_owned(),
         origins: vec![origin(carrier)],
         matches: ChainMatch::Any,
@@ -113,7 +112,16 @@ fn own_listener(policy: &Policy, carrier: &ObjectPath, gateway: &mut Gateway) ->
         validation: None,
         action: ChainAction::Http,
         data: None,
-    };
+    }
+}
+
+/// A listener of our own for every IPv4 address, and its name.
+pub(super) fn own_listener(
+    policy: &Policy,
+    port: u16,
+    chains: Vec<FilterChain>,
+) -> (String, Listener) {
+    let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let listener = Listener {
         address,
         port,
@@ -121,11 +129,10 @@ fn own_listener(policy: &Policy, carrier: &ObjectPath, gateway: &mut Gateway) ->
         original_dst: false,
         proxy_protocol: false,
         guards_hosts: false,
-        chains: vec![chain],
+        chains,
         downstream: policy.downstream,
     };
-    gateway.listeners.insert(name.clone(), listener);
-    name
+    (Listener::name(Protocol::Tcp, address, port), listener)
 }
 
 /// Who serves the name by itself, be it a virtual host or a server name, where that is another

@@ -16,6 +16,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificate::Pair;
+use super::challenge::CARRIER;
 use super::{Kind, ObjectPath, Secret, Sensitive};
 
 /// What an authority is shown for one name.
@@ -236,7 +237,6 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 pub const KEY: &str = "tls-alpn-01";
 /// The protocol that an authority asks for, and nobody else (RFC 8737, section 6.2).
 pub const PROTOCOL: &str = "acme-tls/1";
-const CARRIER: &str = "osvc-igw-acme";
 /// id-pe-acmeIdentifier (RFC 8737, section 3).
 const ACME_IDENTIFIER: &str = "1.3.6.1.5.5.7.1.31";
 /// An OCTET STRING of that length, in DER.

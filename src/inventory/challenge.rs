@@ -4,6 +4,7 @@
 //! Nothing in a challenge is secret: whoever asks for its path is told all of it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,14 @@ impl Challenge {
 /// The object of a namespace that carries its challenges.
 pub fn carrier(namespace: &str) -> ObjectPath {
     ObjectPath::new(namespace, Kind::Cfg, CARRIER)
+}
+
+/// The name as a client writes it into the host of a request.
+pub fn host(name: &str) -> String {
+    match name.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        _ => name.to_owned(),
+    }
 }
 
 /// Whether this is an object that carries challenges.
@@ -124,7 +133,8 @@ impl Inventory {
 
 /// The key that the challenges are in.
 pub const KEY: &str = "http-01";
-const CARRIER: &str = "osvc-igw-acme";
+/// The name of the objects that carry something from the operator to the gateways.
+pub(super) const CARRIER: &str = "osvc-igw-acme";
 /// More than an order of any authority can have names.
 const CHALLENGES_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 253;
@@ -176,6 +186,12 @@ mod tests {
         for text in ["[", "{}", "[{}]", "[{\"name\": 1}]"] {
             assert!(read(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_stands_in_brackets_in_a_host() {
+        assert_eq!(host("fe80::1"), "[fe80::1]");
+        assert_eq!(host("a.acme.org"), "a.acme.org");
     }
 
     #[test]

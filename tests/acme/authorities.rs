@@ -8,22 +8,21 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use http::Response;
 use http::header::DATE;
-use http::{HeaderMap, Method, Response};
 use osvc_igw::cert::dns::Reach;
 use osvc_igw::cert::issue::Desk;
 use osvc_igw::cert::leaf::leads_to;
 use osvc_igw::cert::operator::{Operator, Wires};
 use osvc_igw::cert::plan::Step;
-use osvc_igw::cert::wire::{Web, Wire};
+use osvc_igw::cert::wire::Web;
 use osvc_igw::cert::writer::Direct;
 use osvc_igw::clock::unix_seconds;
 use osvc_igw::inventory::Sensitive;
 use serde_json::{Value, json};
 
 use super::faults::{NOTHING, Says, Site};
-use super::site::{FRONT, Gateway, ISSUER, Running, daemon, record, until};
+use super::site::{FRONT, Gateway, ISSUER, Running, between, daemon, record, until};
 use crate::support::pebble::Pebble;
 
 /// An authority that is away.
@@ -111,41 +110,21 @@ async fn a_key_is_used_again_where_that_is_asked_for_and_it_is_of_the_kind() {
     assert_eq!(keys[2], keys[3]);
 }
 
-/// What is done with an answer of the authority on its way.
-type Change = Arc<dyn Fn(&Asked, Response<Bytes>) -> Response<Bytes> + Send + Sync>;
-
-/// What was asked.
-struct Asked {
-    url: String,
-    /// What a signed request says.
-    payload: Value,
-}
+/// What is done with an answer of the authority on its way, by the address that was asked and what
+/// was said there.
+type Change = Arc<dyn Fn(&str, &Value, Response<Bytes>) -> Response<Bytes> + Send + Sync>;
 
 /// An authority whose answers are changed on their way.
-struct Changed(Web, Change);
-
-impl Wire for Changed {
-    fn send(
-        &self,
-        method: Method,
-        url: String,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> BoxFuture<'static, Result<Response<Bytes>, String>> {
-        let signed: Value = serde_json::from_slice(&body).unwrap_or_default();
+fn changed(change: Change) -> Wires {
+    between(move |web, asked| {
+        let signed: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
         let payload = signed["payload"].as_str().unwrap_or_default();
         let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
-        let asked = Asked {
-            url: url.clone(),
-            payload: serde_json::from_slice(&payload).unwrap_or_default(),
-        };
-        let (sent, change) = (self.0.send(method, url, headers, body), Arc::clone(&self.1));
-        Box::pin(async move { Ok(change(&asked, sent.await?)) })
-    }
-}
-
-fn changed(change: Change) -> Wires {
-    Arc::new(move |bundle| Ok(Arc::new(Changed(Web::new(bundle)?, Arc::clone(&change)))))
+        let payload: Value = serde_json::from_slice(&payload).unwrap_or_default();
+        let (url, change) = (asked.url.clone(), Arc::clone(&change));
+        let sent = asked.of(web);
+        Box::pin(async move { Ok(change(&url, &payload, sent.await?)) })
+    })
 }
 
 /// An operator of the site with these ways to the authority, which has looked around.
@@ -163,7 +142,7 @@ async fn nothing_is_ordered_by_a_clock_that_is_hours_off() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let pebble = Pebble::start();
     let site = Site::start(&pebble).await;
-    let tomorrow = changed(Arc::new(|_, mut answer| {
+    let tomorrow = changed(Arc::new(|_, _, mut answer| {
         let date = "Fri, 31 Dec 2100 23:59:59 GMT".parse().expect("a date");
         answer.headers_mut().insert(DATE, date);
         answer
@@ -215,17 +194,17 @@ async fn a_certificate_of_tomorrow_is_not_written_and_taken_when_the_clock_is_ri
 /// something where it is told so.
 fn renews(takes: bool, told: &Arc<AtomicUsize>) -> Wires {
     let told = Arc::clone(told);
-    changed(Arc::new(move |asked, mut answer| {
+    changed(Arc::new(move |url, payload, mut answer| {
         let mut document: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-        if asked.url.ends_with("/dir") {
-            let base = asked.url.trim_end_matches("/dir");
+        if url.ends_with("/dir") {
+            let base = url.trim_end_matches("/dir");
             document["renewalInfo"] = json!(format!("{base}/renewal"));
             *answer.body_mut() = Bytes::from(document.to_string());
-        } else if asked.url.contains("/renewal/") {
+        } else if url.contains("/renewal/") {
             let window = json!({"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"});
             let document = json!({"suggestedWindow": window}).to_string();
             return Response::new(Bytes::from(document));
-        } else if let Some(replaces) = asked.payload.get("replaces") {
+        } else if let Some(replaces) = payload.get("replaces") {
             told.fetch_add(1, Ordering::SeqCst);
             document["replaces"] = replaces.clone();
             *answer.body_mut() = Bytes::from(document.to_string());

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::{BoxFuture, pending};
-use http::{HeaderMap, Method, Response};
 use osvc_igw::cert::operator::{Operator, Wires};
 use osvc_igw::cert::probe::Door;
-use osvc_igw::cert::wire::{Web, Wire};
+use osvc_igw::cert::wire::Web;
 use osvc_igw::cert::writer::{Direct, Writer};
 use osvc_igw::inventory::{ObjectPath, Sensitive};
 use osvc_igw::opensvc::Error;
 use osvc_igw::sim::Sim;
 
-use super::site::{FRONT, Gateway, Running, daemon, declare, door, issued, until};
+use super::site::{
+    Answer, Asked, FRONT, Gateway, Running, between, daemon, declare, door, issued, until,
+};
 use crate::support::folder::Folder;
 use crate::support::pebble::Pebble;
 
@@ -77,51 +77,27 @@ impl Writer for Writes {
 }
 
 /// An authority in front of which, and behind which, the process ends.
-struct Requests(Web, Fuse);
-
-impl Wire for Requests {
-    fn send(
-        &self,
-        method: Method,
-        url: String,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> BoxFuture<'static, Result<Response<Bytes>, String>> {
-        let (sent, fuse) = (self.0.send(method, url, headers, body), self.1.clone());
-        Box::pin(async move {
-            fuse.step().await;
-            let answer = sent.await;
-            fuse.step().await;
-            answer
-        })
-    }
+fn around(sent: Answer, fuse: Fuse) -> Answer {
+    Box::pin(async move {
+        fuse.step().await;
+        let answer = sent.await;
+        fuse.step().await;
+        answer
+    })
 }
 
 /// An authority that makes an order, and is not heard of again.
-struct Unheard(Web, Fuse);
-
-impl Wire for Unheard {
-    fn send(
-        &self,
-        method: Method,
-        url: String,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> BoxFuture<'static, Result<Response<Bytes>, String>> {
-        let orders = url.ends_with("/order-plz");
-        let (sent, fuse) = (self.0.send(method, url, headers, body), self.1.clone());
-        Box::pin(async move {
-            let answer = sent.await;
-            if orders
-                && answer
-                    .as_ref()
-                    .is_ok_and(|answer| answer.status().is_success())
-            {
-                fuse.step().await;
-            }
-            answer
-        })
-    }
+fn unheard(web: &Web, asked: Asked, fuse: Fuse) -> Answer {
+    let orders = asked.url.ends_with("/order-plz");
+    let sent = asked.of(web);
+    Box::pin(async move {
+        let answer = sent.await;
+        let made = answer.as_ref();
+        if orders && made.is_ok_and(|answer| answer.status().is_success()) {
+            fuse.step().await;
+        }
+        answer
+    })
 }
 
 /// A cluster that asks for a certificate.
@@ -151,11 +127,8 @@ impl Site {
     fn operator(&self, writes: &Fuse, requests: &Fuse) -> Operator {
         let daemon = daemon(&self.folder.0.join("lsnr.sock"));
         let writer = Writes(Direct::new(Arc::clone(&daemon)), writes.clone());
-        let requests = requests.clone();
-        let wires: Wires = Arc::new(move |bundle| {
-            let web = Web::new(bundle)?;
-            Ok(Arc::new(Requests(web, requests.clone())))
-        });
+        let fuse = requests.clone();
+        let wires = between(move |web, asked| around(asked.of(web), fuse.clone()));
         self.operator_over(wires, writer)
     }
 
@@ -244,13 +217,12 @@ async fn an_order_whose_answer_nobody_heard_is_found_again() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let pebble = Pebble::start();
     let site = Site::start(&pebble).await;
-    let (none, unheard) = (Fuse::default(), Fuse::of(1));
-    let fuse = unheard.clone();
-    let wires: Wires =
-        Arc::new(move |bundle| Ok(Arc::new(Unheard(Web::new(bundle)?, fuse.clone()))));
+    let (none, blows) = (Fuse::default(), Fuse::of(1));
+    let fuse = blows.clone();
+    let wires = between(move |web, asked| unheard(web, asked, fuse.clone()));
     let direct = Direct::new(daemon(&site.folder.0.join("lsnr.sock")));
     let first = Running::start(site.operator_over(wires, Writes(direct, none.clone())));
-    until("the order", || unheard.is_blown()).await;
+    until("the order", || blows.is_blown()).await;
     first.kill().await;
     // Who begins within half a minute takes the first one to be at it still.
     let mut second = site.operator(&none, &none);

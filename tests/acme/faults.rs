@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use http::{HeaderMap, Method, Response};
+use http::Response;
 use osvc_igw::cert::operator::{Operator, Wires};
 use osvc_igw::cert::probe::Door;
-use osvc_igw::cert::wire::{Web, Wire};
+use osvc_igw::cert::wire::Web;
 use osvc_igw::cert::writer::{Direct, Writer};
 use osvc_igw::clock::unix_seconds;
 use osvc_igw::inventory::{ObjectPath, Sensitive};
@@ -19,7 +19,9 @@ use osvc_igw::opensvc::Error;
 use osvc_igw::sim::Sim;
 use serde_json::json;
 
-use super::site::{CARRIER, FRONT, Gateway, ISSUER, daemon, declare, door, record};
+use super::site::{
+    Answer, Asked, CARRIER, FRONT, Gateway, ISSUER, between, daemon, declare, door, record,
+};
 use crate::support::folder::Folder;
 use crate::support::pebble::Pebble;
 
@@ -38,44 +40,34 @@ pub(super) struct Says {
     pub(super) body: &'static str,
 }
 
-struct Faulty(Web, Says, Arc<AtomicUsize>);
-
-impl Wire for Faulty {
-    fn send(
-        &self,
-        method: Method,
-        url: String,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> BoxFuture<'static, Result<Response<Bytes>, String>> {
-        let Self(web, says, said) = self;
-        let number = match url.contains(says.at) {
-            true => said.fetch_add(1, Ordering::SeqCst),
-            false => return web.send(method, url, headers, body),
-        };
-        if number
-            .checked_sub(says.after)
-            .is_none_or(|number| number >= says.times)
-        {
-            return web.send(method, url, headers, body);
-        }
-        if says.status == 0 {
-            return ready(Err("no answer in time".to_owned())).boxed();
-        }
-        let problem = json!({
-            "type": format!("urn:ietf:params:acme:error:{}", says.body), "detail": "because",
-        });
-        let text = match says.body.starts_with('<') {
-            true => says.body.to_owned(),
-            false => problem.to_string(),
-        };
-        let mut response = Response::builder().status(says.status);
-        if let Some(wait) = says.retry_after {
-            response = response.header("retry-after", wait);
-        }
-        let response = response.body(Bytes::from(text)).expect("a response");
-        ready(Ok(response)).boxed()
+/// What comes of a request where this is said; `said` counts those that it is meant for.
+fn faulty(web: &Web, asked: Asked, says: Says, said: &AtomicUsize) -> Answer {
+    if !asked.url.contains(says.at) {
+        return asked.of(web);
     }
+    let number = said.fetch_add(1, Ordering::SeqCst);
+    if number
+        .checked_sub(says.after)
+        .is_none_or(|number| number >= says.times)
+    {
+        return asked.of(web);
+    }
+    if says.status == 0 {
+        return ready(Err("no answer in time".to_owned())).boxed();
+    }
+    let problem = json!({
+        "type": format!("urn:ietf:params:acme:error:{}", says.body), "detail": "because",
+    });
+    let text = match says.body.starts_with('<') {
+        true => says.body.to_owned(),
+        false => problem.to_string(),
+    };
+    let mut response = Response::builder().status(says.status);
+    if let Some(wait) = says.retry_after {
+        response = response.header("retry-after", wait);
+    }
+    let response = response.body(Bytes::from(text)).expect("a response");
+    ready(Ok(response)).boxed()
 }
 
 /// A cluster that asks for a certificate for three names.
@@ -107,9 +99,7 @@ impl Site {
         let daemon = daemon(&self.folder.0.join("lsnr.sock"));
         let writer = Arc::new(Direct::new(Arc::clone(&daemon)));
         let said = Arc::new(AtomicUsize::new(0));
-        let wires: Wires = Arc::new(move |bundle| {
-            Ok(Arc::new(Faulty(Web::new(bundle)?, says, Arc::clone(&said))))
-        });
+        let wires = between(move |web, asked| faulty(web, asked, says, &said));
         let operator = Operator::over(daemon, writer, self.door.clone(), wires);
         let mut operator = operator.with_settle(Duration::ZERO);
         operator.look().await.expect("a survey");

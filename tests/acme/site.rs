@@ -10,8 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use osvc_igw::cert::operator::Operator;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderMap, Method, Response};
+use osvc_igw::cert::operator::{Operator, Wires};
 use osvc_igw::cert::probe::Door;
+use osvc_igw::cert::wire::{Web, Wire};
 use osvc_igw::opensvc::Daemon;
 use osvc_igw::opensvc::local::Local;
 use osvc_igw::sim::Sim;
@@ -107,6 +111,49 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// The way to an authority with something in between.
+pub(super) struct Between<F>(pub(super) Web, pub(super) F);
+
+/// What an authority is asked.
+pub(super) struct Asked {
+    pub(super) url: String,
+    method: Method,
+    headers: HeaderMap,
+    /// What is sent along, signed.
+    pub(super) body: Bytes,
+}
+
+/// What it answers, or why nothing comes.
+pub(super) type Answer = BoxFuture<'static, Result<Response<Bytes>, String>>;
+
+impl Asked {
+    /// Asks.
+    pub(super) fn of(self, web: &Web) -> Answer {
+        web.send(self.method, self.url, self.headers, self.body)
+    }
+}
+
+impl<F: Fn(&Web, Asked) -> Answer + Send + Sync> Wire for Between<F> {
+    fn send(&self, method: Method, url: String, headers: HeaderMap, body: Bytes) -> Answer {
+        let Self(web, between) = self;
+        let asked = Asked {
+            url,
+            method,
+            headers,
+            body,
+        };
+        between(web, asked)
+    }
+}
+
+/// Ways to authorities with this in between.
+pub(super) fn between<F>(ask: F) -> Wires
+where
+    F: Fn(&Web, Asked) -> Answer + Clone + Send + Sync + 'static,
+{
+    Arc::new(move |bundle| Ok(Arc::new(Between(Web::new(bundle)?, ask.clone()))))
 }
 
 /// Runs until it is stopped or dropped.

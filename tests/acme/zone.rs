@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::{BoxFuture, pending};
-use http::{HeaderMap, Method, Response};
+use futures::future::pending;
+use http::Response;
 use osvc_igw::cert::dns::Reach;
-use osvc_igw::cert::operator::{Operator, Wires};
-use osvc_igw::cert::wire::{Web, Wire};
+use osvc_igw::cert::operator::Operator;
 use osvc_igw::cert::writer::Direct;
 use osvc_igw::sim::Sim;
 use serde_json::json;
 
-use super::site::{FRONT, ISSUER, daemon, declare, door, record};
+use super::site::{Answer, FRONT, ISSUER, between, daemon, declare, door, record};
 use crate::support::folder::Folder;
 use crate::support::knot::{Knot, SECRET, WRITER};
 use crate::support::pebble::Pebble;
@@ -115,10 +114,7 @@ impl Zone {
         let daemon = daemon(&self.folder.0.join("lsnr.sock"));
         let writer = Arc::new(Direct::new(Arc::clone(&daemon)));
         let stuck = Arc::clone(&self.stuck);
-        let wires: Wires = Arc::new(move |bundle| {
-            let web = Web::new(bundle)?;
-            Ok(Arc::new(Other(web, that, this, Arc::clone(&stuck))))
-        });
+        let wires = between(move |web, asked| other(asked.of(web), that, this, &stuck));
         let mut door = door(&["127.0.0.1"], self.pebble.http_port, 1);
         door.shown_max = Duration::ZERO;
         let operator = Operator::over(daemon, writer, door, wires);
@@ -143,38 +139,24 @@ impl Zone {
     }
 }
 
-/// An authority that says something else than it does.
-struct Other(Web, &'static str, &'static str, Arc<AtomicBool>);
-
 /// What is read in the place of something where nothing is read any more.
 pub(super) const NOTHING_MORE: &str = "nothing more";
 
-impl Wire for Other {
-    fn send(
-        &self,
-        method: Method,
-        url: String,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> BoxFuture<'static, Result<Response<Bytes>, String>> {
-        let Self(web, that, this, stuck) = self;
-        let stuck = Arc::clone(stuck);
-        let (that, this) = (*that, *this);
-        let sent = web.send(method, url, headers, body);
-        async move {
-            let answer = sent.await?;
-            let (parts, body) = answer.into_parts();
-            let text = String::from_utf8_lossy(&body);
-            if this == NOTHING_MORE && text.contains(that) {
-                stuck.store(true, Ordering::SeqCst);
-                pending::<()>().await;
-            }
-            let text = match that.is_empty() {
-                true => body.clone(),
-                false => Bytes::from(text.replace(that, this)),
-            };
-            Ok(Response::from_parts(parts, text))
+/// An authority that says something else than it does.
+fn other(sent: Answer, that: &'static str, this: &'static str, stuck: &Arc<AtomicBool>) -> Answer {
+    let stuck = Arc::clone(stuck);
+    async move {
+        let (parts, body) = sent.await?.into_parts();
+        let text = String::from_utf8_lossy(&body);
+        if this == NOTHING_MORE && text.contains(that) {
+            stuck.store(true, Ordering::SeqCst);
+            pending::<()>().await;
         }
-        .boxed()
+        let text = match that.is_empty() {
+            true => body.clone(),
+            false => Bytes::from(text.replace(that, this)),
+        };
+        Ok(Response::from_parts(parts, text))
     }
+    .boxed()
 }
