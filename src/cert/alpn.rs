@@ -6,7 +6,7 @@ use rcgen::{
 };
 
 use super::authority::Proof;
-use super::issue::{Desk, unkept};
+use super::issue::Desk;
 use super::method::Method;
 use super::record::Failure;
 use super::refusal::Refusal;
@@ -21,32 +21,28 @@ impl Desk {
         proofs: &[Proof],
         expires: i64,
     ) -> Result<AlpnAnswers, Refusal> {
-        let proofs = proofs
-            .iter()
-            .filter(|proof| proof.method == Method::TlsAlpn01);
+        let ours = ours(proofs);
+        if ours.is_empty() {
+            return Ok(AlpnAnswers::default());
+        }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
         let key = key.map_err(|_| Refusal::of(Failure::Transient, NO_KEY))?;
-        let made = proofs.map(|proof| answer(proof, &key, expires));
+        let made = ours.iter().map(|proof| answer(proof, &key, expires));
         let made = made.collect::<Result<AlpnAnswers, Refusal>>()?;
         let add = made.clone();
-        self.change_shown(namespace, !made.is_empty(), |all| all.extend(add))
+        self.change_shown(namespace, true, |all| all.extend(add))
             .await?;
         Ok(made)
     }
 
     /// Takes away what is shown for the proofs of this kind.
     pub(super) async fn unshow(&self, namespace: &str, proofs: &[Proof]) -> Result<(), Refusal> {
-        let ours = |answer: &AlpnAnswer| {
-            let mut proofs = proofs.iter();
-            proofs.any(|proof| {
-                proof.method == Method::TlsAlpn01 && proof.digest[..] == answer.digest[..]
-            })
-        };
-        let any = proofs.iter().any(|proof| proof.method == Method::TlsAlpn01);
-        if !any {
+        let ours = ours(proofs);
+        if ours.is_empty() {
             return Ok(());
         }
-        let remove = |all: &mut AlpnAnswers| all.retain(|_, answer| !ours(answer));
+        let shown = |answer: &AlpnAnswer| ours.iter().any(|one| one.digest[..] == answer.digest);
+        let remove = |all: &mut AlpnAnswers| all.retain(|_, answer| !shown(answer));
         self.change_shown(namespace, false, remove).await
     }
 
@@ -57,26 +53,24 @@ impl Desk {
         adds: bool,
         change: impl FnOnce(&mut AlpnAnswers),
     ) -> Result<(), Refusal> {
-        let carrier = alpn::carrier(namespace);
-        let text = self.daemon.read_key(&carrier, alpn::KEY).await;
-        let text = text.map_err(|error| unkept(&carrier, &error))?;
-        let known = text.map(|text| {
-            let keys = Secret::from([(alpn::KEY.to_owned(), text)]);
-            alpn::answers(&keys).unwrap_or_default()
-        });
-        if known.is_none() && !adds {
-            return Ok(());
-        }
-        if known.is_none() {
-            let made = self.writer.create(&carrier).await;
-            made.map_err(|error| unkept(&carrier, &error))?;
-        }
         let now = (self.clock)();
-        let mut all = known.unwrap_or_default();
-        all.retain(|_, answer| answer.expires > now);
-        change(&mut all);
-        self.keep(&carrier, alpn::KEY, &alpn::text(&all)).await
+        let change = |keys: &Secret| {
+            let mut all = alpn::answers(keys).unwrap_or_default();
+            all.retain(|_, answer| answer.expires > now);
+            change(&mut all);
+            alpn::text(&all)
+        };
+        let carrier = alpn::carrier(namespace);
+        self.carry(&carrier, alpn::KEY, adds, change).await
     }
+}
+
+/// The proofs of this kind.
+fn ours(proofs: &[Proof]) -> Vec<&Proof> {
+    let proofs = proofs.iter();
+    proofs
+        .filter(|proof| proof.method == Method::TlsAlpn01)
+        .collect()
 }
 
 /// The certificate for a proof (RFC 8737, section 3), of the key that all of them have: the one

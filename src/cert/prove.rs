@@ -9,7 +9,7 @@ use super::plan::Subject;
 use super::record::Failure;
 use super::refusal::{Refusal, patiently};
 use crate::inventory::challenge::{self, Challenge, Challenges};
-use crate::inventory::{Secret, Sensitive};
+use crate::inventory::{ObjectPath, Secret, Sensitive};
 
 impl Desk {
     /// Shows that the names are ours.
@@ -92,25 +92,40 @@ impl Desk {
         if add.is_empty() && remove.is_empty() {
             return Ok(());
         }
+        let now = (self.clock)();
+        let removed = |one: &Challenge| remove.iter().any(|other| other.token == one.token);
+        let change = |keys: &Secret| {
+            let mut all: Challenges = challenge::challenges(keys).unwrap_or_default();
+            all.retain(|one| one.expires > now && !removed(one));
+            all.extend(add.iter().cloned());
+            Sensitive::new(challenge::text(&all))
+        };
         let carrier = challenge::carrier(namespace);
-        let text = self.daemon.read_key(&carrier, challenge::KEY).await;
-        let text = text.map_err(|error| unkept(&carrier, &error))?;
-        let keys = text.map(|text| Secret::from([(challenge::KEY.to_owned(), text)]));
-        let known = keys.map(|keys| challenge::challenges(&keys).unwrap_or_default());
-        if known.is_none() && add.is_empty() {
+        self.carry(&carrier, challenge::KEY, !add.is_empty(), change)
+            .await
+    }
+
+    /// Changes what an object carries to the gateways under a key. One that is not there is made
+    /// where something is added alone.
+    pub(super) async fn carry(
+        &self,
+        carrier: &ObjectPath,
+        key: &str,
+        adds: bool,
+        change: impl FnOnce(&Secret) -> Sensitive,
+    ) -> Result<(), Refusal> {
+        let text = self.daemon.read_key(carrier, key).await;
+        let text = text.map_err(|error| unkept(carrier, &error))?;
+        if text.is_none() && !adds {
             return Ok(());
         }
-        if known.is_none() {
-            let made = self.writer.create(&carrier).await;
-            made.map_err(|error| unkept(&carrier, &error))?;
+        if text.is_none() {
+            let made = self.writer.create(carrier).await;
+            made.map_err(|error| unkept(carrier, &error))?;
         }
-        let now = (self.clock)();
-        let mut all: Challenges = known.unwrap_or_default();
-        let removed = |one: &Challenge| remove.iter().any(|other| other.token == one.token);
-        all.retain(|one| one.expires > now && !removed(one));
-        all.extend(add.iter().cloned());
-        let text = Sensitive::new(challenge::text(&all));
-        self.keep(&carrier, challenge::KEY, &text).await
+        let keys = text.map(|text| (key.to_owned(), text));
+        self.keep(carrier, key, &change(&keys.into_iter().collect()))
+            .await
     }
 }
 
