@@ -21,7 +21,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{sleep, timeout};
 
-use super::scene::{Scene, Site, ask, connect, echo, echo_at, get, hello, levels, web};
+use super::scene::{Scene, Site, ask, connect, echo, echo_at, get, get_of, hello, levels, web};
 use crate::support::stand::LATE;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,6 +109,39 @@ async fn another_route_is_for_new_requests_of_an_open_connection() {
     let diff = scene.after(before, &next).await;
     assert_eq!(levels(&diff), [Level::NewTraffic], "{diff}");
     assert!(get(&mut open).await.unwrap().starts_with("http/1.1 301"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn domains_that_go_are_unknown_to_new_requests_and_no_connection_is_cut() {
+    let scene = Scene::start().await;
+    let (port, web) = (ports::free().unwrap(), web().await);
+    let http = json!({"listener_port": port, "vhosts": ["vhost#0"]});
+    let of = |site: Site, name: &str| {
+        let site = site.with(name, &[web], http.clone());
+        site.put(
+            name,
+            "/vhost#0/info/domains",
+            json!([format!("{name}.test")]),
+        )
+    };
+    let site = of(of(Site::default(), "stays"), "goes");
+    let before = scene.before(&site).await;
+    let (mut stays, mut goes) = (connect(port).await, connect(port).await);
+    let answer = |text: Option<String>| text.unwrap()["http/1.1 ".len()..][..3].to_owned();
+    assert_eq!(answer(get_of(&mut stays, "stays.test").await), "200");
+    assert_eq!(answer(get_of(&mut goes, "goes.test").await), "200");
+    let diff = scene.after(before, &site.without("goes")).await;
+    let mut parts = diff
+        .changes
+        .iter()
+        .filter_map(|it| Some((it, it.part.as_ref()?)));
+    let (gone, _) = parts
+        .find(|(_, part)| part.noun == "virtual_host")
+        .expect("a virtual host that went");
+    assert_eq!(gone.impact.level, Level::NewTraffic, "{diff}");
+    assert_eq!(answer(get_of(&mut stays, "stays.test").await), "200");
+    assert_eq!(answer(get_of(&mut goes, "goes.test").await), "404");
+    assert_eq!(answer(get_of(&mut goes, "stays.test").await), "200");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -161,7 +161,13 @@ pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// Asks for `/` and returns the head of the answer.
 pub(super) async fn get(stream: &mut TcpStream) -> Option<String> {
-    let answer = ask(stream, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await?;
+    get_of(stream, "x").await
+}
+
+/// The same of a host.
+pub(super) async fn get_of(stream: &mut TcpStream, host: &str) -> Option<String> {
+    let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    let answer = ask(stream, request.as_bytes()).await?;
     Some(String::from_utf8_lossy(&answer).to_lowercase())
 }
 
