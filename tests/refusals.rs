@@ -5,7 +5,7 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as PbCluster;
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
@@ -15,12 +15,16 @@ use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, RouteMatch};
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use envoy_types::pb::google::protobuf::Duration as PbDuration;
 use osvc_igw::demo::ports;
+use osvc_igw::sim::certificate::Authority;
 use osvc_igw::xds::json::from_json;
 use osvc_igw::xds::{ResourceType, Snapshot};
 use prost::Message;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::sleep;
 
+use crate::support::folder::Folder;
 use crate::support::stand::{Stand, all_answer, raw, services};
+use crate::traffic::tls_client::get;
 
 /// A cluster that Envoy refuses at the root of its message, where it names nothing and applies
 /// nothing of the response.
@@ -82,11 +86,14 @@ pub(crate) fn spoil_routes(name: &str, to: &mut Snapshot) {
 
 /// A secret that is no certificate, and the listener that waits for it.
 fn bad_secret(to: &mut Snapshot) {
+    let no = json!({"inline_string": "no"});
+    secret(&no, &no, ports::free().unwrap(), to);
+}
+
+/// A secret from these sources, and the listener that waits for it.
+fn secret(chain: &Value, key: &Value, port: u16, to: &mut Snapshot) {
     let secret = json!({
-        "name": "bad",
-        "tls_certificate": {
-            "certificate_chain": {"inline_string": "no"}, "private_key": {"inline_string": "no"},
-        },
+        "name": "bad", "tls_certificate": {"certificate_chain": chain, "private_key": key},
     });
     let body = from_json(ResourceType::Secret.url(), &secret).unwrap();
     raw(ResourceType::Secret, "bad", body, to);
@@ -100,7 +107,6 @@ fn bad_secret(to: &mut Snapshot) {
         "stat_prefix": "waits",
         "cluster": "test/svc/good0.expose#0",
     });
-    let port = ports::free().unwrap();
     let listener = json!({
         "name": "waits",
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
@@ -156,6 +162,29 @@ async fn a_refused_change_leaves_the_last_good_version_serving() {
     stand.publish(good);
     stand.refuses(&[]).await;
     all_answer(&ports).await;
+}
+
+/// Envoy acknowledges a secret that it has refused when it comes again in the same words.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_secret_stays_refused_until_its_files_are_there() {
+    let stand = Stand::start().await;
+    let folder = Folder::new("later");
+    let (mut snapshot, _) = services(1, stand.backend.address());
+    let port = ports::free().unwrap();
+    let file = |name: &str| json!({"filename": folder.0.join(name)});
+    secret(&file("chain"), &file("key"), port, &mut snapshot);
+    stand.publish(snapshot);
+    stand.refuses(&["sds bad"]).await;
+    // The first retries are after one and after three seconds.
+    sleep(Duration::from_secs(5)).await;
+    stand.refuses(&["sds bad"]).await;
+    let authority = Authority::new("Example CA").unwrap();
+    let later = authority.issue("later", &["later.acme.org"]).unwrap();
+    folder.write("chain", &later.chain_pem);
+    folder.write("key", &later.key_pem);
+    stand.refuses(&[]).await;
+    let answer = get("https://later.acme.org", port, &authority, None, None).await;
+    assert_eq!(answer.map(|answer| answer.status), Ok(200));
 }
 
 const TLS: &str = "envoy.extensions.transport_sockets.tls.v3";

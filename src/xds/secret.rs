@@ -8,6 +8,9 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, Secret, TlsCertificate,
 };
 
+use prost::Message;
+
+use super::Resource;
 use crate::gateway::{SecretContent, Source, TlsSecret};
 
 /// Writes the message.
@@ -34,6 +37,42 @@ pub fn encode(name: &str, secret: &TlsSecret) -> Secret {
     }
 }
 
+/// The same secret in other words: a text as bytes, a file by another spelling of its path. Of a
+/// body that is no secret, nothing differs.
+pub(super) fn reworded(resource: &Resource) -> Resource {
+    let mut resource = resource.clone();
+    if let Ok(mut secret) = Secret::decode(resource.body.as_slice()) {
+        for source in sources(&mut secret) {
+            source.specifier = source.specifier.take().map(|specifier| match specifier {
+                Specifier::InlineString(text) => Specifier::InlineBytes(text.into_bytes()),
+                Specifier::Filename(path) => Specifier::Filename(detour(&path)),
+                other => other,
+            });
+        }
+        resource.body = secret.encode_to_vec();
+    }
+    resource
+}
+
+fn sources(secret: &mut Secret) -> impl Iterator<Item = &mut DataSource> {
+    let sources = match &mut secret.r#type {
+        Some(Type::TlsCertificate(pair)) => {
+            [pair.certificate_chain.as_mut(), pair.private_key.as_mut()]
+        }
+        Some(Type::ValidationContext(trust)) => [trust.trusted_ca.as_mut(), None],
+        _ => [None, None],
+    };
+    sources.into_iter().flatten()
+}
+
+/// The same file, by way of its own folder.
+fn detour(path: &str) -> String {
+    match path.rsplit_once('/') {
+        Some((folder, file)) => format!("{folder}/./{file}"),
+        None => format!("./{path}"),
+    }
+}
+
 fn source(source: &Source) -> DataSource {
     match source {
         Source::Filename(name) => DataSource {
@@ -48,5 +87,61 @@ fn inline(text: String) -> DataSource {
     DataSource {
         specifier: Some(Specifier::InlineString(text)),
         ..DataSource::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::certificate::Trust;
+    use crate::xds::Version;
+
+    fn resource(secret: &Secret) -> Resource {
+        let mut resource = Resource::new("s", Version::of(&"s"));
+        resource.body = secret.encode_to_vec();
+        resource
+    }
+
+    #[test]
+    fn a_text_is_said_as_bytes_and_a_file_by_a_detour() {
+        let pair = TlsCertificate {
+            certificate_chain: Some(inline("chain".to_owned())),
+            private_key: Some(source(&Source::Filename("/keys/key.pem".to_owned()))),
+            ..TlsCertificate::default()
+        };
+        let secret = Secret {
+            name: "s".to_owned(),
+            r#type: Some(Type::TlsCertificate(pair)),
+        };
+        let mut other = Secret::decode(reworded(&resource(&secret)).body.as_slice()).unwrap();
+        let said: Vec<_> = sources(&mut other)
+            .filter_map(|source| source.specifier.clone())
+            .collect();
+        let expected = [
+            Specifier::InlineBytes(b"chain".to_vec()),
+            Specifier::Filename("/keys/./key.pem".to_owned()),
+        ];
+        assert!(said == expected);
+    }
+
+    #[test]
+    fn what_is_no_secret_stays_as_it_is() {
+        let mut broken = Resource::new("s", Version::of(&"s"));
+        broken.body = vec![0xff; 3];
+        assert!(reworded(&broken) == broken);
+        let hashes = SecretContent::Validation(Trust {
+            certificate_hashes: vec!["ab".to_owned()],
+            ..Trust::default()
+        });
+        let origin = crate::gateway::Origin {
+            object: "test/sec/s".parse().unwrap(),
+            section: String::new(),
+        };
+        let secret = TlsSecret {
+            origin,
+            content: hashes,
+        };
+        let secret = encode("s", &secret);
+        assert!(reworded(&resource(&secret)) == resource(&secret));
     }
 }

@@ -19,7 +19,7 @@ use super::feed::{Feed, InFlight};
 use super::order::{LEAVING_MAX, WARMING_MAX, Warming};
 use super::subscription::WILDCARD;
 use super::suspects::Suspects;
-use super::{Resource, ResourceType, Snapshot, Version};
+use super::{Resource, ResourceType, Snapshot, Version, secret};
 use crate::gateway::Origin;
 
 /// The state of one client's stream.
@@ -370,12 +370,32 @@ impl Session {
             self.sent_clusters(now, &resources, &removed);
         }
         let nonce = self.nonce.to_string();
+        let resources = match kind {
+            ResourceType::Secret => self.reworded(resources),
+            _ => resources,
+        };
         Response {
             kind,
             nonce,
             resources,
             removed,
         }
+    }
+
+    /// Secrets in the words that differ from what the client refused last. Envoy takes a secret
+    /// that says the same in the same words for the one that it knows: it acknowledges it, and
+    /// does not try it again.
+    fn reworded(&self, secrets: Vec<(Arc<Resource>, Version)>) -> Vec<(Arc<Resource>, Version)> {
+        let feed = self.feeds.get(&ResourceType::Secret);
+        let reword = |(resource, version): (Arc<Resource>, Version)| {
+            let epoch = feed.and_then(|feed| feed.epochs.get(&resource.name));
+            let resource = match epoch.is_some_and(|epoch| epoch % 2 == 1) {
+                true => Arc::new(secret::reworded(&resource)),
+                false => resource,
+            };
+            (resource, version)
+        };
+        secrets.into_iter().map(reword).collect()
     }
 
     fn judge(&self, now: Duration, kind: ResourceType, feed: &Feed, name: &str) -> Verdict {

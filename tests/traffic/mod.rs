@@ -11,4 +11,4 @@ mod passthrough;
 mod policies;
 mod routes;
 mod site;
-mod tls_client;
+pub(crate) mod tls_client;

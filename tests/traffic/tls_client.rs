@@ -11,15 +11,15 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 /// What a client saw.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
-    pub(super) certificate: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    pub(crate) certificate: Vec<u8>,
 }
 
 /// A GET on a connection of its own to `https` or `http` on the port, whatever the host.
-pub(super) async fn get(
+pub(crate) async fn get(
     url: &str,
     port: u16,
     authority: &Authority,
@@ -58,12 +58,12 @@ pub(super) async fn get(
 }
 
 /// The first certificate of the chain.
-pub(super) fn leaf(identity: &Identity) -> CertificateDer<'static> {
+pub(crate) fn leaf(identity: &Identity) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(identity.chain_pem.as_bytes()).expect("a certificate")
 }
 
 /// The hash as openssl prints a fingerprint.
-pub(super) fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
     let suite = suite.tls13().expect("a suite of TLS 1.3");
     let hash = suite.common.hash_provider.hash(bytes);
