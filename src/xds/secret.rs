@@ -130,8 +130,8 @@ mod tests {
         broken.body = vec![0xff; 3];
         assert!(reworded(&broken) == broken);
         let hashes = SecretContent::Validation(Trust {
+            trusted_ca: None,
             certificate_hashes: vec!["ab".to_owned()],
-            ..Trust::default()
         });
         let origin = crate::gateway::Origin {
             object: "test/sec/s".parse().unwrap(),
