@@ -30,7 +30,10 @@ pub fn graph(gateway: &Gateway, held: &[Held]) -> pb::Graph {
         virtual_hosts: routes.virtual_hosts.iter().map(of_virtual_host).collect(),
     });
     let clusters = gateway.clusters.iter().map(|(name, cluster)| {
-        let endpoints = gateway.endpoints.get(name).map_or(&[][..], Vec::as_slice);
+        let endpoints = gateway
+            .endpoints
+            .get(name)
+            .map_or(&[][..], |all| all.as_slice());
         of_cluster(name, cluster, endpoints, &nodes)
     });
     let certificates = gateway.secrets.iter().filter_map(|(name, secret)| {

@@ -111,6 +111,7 @@ pub mod journey;
 mod lacks;
 pub mod live;
 pub mod metrics;
+pub mod named;
 pub mod opensvc;
 mod page;
 pub mod pb;

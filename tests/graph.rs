@@ -99,7 +99,7 @@ fn an_endpoint_at_the_address_of_a_held_instance_is_held() {
     let gateway = &GATEWAYS["app1"];
     let (object, address) = {
         let (name, endpoints) = gateway.endpoints.iter().next().expect("endpoints");
-        let object = gateway.clusters[name].origin.object.clone();
+        let object = gateway.clusters.get(name).unwrap().origin.object.clone();
         (object, endpoints[0].address.to_string())
     };
     let before = graph(gateway, &[]);

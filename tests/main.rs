@@ -24,6 +24,7 @@ mod golden;
 mod graph;
 mod grpc;
 mod image;
+mod incremental;
 mod metrics;
 mod mirror;
 mod model;

@@ -51,9 +51,15 @@ struct Ours<'a> {
 }
 
 /// Puts every answer that is known where it is asked for, and asks for those that are not.
-pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Compiled) {
+pub(super) fn settle(
+    inventory: &Inventory,
+    policy: &Policy,
+    carriers: &BTreeSet<&ObjectPath>,
+    compiled: &mut Compiled,
+) {
     let known = &inventory.alpn_answers;
-    let carried = carried(inventory, known, is_carrier, KEY, compiled);
+    let carriers = carriers.iter().copied().filter(|path| is_carrier(path));
+    let carried = carried(inventory, known, carriers, KEY, compiled);
     let carried = carried.into_iter().flat_map(|(carrier, answers)| {
         answers.iter().map(move |(name, answer)| Shown {
             name,
@@ -93,10 +99,13 @@ pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Comp
     open(policy, compiled);
     let port = policy.challenge_tls_port;
     let mut used = BTreeSet::new();
-    for (name, listener) in &mut compiled.gateway.listeners {
-        if listener.port != port || listener.protocol != Protocol::Tcp {
+    let listeners = compiled.gateway.listeners.iter();
+    let asked = listeners.filter(|(_, one)| one.port == port && one.protocol == Protocol::Tcp);
+    let asked: Vec<String> = asked.map(|(name, _)| name.clone()).collect();
+    for name in asked {
+        let Some(listener) = compiled.gateway.listeners.get_mut(&name) else {
             continue;
-        }
+        };
         let Some(chains) = chains(listener, &all) else {
             let reason = format!("cannot be answered on {name}, where nobody looks for TLS");
             let problem = problem(first.carrier, KEY, reason);
@@ -106,11 +115,12 @@ pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Comp
         used.extend(chains.iter().flat_map(|chain| chain.certificates.clone()));
         listener.chains.extend(chains);
     }
-    let secrets = all
-        .iter()
-        .map(|shown| (shown.secret_name(), shown.secret()));
-    let secrets = secrets.filter(|(name, _)| used.contains(name));
-    compiled.gateway.secrets.extend(secrets);
+    for shown in all {
+        let name = shown.secret_name();
+        if used.contains(&name) {
+            compiled.gateway.secrets.insert(name, shown.secret());
+        }
+    }
 }
 
 /// Whether the namespace of an answer has the chain that takes the name, be it by a wildcard.
@@ -130,8 +140,8 @@ fn serves(policy: &Policy, compiled: &Compiled, shown: &Shown<'_>) -> bool {
 fn open(policy: &Policy, compiled: &mut Compiled) {
     let port = policy.challenge_tls_port;
     let listeners = &mut compiled.gateway.listeners;
-    let mut there = listeners.values();
-    if there.any(|one| one.port == port && one.protocol == Protocol::Tcp) {
+    let is_there = |one: &Listener| one.port == port && one.protocol == Protocol::Tcp;
+    if listeners.values().any(|one| is_there(one)) {
         return;
     }
     let (name, listener) = own_listener(policy, port, Vec::new());

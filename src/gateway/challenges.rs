@@ -5,7 +5,7 @@
 //! Whoever may answer for a name gets certificates for it: a namespace answers for the names that
 //! it serves, and for those that nobody serves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::chains::HTTP_CHAIN;
@@ -19,9 +19,15 @@ use crate::inventory::challenge::{Challenge, KEY, is_carrier};
 use crate::inventory::{Inventory, Judged, ObjectPath, Problem};
 
 /// Puts every challenge that is known where it is asked for, and asks for those that are not.
-pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Compiled) {
+pub(super) fn settle(
+    inventory: &Inventory,
+    policy: &Policy,
+    carriers: &BTreeSet<&ObjectPath>,
+    compiled: &mut Compiled,
+) {
     let known = &inventory.challenges;
-    let carried = carried(inventory, known, is_carrier, KEY, compiled).into_iter();
+    let carriers = carriers.iter().copied().filter(|path| is_carrier(path));
+    let carried = carried(inventory, known, carriers, KEY, compiled).into_iter();
     let all = carried.flat_map(|(carrier, all)| all.iter().map(move |one| (carrier, one)));
     let mut all: Vec<(&ObjectPath, &Challenge)> = all.collect();
     all.retain(|(carrier, challenge)| {
@@ -42,23 +48,23 @@ pub(super) fn settle(inventory: &Inventory, policy: &Policy, compiled: &mut Comp
     };
     for listener in listeners(policy, first, compiled) {
         for (carrier, challenge) in &all {
-            let routes = compiled.gateway.routes.entry(listener.clone()).or_default();
+            let routes = &mut compiled.gateway.routes;
+            let routes = routes.get_or_insert(&listener, RouteConfiguration::default);
             answer(routes, carrier, challenge);
         }
     }
 }
 
 /// What the carriers hold, each in an object of its own; asks for what is not known yet.
-pub(super) fn carried<'a, T>(
+pub(super) fn carried<'a, 'c, T>(
     inventory: &'a Inventory,
     known: &'a BTreeMap<ObjectPath, Judged<T>>,
-    is_carrier: fn(&ObjectPath) -> bool,
+    carriers: impl Iterator<Item = &'c ObjectPath>,
     key: &str,
     compiled: &mut Compiled,
 ) -> Vec<(&'a ObjectPath, &'a T)> {
     let mut all = Vec::new();
-    let objects = inventory.objects.values();
-    for object in objects.filter(|object| is_carrier(&object.path)) {
+    for object in carriers.filter_map(|path| inventory.objects.get(path)) {
         let judged = known.get(&object.path);
         if judged.is_none_or(|judged| judged.revision != object.revision) {
             let want = Want::Challenges(object.path.clone(), object.revision.clone());

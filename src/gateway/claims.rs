@@ -107,6 +107,25 @@ impl Claims {
         bound.entry(address).or_insert_with(|| origin.clone());
     }
 
+    /// What is claimed, and whether each is shared.
+    pub(super) fn held(&self) -> impl Iterator<Item = (&(String, Claim), bool)> {
+        self.held.iter().map(|(key, holder)| (key, holder.shared))
+    }
+
+    /// The addresses that listeners have.
+    pub(super) fn bound(
+        &self,
+    ) -> impl Iterator<Item = (&(Protocol, u16), impl Iterator<Item = &IpAddr>)> {
+        let bound = self.bound.iter();
+        bound.map(|(key, addresses)| (key, addresses.keys()))
+    }
+
+    /// The listeners, and whether their connections begin with the PROXY protocol.
+    pub(super) fn proxied(&self) -> impl Iterator<Item = (&String, bool)> {
+        let proxied = self.proxied.iter();
+        proxied.map(|(listener, (proxied, _))| (listener, *proxied))
+    }
+
     fn take(
         &mut self,
         listener: &str,

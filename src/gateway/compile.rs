@@ -4,19 +4,18 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::alpn;
 use super::chains::{HTTP_CHAIN, chain, named_chain};
-use super::challenges;
 use super::claims::{Claim, Claims};
 use super::exposes::{Exposed, collect};
 use super::http3;
 use super::ports;
 use super::routes::{domain, spread, virtual_hosts};
+use super::settle;
 use super::tls::{Resolved, Resolver, Side, Tls};
 use super::user_json::{UserJson, consequence};
 use super::{
-    ChainData, ChainMatch, ClientValidation, Cluster, FilterChain, Gateway, LbPolicy, Listener,
-    Origin, Policy, Protocol, UpstreamTls, VirtualHost,
+    ChainData, ClientValidation, Cluster, FilterChain, Gateway, LbPolicy, Listener, Origin, Policy,
+    Protocol, RouteConfiguration, UpstreamTls, VirtualHost,
 };
 use crate::inventory::{Inventory, ObjectPath, Problem, Write};
 
@@ -77,30 +76,61 @@ pub fn compile(inventory: &Inventory, policy: &Policy) -> Compiled {
         &mut compiled.problems,
         &mut compiled.wants,
     );
+    let mut compiled = draft(inventory, policy, &exposes, compiled).compiled;
+    compiled.gateway.listeners.change_all(settle::matches);
+    settle::guards(&mut compiled.gateway);
+    let objects = inventory.objects.keys();
+    let carriers: BTreeSet<&ObjectPath> = objects.filter(|path| settle::is_carrier(path)).collect();
+    settle::answers(inventory, policy, &carriers, &mut compiled);
+    compiled
+}
+
+/// What some exposes come to where no others are.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) compiled: Compiled,
+    /// What they have of their listeners.
+    pub(super) claims: Claims,
+    /// The `sec` objects that they name.
+    pub(super) uses: BTreeSet<ObjectPath>,
+}
+
+/// Compiles exposes, which are in order, to all but what depends on other exposes: whether a chain
+/// is alone on its listener, and who is answered there beside them.
+pub(super) fn draft(
+    inventory: &Inventory,
+    policy: &Policy,
+    exposes: &[Exposed<'_>],
+    compiled: Compiled,
+) -> Draft {
     let mut compiler = Compiler {
         inventory,
         policy,
         claims: Claims::default(),
+        uses: BTreeSet::new(),
         compiled,
     };
     for exposed in exposes {
         let namespace = exposed.owner.namespace().to_owned();
         compiler.compiled.namespaces.insert(namespace);
-        compiler.expose(&exposed);
+        compiler.expose(exposed);
     }
-    let mut compiled = compiler.compiled;
-    for listener in compiled.gateway.listeners.values_mut() {
-        settle_matches(listener);
-    }
-    settle_guards(&mut compiled.gateway);
+    let Compiler {
+        mut compiled,
+        claims,
+        uses,
+        ..
+    } = compiler;
     let Compiled {
         gateway, problems, ..
     } = &mut compiled;
     spread::settle(&mut gateway.routes, &gateway.clusters, problems);
-    challenges::settle(inventory, policy, &mut compiled);
-    alpn::settle(inventory, policy, &mut compiled);
-    settle_rights(inventory, &mut compiled);
-    compiled
+    settle::rights(inventory, &mut compiled);
+    Draft {
+        compiled,
+        claims,
+        uses,
+    }
 }
 
 /// What an expose says of its cluster and of its chain in Envoy's own words.
@@ -110,6 +140,7 @@ struct Compiler<'a> {
     inventory: &'a Inventory,
     policy: &'a Policy,
     claims: Claims,
+    uses: BTreeSet<ObjectPath>,
     compiled: Compiled,
 }
 
@@ -166,7 +197,9 @@ impl Compiler<'_> {
         };
         self.cluster(exposed, &hosts, upstream, cluster_data);
         let secrets = &mut self.compiled.gateway.secrets;
-        secrets.extend(downstream.certificates);
+        for (name, secret) in downstream.certificates {
+            secrets.insert(name, secret);
+        }
         chain.validation = downstream.validation.map(|validation| {
             secrets.insert(validation.name.clone(), validation.secret);
             ClientValidation {
@@ -221,6 +254,7 @@ impl Compiler<'_> {
             wants: &mut self.compiled.wants,
             expiries: &mut self.compiled.expiries,
             namespaces: &mut self.compiled.namespaces,
+            uses: &mut self.uses,
         };
         resolver.resolve(exposed, side)
     }
@@ -379,7 +413,7 @@ impl Compiler<'_> {
         let gateway = &mut self.compiled.gateway;
         let (address, port) = (exposed.expose.listener_addr, exposed.expose.listener_port);
         let name = Listener::name(protocol, address, port);
-        let listener = gateway.listeners.entry(name).or_insert_with(|| Listener {
+        let listener = gateway.listeners.get_or_insert(&name, || Listener {
             address,
             port,
             protocol,
@@ -390,8 +424,9 @@ impl Compiler<'_> {
             downstream: self.policy.downstream,
         });
         if !hosts.is_empty() {
-            let routes = listener.route_configuration(&chain);
-            let routes = gateway.routes.entry(routes).or_default();
+            let routes_name = listener.route_configuration(&chain);
+            let routes = &mut gateway.routes;
+            let routes = routes.get_or_insert(&routes_name, RouteConfiguration::default);
             listener.guards_hosts |= !exposed.expose.allow_from.is_empty();
             routes.virtual_hosts.extend(hosts);
         }
@@ -410,22 +445,6 @@ impl Compiler<'_> {
     }
 }
 
-/// What is wanted and may not be read is a problem of the object that it is read of.
-fn settle_rights(inventory: &Inventory, compiled: &mut Compiled) {
-    for want in &compiled.wants {
-        let path = want.path();
-        compiled.namespaces.insert(path.namespace().to_owned());
-        if let Some(lack) = inventory.refused.get(path) {
-            compiled.problems.insert(Problem {
-                object: path.clone(),
-                section: String::new(),
-                keyword: String::new(),
-                reason: lack.clone(),
-            });
-        }
-    }
-}
-
 /// The name that the instances are asked by where nothing else tells.
 fn server_name(exposed: &Exposed<'_>, hosts: &[VirtualHost]) -> Option<String> {
     let sni = exposed.expose.sni.iter();
@@ -438,28 +457,6 @@ fn server_name(exposed: &Exposed<'_>, hosts: &[VirtualHost]) -> Option<String> {
 /// (RFC 6066, section 3).
 fn is_dns_name(domain: &str) -> bool {
     !domain.contains(['*', '[']) && domain.parse::<IpAddr>().is_err()
-}
-
-/// A plain chain alone on its listener takes everything: no need to look for TLS then.
-fn settle_matches(listener: &mut Listener) {
-    if let [only] = listener.chains.as_mut_slice()
-        && only.matches == ChainMatch::Plain
-    {
-        only.matches = ChainMatch::Any;
-    }
-}
-
-/// HTTP/3 has the virtual hosts of TLS, and so also those that are not for everybody.
-fn settle_guards(gateway: &mut Gateway) {
-    let listeners = gateway.listeners.values();
-    let guarding = listeners.filter(|listener| listener.guards_hosts);
-    let guarded: BTreeSet<(IpAddr, u16)> = guarding
-        .map(|listener| (listener.address, listener.port))
-        .collect();
-    for listener in gateway.listeners.values_mut() {
-        listener.guards_hosts |=
-            listener.is_quic() && guarded.contains(&(listener.address, listener.port));
-    }
 }
 
 const CLUSTER_DATA: &str = "cluster_data";

@@ -14,14 +14,15 @@ pub mod defaults;
 pub mod exposes;
 pub mod health;
 mod http3;
+pub mod incremental;
 mod ports;
 pub mod regex;
 pub mod routes;
 mod sections;
+mod settle;
 pub mod tls;
 pub mod user_json;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,10 +31,12 @@ use serde::Serialize;
 pub use crate::inventory::alpn::PROTOCOL as HANDSHAKE_PROTOCOL;
 use crate::inventory::certificate::Trust;
 use crate::inventory::{ObjectPath, Sensitive};
+use crate::named::Named;
 
 pub use allow::{Prefix, ProxyVersion};
 pub use compile::{Compiled, Want, compile};
 pub use defaults::{Downstream, Policy};
+pub use incremental::Incremental;
 pub use routes::model::{
     Conditions, Cors, Encoding, Forward, HashKey, HashPolicy, HeaderEdits, Mirror, NamedMatch,
     PathMatch, RateLimit, Redirect, RedirectCode, RedirectPath, Retry, Route, RouteAction, Target,
@@ -45,15 +48,15 @@ pub use user_json::UserJson;
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize)]
 pub struct Gateway {
     /// The clusters, by name (`<object path>.expose#N`).
-    pub clusters: BTreeMap<String, Cluster>,
+    pub clusters: Named<Cluster>,
     /// The endpoints of each cluster, by the cluster's name.
-    pub endpoints: BTreeMap<String, Vec<Endpoint>>,
+    pub endpoints: Named<Vec<Endpoint>>,
     /// The certificates that listeners and clusters name.
-    pub secrets: BTreeMap<String, TlsSecret>,
+    pub secrets: Named<TlsSecret>,
     /// The listeners, by name (`<address>:<port>/<protocol>`).
-    pub listeners: BTreeMap<String, Listener>,
+    pub listeners: Named<Listener>,
     /// The route configurations ([`Listener::route_configuration`]).
-    pub routes: BTreeMap<String, RouteConfiguration>,
+    pub routes: Named<RouteConfiguration>,
 }
 
 /// The section of an OpenSVC object that an Envoy thing was made from.

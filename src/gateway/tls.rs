@@ -68,6 +68,8 @@ pub struct Resolver<'a, 'p> {
     pub expiries: &'p mut BTreeSet<(i64, Problem)>,
     /// Takes the namespaces that secrets are named of.
     pub namespaces: &'p mut BTreeSet<String>,
+    /// Takes the secrets that are named.
+    pub uses: &'p mut BTreeSet<ObjectPath>,
 }
 
 /// Why a certificate is not there.
@@ -299,6 +301,7 @@ impl<'a> Resolver<'a, '_> {
             ));
         }
         self.namespaces.insert(path.namespace().to_owned());
+        self.uses.insert(path.clone());
         // A reading that ends after the object went must not live on: what is served would depend
         // on which was faster.
         match self.inventory.objects.get(&path) {

@@ -20,6 +20,7 @@ pub mod path;
 mod problem;
 mod scaling;
 pub mod secret;
+mod touched;
 pub mod write;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ pub use problem::Problem;
 use scaling::Scaling;
 pub use secret::{Judged, Sensitive};
 use secret::{insert_changed, judge};
+pub use touched::Touched;
 pub use write::{Asked, Change, Target, Write};
 
 /// Everything the daemon has told, as of the last [`Event`].

@@ -95,7 +95,7 @@ impl Form {
 
 /// What became of every service's JSON, so that each is read once.
 #[derive(Clone, Default, Eq, PartialEq)]
-pub(super) struct Verdicts(BTreeMap<(Form, UserJson), Arc<Result<Taken, String>>>);
+pub(super) struct Verdicts(Arc<BTreeMap<(Form, UserJson), Arc<Result<Taken, String>>>>);
 
 impl fmt::Debug for Verdicts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,7 +130,7 @@ impl Verdicts {
             None => Arc::new(take(form, json, fill)),
         };
         let reason = verdict.as_ref().as_ref().err().cloned();
-        self.0.insert(key, verdict);
+        Arc::make_mut(&mut self.0).insert(key, verdict);
         reason
     }
 }
@@ -149,6 +149,8 @@ pub(super) struct Settled<'a> {
     pub(super) gateway: Cow<'a, Gateway>,
     pub(super) verdicts: Verdicts,
     pub(super) problems: Vec<Problem>,
+    /// Whether something was left out.
+    pub(super) lacks: bool,
 }
 
 /// Judges all JSON of the services. What cannot be taken is left out: the data, or where that
@@ -179,7 +181,7 @@ pub(super) fn settle<'a>(gateway: &'a Gateway, previous: &Verdicts) -> Settled<'
             refused.extend(origins.iter().cloned());
         }
     };
-    for (name, value) in &gateway.clusters {
+    for (name, value) in gateway.clusters.iter() {
         if let Some(json) = &value.data {
             let origins = std::slice::from_ref(&value.origin);
             judge(Form::Cluster, json, "cluster_data", origins, &|taken| {
@@ -188,7 +190,7 @@ pub(super) fn settle<'a>(gateway: &'a Gateway, previous: &Verdicts) -> Settled<'
             });
         }
     }
-    for (name, value) in &gateway.listeners {
+    for (name, value) in gateway.listeners.iter() {
         for chain in &value.chains {
             let Some(data) = &chain.data else {
                 continue;
@@ -205,13 +207,15 @@ pub(super) fn settle<'a>(gateway: &'a Gateway, previous: &Verdicts) -> Settled<'
         }
     }
     let mut gateway = Cow::Borrowed(gateway);
-    if !bad.is_empty() {
+    let lacks = !bad.is_empty();
+    if lacks {
         leave_out(gateway.to_mut(), &bad, &refused);
     }
     Settled {
         gateway,
         verdicts,
         problems,
+        lacks,
     }
 }
 
@@ -225,11 +229,11 @@ fn leave_out(gateway: &mut Gateway, bad: &BTreeSet<(Form, UserJson)>, refused: &
     } = gateway;
     clusters.retain(|_, cluster| !refused.contains(&cluster.origin));
     endpoints.retain(|name, _| clusters.contains_key(name));
-    for cluster in clusters.values_mut() {
-        let known = cluster.data.clone();
+    clusters.change_all(|cluster| {
+        let known = cluster.data.take();
         cluster.data = known.filter(|json| !bad.contains(&(Form::Cluster, json.clone())));
-    }
-    for listener in listeners.values_mut() {
+    });
+    listeners.change_all(|listener| {
         for chain in &mut listener.chains {
             let form = Form::of(chain);
             let known = chain.data.take();
@@ -237,7 +241,7 @@ fn leave_out(gateway: &mut Gateway, bad: &BTreeSet<(Form, UserJson)>, refused: &
             chain.origins.retain(|origin| !refused.contains(origin));
         }
         listener.chains.retain(|chain| !chain.origins.is_empty());
-    }
+    });
     listeners.retain(|_, listener| !listener.chains.is_empty());
     let chains = listeners.values().flat_map(|listener| {
         let chains = listener.chains.iter();
@@ -246,7 +250,7 @@ fn leave_out(gateway: &mut Gateway, bad: &BTreeSet<(Form, UserJson)>, refused: &
     });
     let named: BTreeSet<String> = chains.collect();
     routes.retain(|name, _| named.contains(name));
-    for routes in routes.values_mut() {
+    routes.change_all(|routes| {
         routes.virtual_hosts.retain(|host| {
             let own = |origin: &Origin| {
                 let expose = format!("{}.{}.", origin.object, origin.section);
@@ -254,7 +258,7 @@ fn leave_out(gateway: &mut Gateway, bad: &BTreeSet<(Form, UserJson)>, refused: &
             };
             !refused.iter().any(own)
         });
-    }
+    });
 }
 
 #[cfg(test)]
@@ -269,6 +273,7 @@ mod tests {
     use crate::gateway::{BackendProtocol, Cluster, LbPolicy, Limits, Protocol, UpstreamTls};
     use crate::inventory::ObjectPath;
     use crate::inventory::keywords::Keywords;
+    use crate::named::Named;
 
     fn user_json(value: Value) -> UserJson {
         let object: ObjectPath = "web1".parse().unwrap();
@@ -296,8 +301,8 @@ mod tests {
             data: Some(user_json(value)),
         };
         Gateway {
-            clusters: Map::from([("web1.expose#0".to_owned(), cluster)]),
-            endpoints: Map::from([("web1.expose#0".to_owned(), Vec::new())]),
+            clusters: Named::from([("web1.expose#0".to_owned(), cluster)]),
+            endpoints: Named::from([("web1.expose#0".to_owned(), Vec::new())]),
             ..Gateway::default()
         }
     }
@@ -415,7 +420,7 @@ mod tests {
     #[test]
     fn http2_to_the_instances_does_not_cost_the_check_of_their_certificates() {
         let mut gateway = gateway(json!({"http2_protocol_options": {}}));
-        for cluster in gateway.clusters.values_mut() {
+        gateway.clusters.change_all(|cluster| {
             cluster.http = true;
             cluster.tls = Some(UpstreamTls {
                 certificate: None,
@@ -423,7 +428,7 @@ mod tests {
                 verify_server_name: true,
                 sni: None,
             });
-        }
+        });
         let (snapshot, problems) = encode(&gateway, &Snapshot::default());
         assert_eq!(problems, []);
         let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

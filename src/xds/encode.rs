@@ -19,7 +19,7 @@ use super::{
     Resource, ResourceType, Snapshot, Version, cluster, endpoint, listener, preflight, route,
     secret,
 };
-use crate::gateway::{Gateway, Listener, RouteConfiguration, VirtualHost};
+use crate::gateway::{Cluster, Gateway, Listener, RouteConfiguration, VirtualHost};
 use crate::inventory::Problem;
 
 /// Encodes everything; what is unchanged since `previous` is shared with it.
@@ -29,69 +29,142 @@ pub fn encode(gateway: &Gateway, previous: &Snapshot) -> (Snapshot, Vec<Problem>
     let Settled {
         gateway,
         verdicts,
-        problems,
-    } = settle(gateway, &previous.verdicts);
-    let mut encoder = Encoder {
-        previous,
-        snapshot: Snapshot::default(),
-        problems,
-    };
-    for (name, value) in &gateway.clusters {
-        let version = Version::of(value);
-        encoder.put(ResourceType::Cluster, name, version, |resource| {
-            let given = verdicts.given(Form::Cluster, value.data.as_ref());
-            let message = cluster::encode(name, value, given);
-            resource.warms_until_acked = cluster::warms_until_acked(value, &message);
-            resource.body = message.encode_to_vec();
-            resource.origins = vec![value.origin.clone()];
-            let found = violations(ResourceType::Cluster, resource);
-            let first = found.first().map(|found| found.problem(&value.origin));
-            resource.problems.extend(first);
-            resource.problems.is_empty()
-        });
-    }
-    for (name, value) in &gateway.endpoints {
-        let version = Version::of(value);
-        encoder.put(ResourceType::Endpoint, name, version, |resource| {
-            resource.body = endpoint::encode(name, value).encode_to_vec();
-            let cluster = gateway.clusters.get(name);
-            resource.origins = cluster
-                .map(|cluster| cluster.origin.clone())
-                .into_iter()
-                .collect();
-            true
-        });
-    }
-    for (name, value) in &gateway.secrets {
-        let version = Version::of(value);
-        encoder.put(ResourceType::Secret, name, version, |resource| {
-            resource.body = secret::encode(name, value).encode_to_vec();
-            resource.origins = vec![value.origin.clone()];
-            true
-        });
-    }
-    for (name, value) in &gateway.listeners {
-        let version = Version::of(value);
-        encoder.put(ResourceType::Listener, name, version, |resource| {
-            let known = previous.get(ResourceType::Listener, name);
-            listen(resource, value.clone(), &verdicts, known.map(AsRef::as_ref))
-        });
-    }
-    for (name, value) in &gateway.routes {
-        let version = Version::of(value);
-        encoder.put(ResourceType::Route, name, version, |resource| {
-            let known = previous.get(ResourceType::Route, name);
-            route_hosts(resource, value.clone(), known.map(AsRef::as_ref));
-            true
-        });
-    }
-    let Encoder {
-        mut snapshot,
-        problems,
+        mut problems,
         ..
-    } = encoder;
+    } = settle(gateway, &previous.verdicts);
+    let writer = Writer {
+        gateway: &gateway,
+        verdicts: &verdicts,
+        previous,
+    };
+    let mut snapshot = Snapshot::default();
+    for (kind, name) in names(&gateway) {
+        let written = writer.write(kind, name);
+        problems.extend(written.problems);
+        if let Some(resource) = written.resource {
+            snapshot.insert(kind, resource);
+        }
+    }
     snapshot.verdicts = verdicts;
     (snapshot, problems)
+}
+
+/// Every resource that a gateway comes to.
+pub(super) fn names(gateway: &Gateway) -> impl Iterator<Item = (ResourceType, &String)> {
+    ResourceType::ALL.into_iter().flat_map(|kind| {
+        let names: Box<dyn Iterator<Item = &String>> = match kind {
+            ResourceType::Cluster => Box::new(gateway.clusters.keys()),
+            ResourceType::Endpoint => Box::new(gateway.endpoints.keys()),
+            ResourceType::Secret => Box::new(gateway.secrets.keys()),
+            ResourceType::Listener => Box::new(gateway.listeners.keys()),
+            ResourceType::Route => Box::new(gateway.routes.keys()),
+        };
+        names.map(move |name| (kind, name))
+    })
+}
+
+/// Encodes one resource after the other.
+pub(super) struct Writer<'a> {
+    /// What was settled.
+    pub(super) gateway: &'a Gateway,
+    /// The JSON of the services in it.
+    pub(super) verdicts: &'a Verdicts,
+    /// What was encoded before.
+    pub(super) previous: &'a Snapshot,
+}
+
+/// What came of a value of the gateway.
+#[derive(Default)]
+pub(super) struct Written {
+    /// The resource; `None` where there is no such value, or nothing is left of it.
+    pub(super) resource: Option<Arc<Resource>>,
+    /// What was left out.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Writer<'_> {
+    /// Encodes the value of that name.
+    pub(super) fn write(&self, kind: ResourceType, name: &str) -> Written {
+        let gateway = self.gateway;
+        let written = match kind {
+            ResourceType::Cluster => gateway
+                .clusters
+                .get(name)
+                .map(|value| self.put(kind, name, value, |resource| self.cluster(resource, value))),
+            ResourceType::Endpoint => gateway.endpoints.get(name).map(|value| {
+                self.put(kind, name, value, |resource| {
+                    resource.body = endpoint::encode(name, value).encode_to_vec();
+                    let cluster = gateway.clusters.get(name);
+                    let origin = cluster.map(|cluster| cluster.origin.clone());
+                    resource.origins = origin.into_iter().collect();
+                    true
+                })
+            }),
+            ResourceType::Secret => gateway.secrets.get(name).map(|value| {
+                self.put(kind, name, value, |resource| {
+                    resource.body = secret::encode(name, value).encode_to_vec();
+                    resource.origins = vec![value.origin.clone()];
+                    true
+                })
+            }),
+            ResourceType::Listener => gateway.listeners.get(name).map(|value| {
+                self.put(kind, name, value, |resource| {
+                    let known = self.previous.get(kind, name).map(AsRef::as_ref);
+                    listen(resource, Listener::clone(value), self.verdicts, known)
+                })
+            }),
+            ResourceType::Route => gateway.routes.get(name).map(|value| {
+                self.put(kind, name, value, |resource| {
+                    let known = self.previous.get(kind, name).map(AsRef::as_ref);
+                    route_hosts(resource, RouteConfiguration::clone(value), known);
+                    true
+                })
+            }),
+        };
+        written.unwrap_or_default()
+    }
+
+    fn cluster(&self, resource: &mut Resource, value: &Cluster) -> bool {
+        let given = self.verdicts.given(Form::Cluster, value.data.as_ref());
+        let message = cluster::encode(&resource.name, value, given);
+        resource.warms_until_acked = cluster::warms_until_acked(value, &message);
+        resource.body = message.encode_to_vec();
+        resource.origins = vec![value.origin.clone()];
+        let found = violations(ResourceType::Cluster, resource);
+        let first = found.first().map(|found| found.problem(&value.origin));
+        resource.problems.extend(first);
+        resource.problems.is_empty()
+    }
+
+    /// What was encoded of the same value before, or what `fill` makes of it unless it says that
+    /// nothing is left.
+    fn put(
+        &self,
+        kind: ResourceType,
+        name: &str,
+        value: &impl Hash,
+        fill: impl FnOnce(&mut Resource) -> bool,
+    ) -> Written {
+        let version = Version::of(value);
+        let known = self.previous.get(kind, name);
+        let resource = match known.filter(|known| known.version == version) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let mut resource = Resource::new(name, version);
+                if !fill(&mut resource) {
+                    return Written {
+                        resource: None,
+                        problems: resource.problems,
+                    };
+                }
+                Arc::new(resource)
+            }
+        };
+        Written {
+            problems: resource.problems.clone(),
+            resource: Some(resource),
+        }
+    }
 }
 
 /// Encodes a listener without the chains that Envoy would refuse: one of them would cost all who
@@ -237,38 +310,6 @@ pub(super) fn absent_endpoints(name: &str) -> Resource {
     resource
 }
 
-struct Encoder<'a> {
-    previous: &'a Snapshot,
-    snapshot: Snapshot,
-    problems: Vec<Problem>,
-}
-
-impl Encoder<'_> {
-    /// Puts a resource in unless `fill` says that there is none.
-    fn put(
-        &mut self,
-        kind: ResourceType,
-        name: &str,
-        version: Version,
-        fill: impl FnOnce(&mut Resource) -> bool,
-    ) {
-        let known = self.previous.get(kind, name);
-        let resource = match known.filter(|known| known.version == version) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let mut resource = Resource::new(name, version);
-                if !fill(&mut resource) {
-                    self.problems.append(&mut resource.problems);
-                    return;
-                }
-                Arc::new(resource)
-            }
-        };
-        self.problems.extend(resource.problems.iter().cloned());
-        self.snapshot.insert(kind, resource);
-    }
-}
-
 /// Packs a message with its type URL.
 pub(super) fn any(type_name: &str, message: &impl Message) -> Any {
     Any {
@@ -309,6 +350,7 @@ pub(super) fn milliseconds(milliseconds: u32) -> Duration {
 mod tests {
     use super::*;
     use crate::gateway::{Origin, PathMatch, Route};
+    use crate::named::Named;
 
     fn host(name: &str, domains: &[&str], regexes: &[&str]) -> VirtualHost {
         let routes = regexes.iter().enumerate().map(|(at, regex)| Route {
@@ -335,7 +377,7 @@ mod tests {
             virtual_hosts: hosts,
         };
         Gateway {
-            routes: BTreeMap::from([("l".to_owned(), value)]),
+            routes: Named::from([("l".to_owned(), value)]),
             ..Gateway::default()
         }
     }

@@ -13,6 +13,7 @@ pub mod data;
 mod defaults;
 pub mod diff;
 pub mod encode;
+pub mod encoding;
 pub mod endpoint;
 mod feed;
 mod guard;
@@ -44,8 +45,10 @@ use std::sync::Arc;
 
 use crate::gateway::Origin;
 use crate::inventory::Problem;
+use crate::named::Named;
 
 pub use encode::encode;
+pub use encoding::Encoding;
 
 /// The kinds of resource, in the order in which they are pushed: what is named comes before
 /// what names it.
@@ -212,7 +215,7 @@ impl fmt::Debug for Resource {
 /// A consistent set of all resources.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Snapshot {
-    resources: BTreeMap<ResourceType, BTreeMap<String, Arc<Resource>>>,
+    resources: BTreeMap<ResourceType, Named<Resource>>,
     /// What became of the services' own JSON: it is not read again while it is the same.
     verdicts: data::Verdicts,
     /// Whether there may be more than is in here.
@@ -236,12 +239,12 @@ impl Snapshot {
         self.resources
             .get(&kind)
             .into_iter()
-            .flat_map(BTreeMap::values)
+            .flat_map(Named::values)
     }
 
     /// How many resources there are of a type.
     pub fn count(&self, kind: ResourceType) -> usize {
-        self.resources.get(&kind).map_or(0, BTreeMap::len)
+        self.resources.get(&kind).map_or(0, Named::len)
     }
 
     /// Takes a resource in, in the place of one of the same name.
@@ -250,19 +253,31 @@ impl Snapshot {
         all.insert(resource.name.clone(), resource);
     }
 
-    /// Every type and name whose resource is not the same in both.
+    /// Takes a resource out.
+    fn remove(&mut self, kind: ResourceType, name: &str) {
+        let Some(all) = self.resources.get_mut(&kind) else {
+            return;
+        };
+        all.remove(name);
+        if all.is_empty() {
+            self.resources.remove(&kind);
+        }
+    }
+
+    /// Every type and name whose resource is not the same in both. What one shares with the other
+    /// is not looked at.
     pub fn changes<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (ResourceType, &'a str)> {
         ResourceType::ALL.into_iter().flat_map(move |kind| {
-            let changed = self.all(kind).filter(move |resource| {
-                let theirs = other.get(kind, &resource.name);
-                theirs.is_none_or(|theirs| theirs.version != resource.version)
-            });
-            let gone = other
-                .all(kind)
-                .filter(move |resource| self.get(kind, &resource.name).is_none());
-            changed
-                .chain(gone)
-                .map(move |resource| (kind, resource.name.as_str()))
+            let (ours, theirs) = (self.resources.get(&kind), other.resources.get(&kind));
+            let both = ours.zip(theirs).into_iter();
+            let changed = both.flat_map(|(ours, theirs)| ours.changes(theirs));
+            let version = |all: Option<&Named<Resource>>, name: &str| {
+                all.and_then(|all| Some(all.get(name)?.version))
+            };
+            let changed = changed.filter(move |name| version(ours, name) != version(theirs, name));
+            let alone = ours.xor(theirs).into_iter().flat_map(Named::keys);
+            let names = changed.chain(alone.map(String::as_str));
+            names.map(move |name| (kind, name))
         })
     }
 }

@@ -24,7 +24,8 @@ const LAYERS: &[Layer] = &[
     pure("src/bootstrap.rs", &[], &[]),
     pure("src/budget.rs", &[], &[]),
     pure("src/config/", CONFIG_INSIDE, &["clap", "clap_complete", "clap_mangen", "humantime"]),
-    pure("src/gateway/", &["inventory"], &["regex_syntax", "serde", "serde_json"]),
+    pure("src/named.rs", &[], &["imbl", "serde"]),
+    pure("src/gateway/", &["inventory", "named"], &["regex_syntax", "serde", "serde_json"]),
     pure("src/xds/", XDS_INSIDE, XDS_CRATES),
     pure("src/xds/diff/", DIFF_INSIDE, &["base64", "prost", "serde", "serde_json"]),
     pure("src/cert/mod.rs", &["inventory"], &[]),
@@ -107,6 +108,7 @@ const XDS_INSIDE: &[&str] = &[
     "backoff",
     "inventory::Problem",
     "inventory::Sensitive",
+    "named",
 ];
 
 const DIFF_INSIDE: &[&str] = &[

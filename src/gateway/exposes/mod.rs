@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use self::listen::{read_address, read_http3, read_protocol};
-pub(super) use self::owners::owners;
+pub(super) use self::owners::{in_order, owner, owners};
 use crate::gateway::compile::Want;
 use crate::gateway::health::{WantedCheck, backend_protocol, connect_timeout, lb_policy, limits};
 use crate::gateway::{
@@ -207,21 +207,35 @@ pub fn collect<'a>(
 ) -> Vec<Exposed<'a>> {
     let mut exposes = Vec::new();
     for (owner, objects) in owners(inventory) {
-        let finder = Finder {
-            inventory,
-            owner: &owner,
-            policy,
-            problems,
-            wants,
-            found: BTreeMap::new(),
-            waiting: BTreeSet::new(),
-            asking: BTreeSet::new(),
-            endpoints: BTreeMap::new(),
-            refused: Vec::new(),
-        };
-        exposes.extend(finder.find(&objects));
+        exposes.extend(of_owner(
+            inventory, policy, &owner, &objects, problems, wants,
+        ));
     }
     exposes
+}
+
+/// Finds the exposes of one owner, whose objects are in the order of their numbers.
+pub fn of_owner<'a>(
+    inventory: &'a Inventory,
+    policy: &Policy,
+    owner: &ObjectPath,
+    objects: &[(u32, &'a Object)],
+    problems: &mut BTreeSet<Problem>,
+    wants: &mut BTreeSet<Want>,
+) -> Vec<Exposed<'a>> {
+    let finder = Finder {
+        inventory,
+        owner,
+        policy,
+        problems,
+        wants,
+        found: BTreeMap::new(),
+        waiting: BTreeSet::new(),
+        asking: BTreeSet::new(),
+        endpoints: BTreeMap::new(),
+        refused: Vec::new(),
+    };
+    finder.find(objects)
 }
 
 /// Health and place of each address of an expose.

@@ -2,7 +2,7 @@
 //! Whether those are served is known only when every expose was compiled. The agent 2.1 has no
 //! definition of the keywords.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::model::{Mirror, RouteAction, Target, WeightedCluster};
 use super::texts;
@@ -10,6 +10,7 @@ use crate::gateway::exposes::Exposed;
 use crate::gateway::{Cluster, RouteConfiguration, VirtualHost};
 use crate::inventory::Problem;
 use crate::inventory::keywords::Keywords;
+use crate::named::Named;
 
 /// Reads `weighted_exposes`, such as `expose#1:90 expose#2:10`.
 ///
@@ -77,45 +78,52 @@ fn cluster(exposed: &Exposed<'_>, section: &str) -> Option<String> {
 /// Takes out of the routes what names a cluster that is not served, so that Envoy takes the rest.
 /// A route that is left with none goes where it would go without the keyword.
 pub fn settle(
-    routes: &mut BTreeMap<String, RouteConfiguration>,
-    clusters: &BTreeMap<String, Cluster>,
+    routes: &mut Named<RouteConfiguration>,
+    clusters: &Named<Cluster>,
     problems: &mut BTreeSet<Problem>,
 ) {
-    let hosts = routes
-        .values_mut()
-        .flat_map(|routes| &mut routes.virtual_hosts);
-    for host in hosts {
-        let VirtualHost {
-            origin,
-            cluster: own,
-            routes,
-            ..
-        } = host;
-        for route in routes {
-            let RouteAction::Forward(forward) = &mut route.action else {
-                continue;
-            };
-            let mut is_served = |cluster: &str, keyword: &str| {
-                let served = clusters.contains_key(cluster);
-                if !served {
-                    problems.insert(Problem {
-                        object: origin.object.clone(),
-                        section: route.section.clone(),
-                        keyword: keyword.to_owned(),
-                        reason: format!("{cluster} is not served; it gets nothing"),
-                    });
-                }
-                served
-            };
-            if let Target::Weighted(parts) = &mut forward.to {
-                parts.retain(|part| is_served(&part.cluster, "weighted_exposes"));
-                if parts.iter().all(|part| part.weight == 0) {
-                    forward.to = Target::Cluster(own.clone());
-                }
-            }
-            let mirrors = |mirror: &Mirror| is_served(&mirror.cluster, "mirror_expose");
-            forward.mirror = forward.mirror.take().filter(mirrors);
+    routes.change_all(|routes| {
+        for host in &mut routes.virtual_hosts {
+            settle_host(host, clusters, problems);
         }
+    });
+}
+
+fn settle_host(
+    host: &mut VirtualHost,
+    clusters: &Named<Cluster>,
+    problems: &mut BTreeSet<Problem>,
+) {
+    let VirtualHost {
+        origin,
+        cluster: own,
+        routes,
+        ..
+    } = host;
+    for route in routes {
+        let RouteAction::Forward(forward) = &mut route.action else {
+            continue;
+        };
+        let mut is_served = |cluster: &str, keyword: &str| {
+            let served = clusters.contains_key(cluster);
+            if !served {
+                problems.insert(Problem {
+                    object: origin.object.clone(),
+                    section: route.section.clone(),
+                    keyword: keyword.to_owned(),
+                    reason: format!("{cluster} is not served; it gets nothing"),
+                });
+            }
+            served
+        };
+        if let Target::Weighted(parts) = &mut forward.to {
+            parts.retain(|part| is_served(&part.cluster, "weighted_exposes"));
+            if parts.iter().all(|part| part.weight == 0) {
+                forward.to = Target::Cluster(own.clone());
+            }
+        }
+        let mirrors = |mirror: &Mirror| is_served(&mirror.cluster, "mirror_expose");
+        forward.mirror = forward.mirror.take().filter(mirrors);
     }
 }
 

@@ -1,0 +1,159 @@
+//! What parts of the exposes have of the listeners, and which of them are in each other's way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::super::chains::HTTP_CHAIN;
+use super::super::claims::{Claim, Claims, overlap};
+use super::super::{Listener, Named, Protocol};
+
+/// The number of a part.
+pub(super) type Id = u64;
+
+/// Who has what. Parts that are not in each other's way come to the same whether they are
+/// compiled alone or together.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    claims: BTreeMap<(String, Claim), Sides>,
+    /// The addresses of the listeners.
+    bound: BTreeMap<(Protocol, u16), BTreeMap<IpAddr, BTreeSet<Id>>>,
+    /// Whose connections begin plainly, and whose with the PROXY protocol.
+    proxied: BTreeMap<String, [BTreeSet<Id>; 2]>,
+    /// Who shares the chain of plain HTTP; those that bring data for it want it alone.
+    http: BTreeMap<String, Sides>,
+}
+
+/// Those who want a thing alone, and those who would share it.
+#[derive(Debug, Default)]
+struct Sides {
+    alone: BTreeSet<Id>,
+    sharing: BTreeSet<Id>,
+}
+
+impl Sides {
+    fn side(&mut self, shared: bool) -> &mut BTreeSet<Id> {
+        match shared {
+            true => &mut self.sharing,
+            false => &mut self.alone,
+        }
+    }
+
+    /// Who is in the way of one who comes.
+    fn against(&self, shared: bool) -> impl Iterator<Item = Id> {
+        let sharing = self.sharing.iter().filter(move |_| !shared);
+        self.alone.iter().chain(sharing).copied()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.alone.is_empty() && self.sharing.is_empty()
+    }
+}
+
+/// The plain HTTP chains among listeners, and whether each can be shared.
+fn http(listeners: &Named<Listener>) -> impl Iterator<Item = (&String, bool)> {
+    listeners.iter().filter_map(|(name, listener)| {
+        let mut chains = listener.chains.iter();
+        let chain = chains.find(|chain| chain.name == HTTP_CHAIN)?;
+        Some((name, chain.data.is_none()))
+    })
+}
+
+impl Holders {
+    /// The parts that are in the way of one with these claims and listeners.
+    pub(super) fn in_the_way(&self, claims: &Claims, listeners: &Named<Listener>) -> BTreeSet<Id> {
+        let mut found = BTreeSet::new();
+        for (key, shared) in claims.held() {
+            let sides = self.claims.get(key);
+            found.extend(sides.into_iter().flat_map(|sides| sides.against(shared)));
+        }
+        for (key, addresses) in claims.bound() {
+            let Some(theirs) = self.bound.get(key) else {
+                continue;
+            };
+            for address in addresses {
+                let others = theirs.iter();
+                let others = others.filter(|(other, _)| overlap(**other, *address));
+                found.extend(others.flat_map(|(_, ids)| ids));
+            }
+        }
+        for (listener, proxied) in claims.proxied() {
+            let sides = self.proxied.get(listener);
+            found.extend(
+                sides
+                    .into_iter()
+                    .flat_map(|sides| &sides[usize::from(!proxied)]),
+            );
+        }
+        for (listener, shared) in http(listeners) {
+            let sides = self.http.get(listener);
+            found.extend(sides.into_iter().flat_map(|sides| sides.against(shared)));
+        }
+        found
+    }
+
+    /// Takes a part in.
+    pub(super) fn add(&mut self, id: Id, claims: &Claims, listeners: &Named<Listener>) {
+        for (key, shared) in claims.held() {
+            let sides = self.claims.entry(key.clone()).or_default();
+            sides.side(shared).insert(id);
+        }
+        for (key, addresses) in claims.bound() {
+            let bound = self.bound.entry(*key).or_default();
+            for address in addresses {
+                bound.entry(*address).or_default().insert(id);
+            }
+        }
+        for (listener, proxied) in claims.proxied() {
+            let sides = self.proxied.entry(listener.clone()).or_default();
+            sides[usize::from(proxied)].insert(id);
+        }
+        for (listener, shared) in http(listeners) {
+            let sides = self.http.entry(listener.clone()).or_default();
+            sides.side(shared).insert(id);
+        }
+    }
+
+    /// Takes a part out.
+    pub(super) fn remove(&mut self, id: Id, claims: &Claims, listeners: &Named<Listener>) {
+        for (key, shared) in claims.held() {
+            remove(&mut self.claims, key, |sides| {
+                sides.side(shared).remove(&id);
+                sides.is_empty()
+            });
+        }
+        for (key, addresses) in claims.bound() {
+            remove(&mut self.bound, key, |bound| {
+                for address in addresses {
+                    remove(bound, address, |ids| {
+                        ids.remove(&id);
+                        ids.is_empty()
+                    });
+                }
+                bound.is_empty()
+            });
+        }
+        for (listener, proxied) in claims.proxied() {
+            remove(&mut self.proxied, listener, |sides| {
+                sides[usize::from(proxied)].remove(&id);
+                sides.iter().all(BTreeSet::is_empty)
+            });
+        }
+        for (listener, shared) in http(listeners) {
+            remove(&mut self.http, listener, |sides| {
+                sides.side(shared).remove(&id);
+                sides.is_empty()
+            });
+        }
+    }
+}
+
+/// Takes something out of a value, and the value where nothing is left.
+pub(super) fn remove<K: Ord, V>(
+    map: &mut BTreeMap<K, V>,
+    key: &K,
+    take: impl FnOnce(&mut V) -> bool,
+) {
+    if map.get_mut(key).is_some_and(take) {
+        map.remove(key);
+    }
+}

@@ -1,0 +1,215 @@
+//! What the parts come to together: by name, and with what several of them bring in it once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::super::compile::Compiled;
+use super::super::{Gateway, Listener, Named, Protocol, Want, settle};
+use super::counted::Counted;
+use super::parts::{Id, remove};
+use super::{Incremental, Part, merge};
+use crate::inventory::{Inventory, Problem};
+
+/// The parts that have something of what several can have.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    secrets: Share,
+    listeners: Share,
+    routes: Share,
+}
+
+type Share = BTreeMap<String, BTreeSet<Id>>;
+
+/// How often what is a set was brought.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) problems: Counted<Problem>,
+    wants: Counted<Want>,
+    namespaces: Counted<String>,
+    pub(super) expiries: Counted<(i64, Problem)>,
+}
+
+impl Counts {
+    fn add(&mut self, all: &mut Compiled, more: &Compiled) {
+        self.problems.add(&mut all.problems, &more.problems);
+        self.wants.add(&mut all.wants, &more.wants);
+        self.namespaces.add(&mut all.namespaces, &more.namespaces);
+        self.expiries.add(&mut all.expiries, &more.expiries);
+    }
+
+    fn remove(&mut self, all: &mut Compiled, less: &Compiled) {
+        self.problems.remove(&mut all.problems, &less.problems);
+        self.wants.remove(&mut all.wants, &less.wants);
+        self.namespaces
+            .remove(&mut all.namespaces, &less.namespaces);
+        self.expiries.remove(&mut all.expiries, &less.expiries);
+    }
+}
+
+impl Incremental {
+    /// Puts together what the `fresh` parts come to, in the place of the `stale` ones.
+    pub(super) fn settle(&mut self, fresh: &BTreeSet<Id>, stale: &[(Id, Part)]) {
+        let mut dirty = Dirty::default();
+        let parts = &self.parts;
+        let fresh = fresh.iter().filter_map(|id| Some((*id, parts.get(id)?)));
+        let fresh: Vec<(Id, &Part)> = fresh.collect();
+        for (_, part) in &fresh {
+            self.counts.add(&mut self.compiled, &part.draft.compiled);
+        }
+        for (_, part) in stale {
+            self.counts.remove(&mut self.compiled, &part.draft.compiled);
+        }
+        for (id, part) in stale {
+            dirty.note(&part.draft.compiled.gateway);
+            self.shares.remove(*id, &part.draft.compiled.gateway);
+        }
+        for (id, part) in &fresh {
+            dirty.note(&part.draft.compiled.gateway);
+            self.shares.add(*id, &part.draft.compiled.gateway);
+        }
+        if let ([(_, stale)], [(_, fresh)]) = (stale, fresh.as_slice()) {
+            dirty.narrow(&stale.draft.compiled.gateway, &fresh.draft.compiled.gateway);
+        }
+        let fresh: Vec<&Gateway> = fresh
+            .iter()
+            .map(|(_, part)| &part.draft.compiled.gateway)
+            .collect();
+        for name in &dirty.clusters {
+            let cluster = fresh.iter().find_map(|gateway| gateway.clusters.get(name));
+            set(&mut self.gateway.clusters, name, cluster.cloned());
+        }
+        for name in &dirty.endpoints {
+            let endpoints = fresh.iter().find_map(|gateway| gateway.endpoints.get(name));
+            set(&mut self.gateway.endpoints, name, endpoints.cloned());
+        }
+        let Self {
+            shares, gateway, ..
+        } = self;
+        let having = |share: &Share, name: &str| -> Vec<&Gateway> {
+            let ids = share.get(name).into_iter().flatten();
+            let parts = ids.filter_map(|id| parts.get(id));
+            parts.map(|part| &part.draft.compiled.gateway).collect()
+        };
+        for name in &dirty.secrets {
+            // The newest: the others have the same, or are about to go.
+            let newest = having(&shares.secrets, name).into_iter().next_back();
+            let secret = newest.and_then(|gateway| gateway.secrets.get(name));
+            set(&mut gateway.secrets, name, secret.cloned());
+        }
+        for name in &dirty.routes {
+            let parts = having(&shares.routes, name).into_iter();
+            let routes = merge::routes(parts.filter_map(|gateway| gateway.routes.get(name)));
+            set(&mut gateway.routes, name, routes);
+        }
+        let merged = |name: &str| {
+            let parts = having(&shares.listeners, name).into_iter();
+            merge::listener(parts.filter_map(|gateway| gateway.listeners.get(name)))
+        };
+        let mut siblings = BTreeSet::new();
+        for name in dirty.listeners {
+            let known = gateway.listeners.get(&name).cloned();
+            let listener = merged(&name);
+            let either = listener.as_ref().or(known.as_deref());
+            // What is HTTP/3 guards what the listener beside it does.
+            siblings.extend(either.map(|it| Listener::name(Protocol::Udp, it.address, it.port)));
+            set(&mut gateway.listeners, &name, listener.map(Arc::new));
+        }
+        for name in siblings {
+            let Some(mut listener) = merged(&name) else {
+                continue;
+            };
+            let tcp = Listener::name(Protocol::Tcp, listener.address, listener.port);
+            let guards = gateway
+                .listeners
+                .get(&tcp)
+                .is_some_and(|it| it.guards_hosts);
+            listener.guards_hosts |= listener.is_quic() && guards;
+            set(&mut gateway.listeners, &name, Some(Arc::new(listener)));
+        }
+    }
+
+    /// Answers the challenges that are known.
+    pub(super) fn answer(&mut self, inventory: &Inventory) {
+        let mut answers = Compiled {
+            gateway: self.gateway.clone(),
+            ..Compiled::default()
+        };
+        if !self.carriers.is_empty() {
+            let carriers = self.carriers.iter().collect();
+            settle::answers(inventory, &self.policy, &carriers, &mut answers);
+        }
+        self.compiled.gateway = std::mem::take(&mut answers.gateway);
+        self.counts.add(&mut self.compiled, &answers);
+        let before = std::mem::replace(&mut self.answers, answers);
+        self.counts.remove(&mut self.compiled, &before);
+    }
+}
+
+impl Shares {
+    fn add(&mut self, id: Id, gateway: &Gateway) {
+        add(&mut self.secrets, id, gateway.secrets.keys());
+        add(&mut self.listeners, id, gateway.listeners.keys());
+        add(&mut self.routes, id, gateway.routes.keys());
+    }
+
+    fn remove(&mut self, id: Id, gateway: &Gateway) {
+        take(&mut self.secrets, id, gateway.secrets.keys());
+        take(&mut self.listeners, id, gateway.listeners.keys());
+        take(&mut self.routes, id, gateway.routes.keys());
+    }
+}
+
+fn add<'n>(share: &mut Share, id: Id, names: impl Iterator<Item = &'n String>) {
+    for name in names {
+        share.entry(name.clone()).or_default().insert(id);
+    }
+}
+
+fn take<'n>(share: &mut Share, id: Id, names: impl Iterator<Item = &'n String>) {
+    for name in names {
+        remove(share, name, |ids| {
+            ids.remove(&id);
+            ids.is_empty()
+        });
+    }
+}
+
+/// The names whose values may be others.
+#[derive(Debug, Default)]
+struct Dirty {
+    clusters: BTreeSet<String>,
+    endpoints: BTreeSet<String>,
+    secrets: BTreeSet<String>,
+    listeners: BTreeSet<String>,
+    routes: BTreeSet<String>,
+}
+
+impl Dirty {
+    fn note(&mut self, gateway: &Gateway) {
+        self.clusters.extend(gateway.clusters.keys().cloned());
+        self.endpoints.extend(gateway.endpoints.keys().cloned());
+        self.secrets.extend(gateway.secrets.keys().cloned());
+        self.listeners.extend(gateway.listeners.keys().cloned());
+        self.routes.extend(gateway.routes.keys().cloned());
+    }
+
+    /// One part stands in the place of one: what is the same in both was merged before. Mostly
+    /// an address changes, and thousands share the listener.
+    fn narrow(&mut self, stale: &Gateway, fresh: &Gateway) {
+        let same = |name: &String| stale.listeners.get(name) == fresh.listeners.get(name);
+        self.listeners.retain(|name| !same(name));
+        let same = |name: &String| stale.routes.get(name) == fresh.routes.get(name);
+        self.routes.retain(|name| !same(name));
+        let same = |name: &String| stale.secrets.get(name) == fresh.secrets.get(name);
+        self.secrets.retain(|name| !same(name));
+    }
+}
+
+/// Puts a value in its place, if it is another one.
+fn set<T: Eq>(all: &mut Named<T>, name: &str, value: Option<Arc<T>>) {
+    match value {
+        Some(value) if all.get(name) != Some(&value) => all.insert(name.to_owned(), value),
+        Some(_) => {}
+        None => drop(all.remove(name)),
+    }
+}

@@ -1,0 +1,133 @@
+//! What is encoded, following a gateway as it changes: a change costs what it changes, and comes
+//! to the same as to encode everything again.
+
+use std::collections::BTreeMap;
+
+use super::data::{Settled, settle};
+use super::encode::{Writer, names};
+use super::{ResourceType, Snapshot};
+use crate::gateway::Gateway;
+use crate::inventory::Problem;
+
+/// The gateway that was encoded last, and what it came to.
+#[derive(Debug, Default)]
+pub struct Encoding {
+    gateway: Gateway,
+    snapshot: Snapshot,
+    /// What the services' own JSON lacks; while it does, everything is encoded again.
+    settled: Vec<Problem>,
+    lacks: bool,
+    /// What was left out of each resource, where something was.
+    refused: BTreeMap<(ResourceType, String), Vec<Problem>>,
+}
+
+impl Encoding {
+    /// Encodes what is other in the gateway than in the one before. Returns whether that was
+    /// anything.
+    pub fn follow(&mut self, gateway: &Gateway) -> bool {
+        let changes = changes(&self.gateway, gateway);
+        if changes.is_empty() {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.gateway, gateway.clone());
+        if self.lacks
+            || changes.iter().any(|(kind, name)| {
+                is_given(&before, *kind, name) || is_given(gateway, *kind, name)
+            })
+        {
+            self.all();
+            return true;
+        }
+        let previous = self.snapshot.clone();
+        let writer = Writer {
+            gateway,
+            verdicts: &previous.verdicts,
+            previous: &previous,
+        };
+        for (kind, name) in changes {
+            let written = writer.write(kind, &name);
+            match written.resource {
+                Some(resource) => self.snapshot.insert(kind, resource),
+                None => self.snapshot.remove(kind, &name),
+            }
+            match written.problems.is_empty() {
+                true => self.refused.remove(&(kind, name)),
+                false => self.refused.insert((kind, name), written.problems),
+            };
+        }
+        true
+    }
+
+    fn all(&mut self) {
+        let previous = std::mem::take(&mut self.snapshot);
+        let settled = settle(&self.gateway, &previous.verdicts);
+        let Settled {
+            gateway,
+            verdicts,
+            problems,
+            lacks,
+        } = settled;
+        let writer = Writer {
+            gateway: &gateway,
+            verdicts: &verdicts,
+            previous: &previous,
+        };
+        self.refused.clear();
+        for (kind, name) in names(&gateway) {
+            let written = writer.write(kind, name);
+            if let Some(resource) = written.resource {
+                self.snapshot.insert(kind, resource);
+            }
+            if !written.problems.is_empty() {
+                self.refused.insert((kind, name.clone()), written.problems);
+            }
+        }
+        self.snapshot.verdicts = verdicts.clone();
+        (self.settled, self.lacks) = (problems, lacks);
+    }
+
+    /// What the gateway came to.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// What Envoy would refuse, and is left out.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.settled.iter().chain(self.refused.values().flatten())
+    }
+}
+
+/// What is other in a gateway than in the one before.
+fn changes(before: &Gateway, gateway: &Gateway) -> Vec<(ResourceType, String)> {
+    let of = |kind, names: &mut dyn Iterator<Item = &str>| -> Vec<(ResourceType, String)> {
+        names.map(|name| (kind, name.to_owned())).collect()
+    };
+    let (b, g) = (before, gateway);
+    let mut all = of(ResourceType::Cluster, &mut g.clusters.changes(&b.clusters));
+    all.extend(of(
+        ResourceType::Endpoint,
+        &mut g.endpoints.changes(&b.endpoints),
+    ));
+    all.extend(of(ResourceType::Secret, &mut g.secrets.changes(&b.secrets)));
+    all.extend(of(
+        ResourceType::Listener,
+        &mut g.listeners.changes(&b.listeners),
+    ));
+    all.extend(of(ResourceType::Route, &mut g.routes.changes(&b.routes)));
+    all
+}
+
+/// Whether a service's own JSON is in it.
+fn is_given(gateway: &Gateway, kind: ResourceType, name: &str) -> bool {
+    match kind {
+        ResourceType::Cluster => {
+            let cluster = gateway.clusters.get(name);
+            cluster.is_some_and(|cluster| cluster.data.is_some())
+        }
+        ResourceType::Listener => {
+            let listener = gateway.listeners.get(name);
+            listener.is_some_and(|it| it.chains.iter().any(|chain| chain.data.is_some()))
+        }
+        _ => false,
+    }
+}
