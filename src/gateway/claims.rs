@@ -13,8 +13,8 @@
 //! two sockets the kernel prefers is no way to share a port between owners. The families do not
 //! meet: `::` takes IPv6 alone, so `0.0.0.0` and `::` stand beside each other.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{Origin, Protocol};
@@ -40,6 +40,12 @@ pub struct Claims {
     bound: BTreeMap<(Protocol, u16), BTreeMap<IpAddr, Origin>>,
     /// Whether the connections of a listener begin with the PROXY protocol, and who says so.
     proxied: BTreeMap<String, (bool, Origin)>,
+    /// What somebody claimed in vain.
+    lost: BTreeSet<(String, Claim)>,
+    /// The addresses that were asked for, also in vain: who is told in whose way it was.
+    addresses: BTreeMap<(Protocol, u16), BTreeSet<IpAddr>>,
+    /// How connections should have begun, also in vain.
+    wanted_proxied: BTreeSet<(String, bool)>,
 }
 
 /// Whether one connection could come to both addresses, which are not the same.
@@ -79,18 +85,22 @@ impl Claims {
 
     /// The address that stands in the way of a listener, and who has it.
     pub fn in_the_way(
-        &self,
+        &mut self,
         protocol: Protocol,
         address: IpAddr,
         port: u16,
     ) -> Option<(IpAddr, &Origin)> {
+        let wanted = self.addresses.entry((protocol, port)).or_default();
+        wanted.insert(address);
         let bound = self.bound.get(&(protocol, port))?;
         let mut others = bound.iter().filter(|(other, _)| overlap(**other, address));
         others.next().map(|(other, origin)| (*other, origin))
     }
 
     /// Who wants the connections of the listener to begin otherwise.
-    pub fn disagrees(&self, listener: &str, proxied: bool) -> Option<&Origin> {
+    pub fn disagrees(&mut self, listener: &str, proxied: bool) -> Option<&Origin> {
+        let wanted = (listener.to_owned(), proxied);
+        self.wanted_proxied.insert(wanted);
         let (other, origin) = self.proxied.get(listener)?;
         (*other != proxied).then_some(origin)
     }
@@ -107,23 +117,21 @@ impl Claims {
         bound.entry(address).or_insert_with(|| origin.clone());
     }
 
-    /// What is claimed, and whether each is shared.
-    pub(super) fn held(&self) -> impl Iterator<Item = (&(String, Claim), bool)> {
-        self.held.iter().map(|(key, holder)| (key, holder.shared))
+    /// What is claimed, and whether all who claimed it may share it.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (&(String, Claim), bool)> {
+        let held = self.held.iter();
+        held.map(|(key, holder)| (key, holder.shared && !self.lost.contains(key)))
     }
 
-    /// The addresses that listeners have.
-    pub(super) fn bound(
-        &self,
-    ) -> impl Iterator<Item = (&(Protocol, u16), impl Iterator<Item = &IpAddr>)> {
-        let bound = self.bound.iter();
-        bound.map(|(key, addresses)| (key, addresses.keys()))
+    /// The addresses that were asked for, whether they were had or not.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&(Protocol, u16), &BTreeSet<IpAddr>)> {
+        self.addresses.iter()
     }
 
-    /// The listeners, and whether their connections begin with the PROXY protocol.
-    pub(super) fn proxied(&self) -> impl Iterator<Item = (&String, bool)> {
-        let proxied = self.proxied.iter();
-        proxied.map(|(listener, (proxied, _))| (listener, *proxied))
+    /// The listeners, and whether their connections should begin with the PROXY protocol.
+    pub(super) fn wanted_proxied(&self) -> impl Iterator<Item = (&String, bool)> {
+        let wanted = self.wanted_proxied.iter();
+        wanted.map(|(listener, proxied)| (listener, *proxied))
     }
 
     fn take(
@@ -143,10 +151,11 @@ impl Claims {
                 let holder = entry.get();
                 let free = (shared && holder.shared) || holder.origin == *origin;
                 if free {
-                    Ok(())
-                } else {
-                    Err(holder.origin.clone())
+                    return Ok(());
                 }
+                let holder = holder.origin.clone();
+                self.lost.insert(entry.key().clone());
+                Err(holder)
             }
         }
     }

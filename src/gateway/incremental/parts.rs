@@ -15,9 +15,9 @@ pub(super) type Id = u64;
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     claims: BTreeMap<(String, Claim), Sides>,
-    /// The addresses of the listeners.
-    bound: BTreeMap<(Protocol, u16), BTreeMap<IpAddr, BTreeSet<Id>>>,
-    /// Whose connections begin plainly, and whose with the PROXY protocol.
+    /// The addresses that are wanted for listeners.
+    addresses: BTreeMap<(Protocol, u16), BTreeMap<IpAddr, BTreeSet<Id>>>,
+    /// Whose connections should begin plainly, and whose with the PROXY protocol.
     proxied: BTreeMap<String, [BTreeSet<Id>; 2]>,
     /// Who shares the chain of plain HTTP; those that bring data for it want it alone.
     http: BTreeMap<String, Sides>,
@@ -62,12 +62,12 @@ impl Holders {
     /// The parts that are in the way of one with these claims and listeners.
     pub(super) fn in_the_way(&self, claims: &Claims, listeners: &Named<Listener>) -> BTreeSet<Id> {
         let mut found = BTreeSet::new();
-        for (key, shared) in claims.held() {
+        for (key, shared) in claims.wanted() {
             let sides = self.claims.get(key);
             found.extend(sides.into_iter().flat_map(|sides| sides.against(shared)));
         }
-        for (key, addresses) in claims.bound() {
-            let Some(theirs) = self.bound.get(key) else {
+        for (key, addresses) in claims.addresses() {
+            let Some(theirs) = self.addresses.get(key) else {
                 continue;
             };
             for address in addresses {
@@ -76,7 +76,7 @@ impl Holders {
                 found.extend(others.flat_map(|(_, ids)| ids));
             }
         }
-        for (listener, proxied) in claims.proxied() {
+        for (listener, proxied) in claims.wanted_proxied() {
             let sides = self.proxied.get(listener);
             found.extend(
                 sides
@@ -93,17 +93,17 @@ impl Holders {
 
     /// Takes a part in.
     pub(super) fn add(&mut self, id: Id, claims: &Claims, listeners: &Named<Listener>) {
-        for (key, shared) in claims.held() {
+        for (key, shared) in claims.wanted() {
             let sides = self.claims.entry(key.clone()).or_default();
             sides.side(shared).insert(id);
         }
-        for (key, addresses) in claims.bound() {
-            let bound = self.bound.entry(*key).or_default();
+        for (key, addresses) in claims.addresses() {
+            let bound = self.addresses.entry(*key).or_default();
             for address in addresses {
                 bound.entry(*address).or_default().insert(id);
             }
         }
-        for (listener, proxied) in claims.proxied() {
+        for (listener, proxied) in claims.wanted_proxied() {
             let sides = self.proxied.entry(listener.clone()).or_default();
             sides[usize::from(proxied)].insert(id);
         }
@@ -115,14 +115,14 @@ impl Holders {
 
     /// Takes a part out.
     pub(super) fn remove(&mut self, id: Id, claims: &Claims, listeners: &Named<Listener>) {
-        for (key, shared) in claims.held() {
+        for (key, shared) in claims.wanted() {
             remove(&mut self.claims, key, |sides| {
                 sides.side(shared).remove(&id);
                 sides.is_empty()
             });
         }
-        for (key, addresses) in claims.bound() {
-            remove(&mut self.bound, key, |bound| {
+        for (key, addresses) in claims.addresses() {
+            remove(&mut self.addresses, key, |bound| {
                 for address in addresses {
                     remove(bound, address, |ids| {
                         ids.remove(&id);
@@ -132,7 +132,7 @@ impl Holders {
                 bound.is_empty()
             });
         }
-        for (listener, proxied) in claims.proxied() {
+        for (listener, proxied) in claims.wanted_proxied() {
             remove(&mut self.proxied, listener, |sides| {
                 sides[usize::from(proxied)].remove(&id);
                 sides.iter().all(BTreeSet::is_empty)
