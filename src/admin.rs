@@ -75,7 +75,7 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
 }
 
 async fn problems(State(admin): State<Admin>) -> Json<Value> {
-    Json(json!(admin.knowledge.view().problems))
+    Json(json!(admin.knowledge.view().problems.as_ref()))
 }
 
 async fn status(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {

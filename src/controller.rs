@@ -15,8 +15,9 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::causes::{Causes, Changes};
 use crate::clock::{now, unix_seconds};
-use crate::gateway::{Policy, compile};
-use crate::inventory::{Event, Inventory, NodeStatus, Problem};
+use crate::desired::Desired;
+use crate::gateway::Policy;
+use crate::inventory::{Event, Inventory, Kind, NodeStatus, Problem, Touched};
 use crate::journey::Gauge;
 use crate::lacks::Lacks;
 use crate::opensvc::{Daemon, Error};
@@ -25,7 +26,7 @@ use crate::view;
 pub use crate::view::{Validity, View};
 use crate::writes::Writes;
 pub use crate::writes::{Ticket, Unwritten, Waiting, WriteQueue};
-use crate::xds::{ResourceType, Snapshot, encode};
+use crate::xds::{ResourceType, Snapshot};
 
 /// Follows the daemon and publishes snapshots until stopped.
 pub struct Controller {
@@ -35,14 +36,12 @@ pub struct Controller {
     views: watch::Sender<View>,
     stop: CancellationToken,
     inventory: Inventory,
+    desired: Desired,
     snapshot: Arc<Snapshot>,
-    /// Whether the inventory changed since it was compiled last.
+    /// Whether the inventory changed since it was compiled last, and where.
     changed: bool,
+    touched: Touched,
     view: View,
-    /// What compiling found, and what time will add to it.
-    problems: BTreeSet<Problem>,
-    expiries: BTreeSet<(i64, Problem)>,
-    expired_shown: usize,
     /// Whether it was said that the daemon is away.
     away: bool,
     reads: Reads,
@@ -79,6 +78,7 @@ impl Controller {
             reads: Reads::new(Arc::clone(&daemon)),
             writes: Writes::new(Arc::clone(&daemon)),
             daemon,
+            desired: Desired::new(policy.clone()),
             policy,
             snapshots,
             views,
@@ -86,13 +86,11 @@ impl Controller {
             inventory: Inventory::default(),
             snapshot: Arc::default(),
             changed: false,
+            touched: Touched::All,
             view: View {
                 started: unix_seconds().unsigned_abs(),
                 ..View::default()
             },
-            problems: BTreeSet::new(),
-            expiries: BTreeSet::new(),
-            expired_shown: 0,
             away: false,
             lacks: Lacks::default(),
             may_write: true,
@@ -244,8 +242,10 @@ impl Controller {
         }
         self.gauge.heard(&event);
         let told = event.told();
+        let touched = Touched::by(&event);
         if self.inventory.apply(event) {
             self.changed = true;
+            self.touched.join(touched);
             if let Some((what, how)) = told {
                 self.causes.note(format!("{what} {how}"));
             }
@@ -285,6 +285,7 @@ impl Controller {
         if self.inventory.expire(elapsed, self.policy.hold_down) {
             self.causes.note("the hold-down is over".to_owned());
             self.changed = true;
+            self.touched = Touched::All;
         }
         if self.inventory.expire_challenges(unix_seconds()) {
             self.causes.note("a challenge is over".to_owned());
@@ -296,23 +297,23 @@ impl Controller {
         let due = self.held_back_since.is_some();
         if !std::mem::take(&mut self.changed) && self.view.ready && !due {
             self.settle_journey();
-            if self.expired() != self.expired_shown {
-                self.show_problems();
-            }
+            self.show_problems();
             self.show();
             return;
         }
         let began = now();
-        let compiled = compile(&self.inventory, &self.policy);
+        let touched = std::mem::take(&mut self.touched);
+        self.note_certificates(&touched);
+        let compiled = self.desired.compile(&self.inventory, &touched);
         let parts = self.gauge.compiled(began);
-        self.reads.want(compiled.wants, self.view.ready);
-        self.lacks.need(compiled.namespaces);
-        self.writes.want(compiled.writes);
+        self.reads.want(compiled.wants.clone(), self.view.ready);
+        self.lacks.need(&compiled.namespaces);
+        self.writes.want(compiled.writes.clone());
         if !self.view.ready && !self.is_complete(synced_at) {
             self.show();
             return;
         }
-        let (snapshot, refused) = encode(&compiled.gateway, &self.snapshot);
+        let snapshot = self.desired.encode().clone();
         self.gauge.encoded(parts);
         self.compiled_in = now() - began;
         let changes = Changes::between(&self.snapshot, &snapshot);
@@ -337,15 +338,18 @@ impl Controller {
             );
             self.view.ready = true;
             self.view.resources = count_resources(&self.snapshot);
-            self.view.gateway = Arc::new(compiled.gateway);
+            self.view.gateway = Arc::new(self.desired.compiled().gateway.clone());
         }
         self.settle_journey();
-        self.view.certificates = view::certificates(&self.inventory);
-        self.problems = compiled.problems;
-        self.problems.extend(refused);
-        self.expiries = compiled.expiries;
         self.show_problems();
         self.show();
+    }
+
+    /// Notes until when certificates are good, where one may be another.
+    fn note_certificates(&mut self, touched: &Touched) {
+        if touched.may_be(|path| path.kind() == Kind::Sec) {
+            self.view.certificates = Arc::new(view::certificates(&self.inventory));
+        }
     }
 
     /// Nothing came of what was heard, and nothing more of it is read.
@@ -393,8 +397,8 @@ impl Controller {
         let lost = lost.and_then(|at| self.started_at.checked_add(at));
         let may_write = self.view.ready && self.view.connected && self.may_write;
         let write = self.writes.next_due().filter(|_| may_write);
-        let next = self.expiries.iter().nth(self.expired());
-        let wait = next.map(|(last, _)| last.saturating_sub(unix_seconds()).max(0));
+        let last = self.desired.next_expiry(unix_seconds());
+        let wait = last.map(|last| last.saturating_sub(unix_seconds()).max(0));
         // Behind the last second in which it is good.
         let wait = wait.map(|wait| Duration::from_secs(wait.unsigned_abs() + 1));
         let expiry = wait.and_then(|wait| now().checked_add(wait));
@@ -420,19 +424,10 @@ impl Controller {
 
     /// Shows what is wrong by now.
     fn show_problems(&mut self) {
-        self.expired_shown = self.expired();
-        let expired = self.expiries.iter().take(self.expired_shown);
-        let expired = expired.map(|(_, problem)| problem.clone());
-        let problems = self.problems.iter().cloned().chain(expired).collect();
-        self.log_problems(&problems);
-        self.view.problems = problems;
-    }
-
-    /// How many of the expiries are over; they are in order.
-    fn expired(&self) -> usize {
-        let second = unix_seconds();
-        let over = self.expiries.iter().take_while(|(last, _)| *last < second);
-        over.count()
+        if let Some(problems) = self.desired.problems(unix_seconds()) {
+            self.log_problems(&problems);
+            self.view.problems = Arc::new(problems);
+        }
     }
 
     fn log_problems(&self, problems: &BTreeSet<Problem>) {

@@ -35,9 +35,9 @@ impl Lacks {
     }
 
     /// Notes the namespaces that something is exposed in.
-    pub(crate) fn need(&mut self, namespaces: BTreeSet<String>) {
+    pub(crate) fn need(&mut self, namespaces: &BTreeSet<String>) {
         if !namespaces.is_subset(&self.namespaces) {
-            self.namespaces.extend(namespaces);
+            self.namespaces.extend(namespaces.iter().cloned());
             self.judge();
         }
     }

@@ -100,6 +100,7 @@ pub mod compare;
 pub mod config;
 pub mod controller;
 pub mod demo;
+mod desired;
 pub mod differences;
 pub mod dry_run;
 pub mod envoy;

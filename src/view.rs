@@ -35,9 +35,9 @@ pub struct View {
     /// What the daemon is asked to write.
     pub writes: Vec<Waiting>,
     /// What cannot be exposed as written.
-    pub problems: BTreeSet<Problem>,
+    pub problems: Arc<BTreeSet<Problem>>,
     /// The certificates of `sec` objects that are used, or would be if they were good.
-    pub certificates: BTreeMap<ObjectPath, Validity>,
+    pub certificates: Arc<BTreeMap<ObjectPath, Validity>>,
     /// How many resources are served, by type.
     pub resources: BTreeMap<ResourceType, usize>,
     /// What is exposed by what was published last; nothing of what an earlier process saved.

@@ -87,8 +87,10 @@ impl<'a> World<'a> {
     }
 
     fn apply(&mut self, event: Event) {
-        self.touched.note(&event);
-        self.inventory.apply(event);
+        let touched = Touched::by(&event);
+        if self.inventory.apply(event) {
+            self.touched.join(touched);
+        }
     }
 
     /// An object of one of the cases, in the namespace of that.

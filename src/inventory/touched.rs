@@ -20,14 +20,11 @@ impl Default for Touched {
 }
 
 impl Touched {
-    /// Notes what an event may have changed.
-    pub fn note(&mut self, event: &Event) {
+    /// What an event may change.
+    pub fn by(event: &Event) -> Self {
         let path = match event {
             // Where a node is and how it is counts for every instance on it.
-            Event::Reset(_) | Event::Node(..) | Event::Labels(..) => {
-                *self = Self::All;
-                return;
-            }
+            Event::Reset(_) | Event::Node(..) | Event::Labels(..) => return Self::All,
             Event::Put(object) => &object.path,
             Event::Remove(path)
             | Event::Secret(path, _)
@@ -35,15 +32,25 @@ impl Touched {
             | Event::Challenges(path, _)
             | Event::Config(path, _)
             | Event::Refused(path, _) => path,
-            Event::Account(_) | Event::Asked(_) | Event::Corrected(_) => return,
+            Event::Account(_) | Event::Asked(_) | Event::Corrected(_) => return Self::default(),
         };
-        if let Self::Objects(paths) = self {
-            paths.insert(path.clone());
+        Self::Objects(BTreeSet::from([path.clone()]))
+    }
+
+    /// Both.
+    pub fn join(&mut self, more: Self) {
+        match (self, more) {
+            (Self::Objects(paths), Self::Objects(more)) => paths.extend(more),
+            (Self::All, _) => {}
+            (all, Self::All) => *all = Self::All,
         }
     }
 
-    /// Whether nothing was.
-    pub fn is_nothing(&self) -> bool {
-        matches!(self, Self::Objects(paths) if paths.is_empty())
+    /// Whether it may be an object that this holds for.
+    pub fn may_be(&self, holds: impl FnMut(&ObjectPath) -> bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Objects(paths) => paths.iter().any(holds),
+        }
     }
 }

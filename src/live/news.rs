@@ -2,6 +2,7 @@
 //! is told, is no concern of this file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::inventory::Problem;
 use crate::pb::EventKind;
@@ -16,7 +17,7 @@ pub(super) struct Seen {
     /// Why it is not.
     pub(super) failure: Option<String>,
     /// What cannot be exposed as written.
-    pub(super) problems: BTreeSet<Problem>,
+    pub(super) problems: Arc<BTreeSet<Problem>>,
     /// The nodes of the clients, and what they are.
     pub(super) nodes: BTreeMap<String, String>,
     /// What clients refuse.
@@ -210,7 +211,7 @@ mod tests {
             reason: "is missing".to_owned(),
         };
         let wrong = Seen {
-            problems: BTreeSet::from([problem]),
+            problems: Arc::new(BTreeSet::from([problem])),
             ..seen()
         };
         let text = "test/svc/web expose#0.port: is missing".to_owned();

@@ -82,6 +82,7 @@ impl Session {
                     .collect()
             }
             Blame::All => {
+                self.had = None;
                 feed.refused_whole(now, response, self.seed);
                 vec![Refused {
                     kind,
@@ -117,6 +118,7 @@ impl Session {
         response: &InFlight,
         message: &str,
     ) -> Vec<Refused> {
+        self.had = None;
         let feed = self.feeds.entry(kind).or_default();
         let known = feed.refused(now, response, self.seed, message);
         if kind == ResourceType::Cluster {

@@ -22,19 +22,18 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// Encodes what is other in the gateway than in the one before. Returns whether that was
-    /// anything.
+    /// Encodes what is other in the gateway than in the one before. Returns whether the problems
+    /// may be others.
     pub fn follow(&mut self, gateway: &Gateway) -> bool {
         let changes = changes(&self.gateway, gateway);
         if changes.is_empty() {
             return false;
         }
         let before = std::mem::replace(&mut self.gateway, gateway.clone());
-        if self.lacks
-            || changes.iter().any(|(kind, name)| {
-                is_given(&before, *kind, name) || is_given(gateway, *kind, name)
-            })
-        {
+        let given = |(kind, name): &(ResourceType, String)| {
+            is_given(&before, *kind, name) || is_given(gateway, *kind, name)
+        };
+        if self.lacks || changes.iter().any(given) {
             self.all();
             return true;
         }
@@ -44,18 +43,21 @@ impl Encoding {
             verdicts: &previous.verdicts,
             previous: &previous,
         };
+        let mut told = false;
         for (kind, name) in changes {
             let written = writer.write(kind, &name);
             match written.resource {
                 Some(resource) => self.snapshot.insert(kind, resource),
                 None => self.snapshot.remove(kind, &name),
             }
-            match written.problems.is_empty() {
+            told |= !written.problems.is_empty();
+            let known = match written.problems.is_empty() {
                 true => self.refused.remove(&(kind, name)),
                 false => self.refused.insert((kind, name), written.problems),
             };
+            told |= known.is_some();
         }
-        true
+        told
     }
 
     fn all(&mut self) {

@@ -33,6 +33,7 @@ pub mod standalone;
 pub mod status;
 pub mod subscription;
 pub mod suspects;
+mod synced;
 mod take;
 mod udp;
 mod v2;

@@ -37,6 +37,8 @@ pub struct Session {
     pub(super) only: Option<ResourceType>,
     /// Whether the client is told the whole state of clusters and listeners each time.
     pub(super) whole: bool,
+    /// The last snapshot of which it had everything, while it has lost nothing since.
+    pub(super) had: Option<Arc<Snapshot>>,
 }
 
 /// A delta discovery request, without its transport.
@@ -106,6 +108,7 @@ impl Session {
             seed,
             only: None,
             whole: false,
+            had: None,
         }
     }
 
@@ -177,6 +180,9 @@ impl Session {
         }
         for name in &request.unsubscribe {
             feed.unsubscribe(name);
+        }
+        if first || !request.unsubscribe.is_empty() {
+            self.had = None;
         }
         if request.subscribe.iter().any(|name| name == WILDCARD) {
             let all = self.snapshot.all(kind);
@@ -259,31 +265,6 @@ impl Session {
     /// The snapshot that the client is to have.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
-    }
-
-    /// The snapshot, when the client has acknowledged every resource of it and nothing else is
-    /// under way. What it refuses it never acknowledges.
-    pub fn synced(&self) -> Option<&Arc<Snapshot>> {
-        self.is_synced().then_some(&self.snapshot)
-    }
-
-    fn is_synced(&self) -> bool {
-        // Mostly something is under way, which is found out without looking at every resource.
-        let rests = |feed: &Feed| feed.in_flight.is_empty() && feed.pending.is_empty();
-        if !self.feeds.values().all(rests) {
-            return false;
-        }
-        let kinds = ResourceType::ALL.into_iter();
-        let mut kinds = kinds.filter(|kind| self.only.is_none_or(|only| only == *kind));
-        kinds.all(|kind| {
-            let feed = self.feeds.get(&kind);
-            let mut wanted = self.snapshot.all(kind).filter(|resource| {
-                // A stream of one type carries what it is asked for, and others the rest.
-                let asked = feed.is_some_and(|feed| feed.subscription.matches(&resource.name));
-                asked || self.only.is_none()
-            });
-            wanted.all(|resource| feed.is_some_and(|feed| feed.has(resource)))
-        })
     }
 
     fn respond(&mut self, now: Duration, kind: ResourceType) -> Option<Response> {

@@ -2,6 +2,7 @@
 //! and that it clears when the right is given.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use osvc_igw::controller::View;
@@ -113,7 +114,7 @@ async fn an_account_with_every_right_lacks_nothing() {
     let view = served.shows(|view| view.resources.get(&ResourceType::Cluster) == Some(&2));
     let view = view.await;
     assert_eq!(view.account.as_deref(), Some("igw"));
-    assert_eq!((view.lacks, view.problems), (names(&[]), BTreeSet::new()));
+    assert_eq!((view.lacks, view.problems), (names(&[]), Arc::default()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -56,6 +56,7 @@ const LAYERS: &[Layer] = &[
     pure("src/opensvc/sse.rs", &[], &[]),
     edge("src/opensvc/", &["inventory", "backoff"]),
     edge("src/cert/", &["backoff", "clock", "inventory", "opensvc", "writes"]),
+    pure("src/desired.rs", &["gateway", "inventory", "xds"], &[]),
     pure("src/causes.rs", &["gateway", "inventory", "xds"], &[]),
     edge("src/ads/", &["clock", "journey", "xds", "metrics", "traces"]),
     pure("src/view.rs", &[
@@ -131,6 +132,7 @@ const XDS_CRATES: &[&str] = &[
 
 const CORE: &[&str] = &[
     "causes",
+    "desired",
     "inventory",
     "gateway",
     "xds",
