@@ -5,6 +5,7 @@
 mod newcomer;
 mod operations;
 mod shown;
+mod tables;
 
 use osvc_igw::sim::Sim;
 use osvc_igw::sim::certificate::Authority;
