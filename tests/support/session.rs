@@ -140,10 +140,23 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let group = format!("-{}", self.shell.id());
-        let _ = Command::new("kill")
-            .args(["-s", "KILL", "--", &group])
-            .status();
+        let signal = |name: &str| {
+            let sent = Command::new("kill")
+                .args(["-s", name, "--", &group])
+                .stderr(Stdio::null())
+                .status();
+            sent.is_ok_and(|status| status.success())
+        };
+        // Who is asked to end removes what it has made; who does not end is made to.
+        signal("TERM");
         let _ = self.shell.wait();
+        for _ in 0..50 {
+            if !signal("0") {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        signal("KILL");
     }
 }
 
@@ -185,4 +198,4 @@ fn script(path: &Path, text: &str) {
 
 const MARK: &str = "@@ ended with ";
 /// Long enough for a machine that is busy with other tests.
-const LATE: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(120);
