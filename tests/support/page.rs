@@ -108,6 +108,6 @@ pub(crate) fn same(page: &str, opening: &str, made: &str, alike: impl Fn(&str) -
     assert_eq!(
         alike(&block.text),
         alike(made),
-        "{page}: UPDATE=1 cargo test readme rewrites it"
+        "{page}: UPDATE=1 cargo test with this test's name rewrites it"
     );
 }
