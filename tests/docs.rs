@@ -1,9 +1,12 @@
 //! Every command line of osvc-igw in the documentation is one that the program takes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use osvc_igw::config::parse;
+
+use crate::support::page::file;
 
 /// The command lines of osvc-igw in the code blocks of a page.
 fn commands(page: &str) -> Vec<String> {
@@ -62,6 +65,51 @@ fn options_and_commands_in_the_text_exist() {
         }
     }
 }
+
+#[test]
+fn options_in_the_text_exist() {
+    let commands = [
+        "run",
+        "acme run",
+        "acme issue",
+        "bootstrap",
+        "check",
+        "completion",
+        "demo",
+        "diff",
+        "health",
+        "man",
+        "status",
+    ];
+    let mut known = BTreeSet::from(OF_OTHERS.map(str::to_owned));
+    for command in commands {
+        let words = ["osvc-igw"]
+            .into_iter()
+            .chain(command.split(' '))
+            .chain(["--help"]);
+        let help = parse(words).expect_err("help is no command").text;
+        let words = help.split(|letter: char| !(letter == '-' || letter.is_ascii_lowercase()));
+        known.extend(
+            words
+                .filter(|word| word.starts_with("--"))
+                .map(str::to_owned),
+        );
+    }
+    for name in PAGES {
+        let page = fs::read_to_string(file(name)).expect("a page");
+        for word in page.split('`').skip(1).step_by(2) {
+            let end = word.find([' ', '\n', '=']).unwrap_or(word.len());
+            let option = &word[..end];
+            assert!(
+                !option.starts_with("--") || known.contains(option),
+                "{name}: `{word}`"
+            );
+        }
+    }
+}
+
+/// Options of Envoy and of om.
+const OF_OTHERS: [&str; 3] = ["--drain-time-s", "--file-flush-interval-msec", "--kw"];
 
 const PAGES: &[&str] = &[
     "README.md",

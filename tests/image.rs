@@ -11,10 +11,12 @@ use std::time::Duration;
 use osvc_igw::bootstrap::{Bootstrap, XdsAddress};
 use osvc_igw::demo::ports;
 use osvc_igw::demo::stage::Stage;
+use osvc_igw::sim::Sim;
 use tokio::time::{sleep, timeout};
 
 use crate::support::envoy::Envoy;
 use crate::support::folder::Folder;
+use crate::support::pebble::Pebble;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -102,6 +104,43 @@ fn each_image_runs_the_program_as_its_user_and_asks_for_its_health() {
     }
 }
 
+#[test]
+fn each_image_is_what_the_script_assembles_from_the_locked_build() {
+    let stages = stages();
+    let of = |stage: &str, word: &str| -> Vec<String> {
+        let found = stages.iter().find(|(name, _)| name == stage);
+        let (_, instructions) = found.unwrap_or_else(|| panic!("a stage {stage}"));
+        let chosen = instructions.iter().filter(|(it, _)| it == word);
+        chosen.map(|(_, rest)| rest.clone()).collect()
+    };
+    let built = "cargo build --release --locked --bin osvc-igw";
+    assert!(of("build", "RUN").iter().any(|it| it == built));
+    let (program, envoy) = ("target/release/osvc-igw", "/usr/local/bin/envoy");
+    for (stage, from, folder, script) in [
+        ("controller", "build", "/image", format!("/image {program}")),
+        (
+            "gateway",
+            "both",
+            "/both",
+            format!("/both {program} {envoy}"),
+        ),
+    ] {
+        assert_eq!(of(stage, "COPY"), [format!("--from={from} {folder} /")]);
+        assert!(
+            of(from, "RUN")
+                .iter()
+                .any(|it| *it == format!(".ci/root {script}"))
+        );
+    }
+    // Where the script puts Envoy, and where it comes from.
+    assert_eq!(of("gateway", "ENV"), [format!("OSVC_IGW_ENVOY={envoy}")]);
+    assert_eq!(
+        of("both", "COPY"),
+        [format!("--from=envoy {envoy} {envoy}")]
+    );
+    assert!(of("controller", "ENV").is_empty());
+}
+
 /// Ends the process with the test.
 struct Process(Child);
 
@@ -155,24 +194,10 @@ impl Image {
     async fn start(envoy: Option<&Path>, more: &[&str]) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = Folder::new("image");
-        let image = folder.0.join("root");
-        let assembled = Command::new(root().join(".ci/root"))
-            .arg(&image)
-            .arg(env!("CARGO_BIN_EXE_osvc-igw"))
-            .args(envoy)
-            .status();
-        assert!(assembled.expect("a shell").success());
-        // A container has devices; this one is all that is opened.
-        fs::create_dir(image.join("dev")).expect("a folder");
-        fs::write(image.join("dev/null"), "").expect("a file");
-        open(&image.join("dev/null"));
-        // The janitor's container has the folder of the daemon's socket at this place.
+        let image = assembled(&folder, envoy);
         let lsnr = image.join("var/run/lsnr");
-        fs::create_dir_all(&lsnr).expect("a folder");
         let stage = Stage::start(&lsnr.join("lsnr.sock")).await;
-        for entry in fs::read_dir(&lsnr).expect("a folder") {
-            open(&entry.expect("an entry").path());
-        }
+        open_all(&lsnr);
         let free = || ports::free().expect("a free port").to_string();
         let (port, admin) = (free(), format!("127.0.0.1:{}", free()));
         let log = folder.0.join("log");
@@ -204,6 +229,30 @@ impl Image {
         let held = timeout(Duration::from_secs(20), holding).await;
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         assert!(held.is_ok(), "{what}: {log}");
+    }
+}
+
+/// The root, as the Dockerfile's steps make it, with what a container adds.
+fn assembled(folder: &Folder, envoy: Option<&Path>) -> PathBuf {
+    let image = folder.0.join("root");
+    let assembled = Command::new(root().join(".ci/root"))
+        .arg(&image)
+        .arg(env!("CARGO_BIN_EXE_osvc-igw"))
+        .args(envoy)
+        .status();
+    assert!(assembled.expect("a shell").success());
+    // A container has devices; this one is all that is opened.
+    fs::create_dir(image.join("dev")).expect("a folder");
+    fs::write(image.join("dev/null"), "").expect("a file");
+    open(&image.join("dev/null"));
+    // The janitor's container has the folder of the daemon's socket at this place.
+    fs::create_dir_all(image.join("var/run/lsnr")).expect("a folder");
+    image
+}
+
+fn open_all(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        open(&entry.expect("an entry").path());
     }
 }
 
@@ -273,4 +322,45 @@ async fn the_root_of_the_gateway_has_an_envoy_that_gets_ready() {
             asked.is_ok_and(|answer| answer.status().is_success())
         })
         .await;
+}
+
+/// Whether the program reads the roots at the place where the image has them: an authority that is
+/// put beside them is believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_roots_of_the_image_are_those_that_authorities_are_believed_by() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let folder = Folder::new("roots");
+    let image = assembled(&folder, None);
+    let roots = image.join("etc/ssl/certs/ca-certificates.crt");
+    let public = fs::read_to_string(&roots).expect("roots");
+    assert!(public.matches("-----BEGIN CERTIFICATE-----").count() > 50);
+    assert!(!public.contains("PRIVATE KEY"));
+    let pebble = Pebble::start();
+    // The file is a link to that of this machine.
+    fs::remove_file(&roots).expect("a file less");
+    fs::write(&roots, format!("{public}\n{}", pebble.ca_pem())).expect("a file");
+    let lsnr = image.join("var/run/lsnr");
+    let sim = Sim::start(&lsnr.join("lsnr.sock"), &["n1"]).expect("a daemon");
+    open_all(&lsnr);
+    sim.create("test/sec/ca", "").expect("an object");
+    sim.set_key("test/sec/ca", "directory", &pebble.directory())
+        .expect("a key");
+    let object = "[DEFAULT]\ncn = www.acme.org\nca = test/sec/ca\n";
+    sim.create("test/sec/front", object).expect("an object");
+    let log = fs::File::create(folder.0.join("log")).expect("a log");
+    let child = inside(&image)
+        .args(["acme", "run", "--sock", "/var/run/lsnr/lsnr.sock"])
+        .args(["--acme-gateways", "127.0.0.1"])
+        .stdin(Stdio::null())
+        .stderr(log)
+        .spawn();
+    let _process = Process(child.expect("the program in its root"));
+    let registered = async {
+        while !pebble.log().contains("accounts in memory") {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let registered = timeout(Duration::from_secs(60), registered).await;
+    let log = fs::read_to_string(folder.0.join("log")).unwrap_or_default();
+    assert!(registered.is_ok(), "{log}");
 }

@@ -30,6 +30,7 @@ mod mirror;
 mod model;
 mod opensvc_examples;
 mod page;
+mod pages;
 mod pipeline;
 mod ports;
 mod preflight;

@@ -56,11 +56,21 @@ fn each_is_read_and_every_reference_leads_somewhere() {
                         .filter_map(|(name, _)| name.strip_prefix("env."))
                         .map(str::to_owned),
                 );
-                // A network is that of the host or of a container that is there.
+                // A network is that of the host, or of a container that is there, and starts before
+                // the others that are in it: the agent starts them in the order of their names.
                 if keyword == "netns" && value != "host" {
                     assert!(
                         ini.sections().contains_key(&value),
                         "{name}: {section}.netns"
+                    );
+                    let first = section.starts_with("ip#") || value < *section;
+                    assert!(first, "{name}: {section} starts before {value}");
+                }
+                // The agent drops what it does not know, and evaluates no file that has it.
+                if section.starts_with("container#") {
+                    assert!(
+                        OF_CONTAINERS.contains(&keyword.as_str()),
+                        "{name}: {section}.{keyword}"
                     );
                 }
             }
@@ -194,6 +204,19 @@ secret = web1-back-cert
         2
     );
 }
+
+/// The keywords of the agent's docker driver that the examples use.
+const OF_CONTAINERS: &[&str] = &[
+    "detach",
+    "environment",
+    "image",
+    "netns",
+    "rm",
+    "run_args",
+    "run_command",
+    "type",
+    "volume_mounts",
+];
 
 const FILES: &[&str] = &[
     "acme-operator.conf",

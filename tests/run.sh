@@ -1,6 +1,7 @@
 #!/bin/sh
 # Every test, against the real Envoy, Pebble and Knot DNS, and in a real Chromium. Needs Rust and
-# Python 3, and root or sudo once, for Debian's packages of the last three. Arguments go to `cargo test`.
+# Python 3, and root or sudo once, for Debian's packages of the last three and of curl. Arguments go to
+# `cargo test`.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -12,6 +13,7 @@ setup_pebble
 setup_knot
 setup_helm
 setup_chromium
+setup_curl
 cd "$root"
 # Many tests wait for something most of the time.
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble, Knot DNS, Helm and Chromium
-# for the tests.
+# Sets up what cargo cannot: Envoy for the demo and the tests, Pebble, Knot DNS, Helm, Chromium and
+# curl for the tests.
 #
 # Sourced, with $root set, by examples/demo.sh, tests/run.sh and .ci/run. Whatever is there already is kept,
 # so the second run costs nothing. All that is not a Debian package stays under target/.
@@ -132,6 +132,14 @@ is_chromium() {
         return
     done
     return 1
+}
+
+# Makes `curl`, which the pages show requests with, a command.
+setup_curl() {
+    command -v curl >/dev/null && return
+    echo "Installing curl from Debian's package ..." >&2
+    apt_install curl
+    command -v curl >/dev/null || die "the tests need curl, and it cannot be installed from here"
 }
 
 apt_install() {

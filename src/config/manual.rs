@@ -304,6 +304,7 @@ Prints each om command of OpenSVC's own walk-through, then requests to try and t
             ("Until Ctrl-C, with an Envoy that is not on the path",
              "osvc-igw demo --envoy target/venv/bin/envoy"),
             ("Whether every request is answered as it should be", "osvc-igw demo --check"),
+            ("The cluster alone, for a gateway that you start", "osvc-igw demo --cluster cluster"),
         ],
         exits: EXITS,
     },

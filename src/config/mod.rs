@@ -256,6 +256,10 @@ pub struct DemoOptions {
     #[arg(long)]
     pub check: bool,
 
+    /// Run the simulated cluster alone, and put into this folder what a gateway of your own needs
+    #[arg(long, value_name = "FOLDER", conflicts_with = "check")]
+    pub cluster: Option<PathBuf>,
+
     /// The Envoy to start
     #[arg(long, env = "ENVOY", value_name = "PATH", default_value = "envoy")]
     pub envoy: PathBuf,

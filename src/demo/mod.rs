@@ -2,6 +2,7 @@
 //! real backends, the controller, and a real Envoy as a child process.
 
 pub mod client;
+mod cluster;
 pub mod envoy;
 pub mod lines;
 pub mod ports;
@@ -65,6 +66,9 @@ impl Error {
 /// # Errors
 /// When a part fails, or an answer is not as it should be.
 pub async fn demo(options: DemoOptions, stop: CancellationToken) -> Result<(), Error> {
+    if let Some(folder) = &options.cluster {
+        return cluster::cluster(folder, options.seconds, stop).await;
+    }
     let folder = Folder::new()?;
     let socket = folder.path.join("lsnr.sock");
     let mut stage = Stage::start(&socket).await?;
@@ -154,7 +158,8 @@ async fn keep_scaling(
         let round = async {
             sleep(SCALE_EVERY).await;
             stage.scale(to).await?;
-            sleep(SETTLE).await;
+            // What answers is told below, also where it is not what should.
+            let _ = lines::expect_instances(&lines[0], usize::try_from(to).unwrap_or(0)).await;
             let seen = lines::instances(&lines[0], 40).await?;
             let seen: Vec<String> = seen.into_iter().collect();
             say(&format!(
@@ -229,4 +234,3 @@ fn say(text: &str) {
 /// How long Envoy may take to serve the first answers.
 const READY_MAX: Duration = Duration::from_secs(30);
 const SCALE_EVERY: Duration = Duration::from_secs(5);
-const SETTLE: Duration = Duration::from_millis(500);

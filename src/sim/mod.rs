@@ -431,6 +431,12 @@ impl Sim {
         self.shared.lock().lose_sets = count;
     }
 
+    /// `om PATH print config`: the object's file.
+    pub fn config(&self, path: &str) -> Option<String> {
+        let state = self.shared.lock();
+        Some(state.cluster.objects.get(path)?.ini.to_text())
+    }
+
     /// The value of a keyword as it stands in the object's file, `expose#0.listener_port`.
     pub fn keyword(&self, path: &str, place: &str) -> Option<String> {
         let state = self.shared.lock();

@@ -8,6 +8,7 @@ mod command;
 mod crash;
 mod dns;
 mod dns_faults;
+pub(crate) mod documented;
 mod faults;
 mod issuance;
 mod renewal;

@@ -6,5 +6,5 @@ pub(crate) mod envoy;
 mod golden;
 mod impact;
 mod predict;
-mod readme;
+pub(crate) mod readme;
 mod scene;

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::folder::Folder;
 
 #[test]
-fn the_difference_of_the_readme_is_the_commands() {
+pub(crate) fn the_difference_of_the_readme_is_the_commands() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let recorded = include_str!("../../src/sim/recorded/web1.conf");
     let folder = Folder::new("readme");
