@@ -243,7 +243,7 @@ impl<'a> Resolver<'a, '_> {
         keywords: &Keywords<'_>,
     ) -> Result<Option<Validation>, Missing> {
         let Some(word) = keywords.text(VALIDATION)? else {
-            return Ok(None);
+            return no_other_validation(keywords);
         };
         let (path, revision) = self.secret(exposed, keywords, VALIDATION, &word)?;
         let want = || Want::Trust(path.clone(), revision.to_owned());
@@ -355,6 +355,19 @@ impl Side {
             Self::Cluster => &exposed.expose.cluster_certificates,
         }
     }
+}
+
+/// The agent's driver has two more keywords for what peers are judged by, which the janitor never
+/// used. To serve without them would let everybody in.
+fn no_other_validation(keywords: &Keywords<'_>) -> Result<Option<Validation>, Missing> {
+    for keyword in ["validation_filename", "validation_inline_string"] {
+        if keywords.text(keyword)?.is_some() {
+            let reason =
+                format!("is not served: put the authority into a sec object, {VALIDATION}");
+            return Err(keywords.problem(keyword, reason).into());
+        }
+    }
+    Ok(None)
 }
 
 /// The name of the `sec` object: `certificate_secret`, or the documented `secret`, which the 2.1
