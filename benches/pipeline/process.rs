@@ -37,11 +37,14 @@ impl Process {
         let (xds, admin) = (free(), free());
         let log = folder.join(format!("{name}-{}.log", xds.port()));
         let file = File::create(&log).expect("a log file");
+        let socket = format!("xds-{}.sock", xds.port());
         let started = Instant::now();
         let child = Command::new(binary)
             .arg("--sock")
             .arg(folder.join("lsnr.sock"))
             .args(["--port", &xds.port().to_string()])
+            .arg("--janitor-socket")
+            .arg(format!("unix://{}", folder.join(&socket).display()))
             .args(["--admin-address", &admin.to_string()])
             .args(["--log-format", "json", "--name", name])
             .args(["--max-workers", "1000"])
