@@ -108,7 +108,12 @@ impl Watch {
     /// process would give it.
     async fn compare(&mut self) {
         self.churn.pause.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + SETTLE_MAX;
         while !self.churn.paused.load(Ordering::Relaxed) {
+            if Instant::now() > deadline {
+                self.failures.push("the churn does not pause".to_owned());
+                return;
+            }
             sleep(Duration::from_millis(5)).await;
         }
         let mut other = Process::start(&self.binary, &self.stage.folder.path, &gateway(0));
