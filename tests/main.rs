@@ -7,6 +7,7 @@ mod acme;
 mod ask;
 mod attend;
 mod bad_input;
+mod bench;
 mod bootstrap;
 mod captures;
 mod chart;

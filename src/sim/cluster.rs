@@ -52,6 +52,8 @@ pub(super) struct Instance {
     pub(super) started: bool,
     /// Resource statuses that were given, not derived.
     pub(super) given: BTreeMap<String, String>,
+    /// Addresses that were given, not configured, by resource.
+    pub(super) addresses: BTreeMap<String, String>,
     /// Addresses that were configured and not started since.
     pub(super) unstarted: BTreeSet<String>,
     /// `idle`, `stopping`, `start failed`.
@@ -102,6 +104,8 @@ pub(super) struct Cluster {
     pub(super) now: f64,
     /// Changes so far: the generation of the data set.
     pub(super) generation: u64,
+    /// Objects that may differ from what was drawn of them last.
+    pub(super) touched: BTreeSet<String>,
     serial: u64,
 }
 
@@ -133,6 +137,7 @@ impl Instance {
         Self {
             started,
             given: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             unstarted: BTreeSet::new(),
             monitor: "idle".to_owned(),
             monitor_since: None,
@@ -198,6 +203,7 @@ impl Cluster {
     /// The object, or what `om` says of one that is not there.
     pub(super) fn object(&mut self, path: &str) -> Result<&mut Object, Refused> {
         let missing = || Refused::new(format!("{path} does not exist"));
+        self.touched.insert(path.to_owned());
         self.objects.get_mut(path).ok_or_else(missing)
     }
 
@@ -216,6 +222,7 @@ impl Cluster {
             instances: BTreeMap::new(),
         };
         self.objects.insert(text.to_owned(), object);
+        self.touched.insert(text.to_owned());
         self.place(text, started);
     }
 
@@ -241,13 +248,20 @@ impl Cluster {
     /// Removes the object; an instance without content stays around for a moment.
     pub(super) fn erase(&mut self, path: &str) {
         let object = self.objects.remove(path);
+        self.touched.insert(path.to_owned());
         if object.is_some_and(|object| object.path.kind == "svc") {
             self.zombies.insert(path.to_owned());
         }
     }
 
+    /// The instances of objects that are gone are gone, too.
+    pub(super) fn bury(&mut self) {
+        self.touched.append(&mut self.zombies);
+    }
+
     /// Moves an object on; at [`Stage::Evaluated`] its instances are looked at.
     pub(super) fn advance(&mut self, path: &str, stage: Stage) {
+        self.touched.insert(path.to_owned());
         if let Some(object) = self.objects.get_mut(path) {
             object.stage = stage;
         }
@@ -260,6 +274,7 @@ impl Cluster {
     /// object vanish; one that crashes a driver leaves the old report.
     pub(super) fn evaluate(&mut self, path: &str) {
         self.generation += 1;
+        self.touched.insert(path.to_owned());
         let Some(object) = self.objects.get(path) else {
             return;
         };

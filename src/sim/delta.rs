@@ -5,8 +5,13 @@ use serde_json::{Map, Value, json};
 
 /// The stanzas that lead from one tree to the other, in the agent's order.
 pub(super) fn diff(old: &Value, new: &Value) -> Vec<Value> {
+    diff_at(Vec::new(), old, new)
+}
+
+/// The same of two values at a place in the tree.
+pub(super) fn diff_at(mut path: Vec<Value>, old: &Value, new: &Value) -> Vec<Value> {
     let mut stanzas = Vec::new();
-    walk(old, new, &mut Vec::new(), &mut stanzas);
+    walk(old, new, &mut path, &mut stanzas);
     stanzas
 }
 

@@ -316,7 +316,7 @@ fn event(id: u64, json: &str) -> String {
 }
 
 async fn send(shared: &Shared, stream: &mut SendStream<Bytes>, bytes: &[u8]) -> Result<(), HangUp> {
-    let chunk = shared.lock().chunk;
+    let chunk = shared.tapped(bytes);
     for part in bytes.chunks(chunk) {
         let part = Bytes::copy_from_slice(part);
         stream.send_data(part, false).map_err(|_| HangUp)?;

@@ -30,6 +30,24 @@ pub(super) struct Journal {
     pub(super) batches: u32,
 }
 
+/// A part of the tree: where it is, and what is there now, if anything.
+pub(super) struct Part {
+    path: Vec<String>,
+    value: Option<Value>,
+}
+
+impl Part {
+    /// What is at that place.
+    pub(super) fn new(path: &[&str], value: Option<Value>) -> Self {
+        let path = path.iter().map(|key| (*key).to_owned()).collect();
+        Self { path, value }
+    }
+
+    fn parent(&self) -> &[String] {
+        self.path.split_last().map_or(&[], |(_, parent)| parent)
+    }
+}
+
 impl Journal {
     /// Starts with a tree that is taken as known to all.
     pub(super) fn new(tree: Map<String, Value>) -> Self {
@@ -52,6 +70,67 @@ impl Journal {
         let tree = Value::Object(tree);
         self.pending.extend(delta::diff(&self.tree, &tree));
         self.tree = tree;
+    }
+
+    /// Notes how these parts differ from what they were, where nothing else does: what
+    /// [`Self::record`] would note. The parts are in the order of the tree; those of one parent
+    /// stand together. Where the whole tree is given, it must come to the same.
+    pub(super) fn record_parts(&mut self, parts: Vec<Part>, whole: Option<Map<String, Value>>) {
+        if self.muted {
+            return;
+        }
+        let expected = whole.map(|whole| {
+            let whole = Value::Object(whole);
+            (delta::diff(&self.tree, &whole), whole)
+        });
+        let noted = self.pending.len();
+        let mut gone = Vec::new();
+        let mut parts = parts.into_iter().peekable();
+        while let Some(part) = parts.next() {
+            let last = parts
+                .peek()
+                .is_none_or(|next| next.parent() != part.parent());
+            self.record_part(part, &mut gone);
+            if last {
+                self.pending.append(&mut gone);
+            }
+        }
+        if let Some((stanzas, whole)) = expected {
+            assert_eq!(self.pending.get(noted..), Some(stanzas.as_slice()));
+            assert_eq!(self.tree, whole);
+        }
+    }
+
+    fn record_part(&mut self, part: Part, gone: &mut Vec<Value>) {
+        let Some((key, parents)) = part.path.split_last() else {
+            return;
+        };
+        let mut parent = &mut self.tree;
+        for name in parents {
+            match parent.get_mut(name) {
+                Some(child) => parent = child,
+                None => return,
+            }
+        }
+        let Some(parent) = parent.as_object_mut() else {
+            return;
+        };
+        match (parent.get_mut(key), part.value) {
+            (None, None) => {}
+            (Some(_), None) => {
+                parent.remove(key);
+                gone.push(json!([part.path]));
+            }
+            (None, Some(value)) => {
+                self.pending.push(json!([part.path, value]));
+                parent.insert(key.clone(), value);
+            }
+            (Some(before), Some(value)) => {
+                let path = part.path.iter().map(|key| key.as_str().into()).collect();
+                self.pending.extend(delta::diff_at(path, before, &value));
+                *before = value;
+            }
+        }
     }
 
     /// Sends what is noted as one patch, unless it is to be held back.

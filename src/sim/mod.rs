@@ -118,6 +118,12 @@ impl Sim {
         self.server.stop();
     }
 
+    /// Calls this with every status and every message of the event streams, just before it is
+    /// written to a socket: the moment from which a client can have it.
+    pub fn tap(&self, hear: impl Fn(&[u8]) + Send + Sync + 'static) {
+        self.shared.lock().tap = Some(Arc::new(hear));
+    }
+
     /// The status tree as it is, with what `daemon_status` leaves out.
     pub fn status(&self) -> Value {
         Value::Object(self.shared.lock().tree())
@@ -140,7 +146,7 @@ impl Sim {
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.shared.lock();
-        state.cluster.zombies.clear();
+        state.cluster.bury();
         act(&mut state)
     }
 }
@@ -256,6 +262,25 @@ impl Sim {
         self.with(|state| {
             state.cluster.each(path, Some(node), |instance, _| {
                 instance.given.insert(rid.to_owned(), status.to_owned());
+            })?;
+            state.push();
+            Ok(())
+        })
+    }
+
+    /// An instance comes up again with another address, as one that a container engine gives:
+    /// the configuration stays as it is.
+    pub fn set_instance_address(
+        &self,
+        path: &str,
+        node: &str,
+        rid: &str,
+        address: &str,
+    ) -> Result<(), Refused> {
+        self.with(|state| {
+            state.cluster.each(path, Some(node), |instance, _| {
+                let addresses = &mut instance.addresses;
+                addresses.insert(rid.to_owned(), address.to_owned());
             })?;
             state.push();
             Ok(())

@@ -40,6 +40,20 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Says what is about to be written to an event stream; returns in pieces of how many bytes.
+    pub(super) fn tapped(&self, bytes: &[u8]) -> usize {
+        let (chunk, tap) = {
+            let state = self.lock();
+            (state.chunk, state.tap.clone())
+        };
+        if let Some(tap) = tap {
+            tap(bytes);
+        }
+        chunk
+    }
+}
+
 /// The server's tasks; they end with this value.
 pub(super) struct Server(Mutex<Vec<JoinHandle<()>>>);
 
@@ -201,6 +215,9 @@ async fn respond(shared: &Shared, session: &str, request: &[u8], stream: &mut Un
             if json.get("monitor").is_some() && shared.lock().cuts_status() {
                 bytes.truncate(bytes.len() / 2);
             }
+            if json.get("monitor").is_some() {
+                shared.tapped(&bytes);
+            }
             // A client that is gone does not want its answer.
             let _ = stream.write_all(&bytes).await;
             bytes.len()
@@ -223,7 +240,7 @@ async fn pump(
         } else {
             &message[..most]
         };
-        let chunk = shared.lock().chunk;
+        let chunk = shared.tapped(bytes);
         for part in bytes.chunks(chunk) {
             if stream.write_all(part).await.is_err() {
                 return sent;

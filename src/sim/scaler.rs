@@ -71,6 +71,17 @@ pub(super) fn slave_path(scaler: &Path, number: u32) -> String {
     }
 }
 
+/// The path of the scaler, if this is the path of a slave.
+pub(super) fn of_slave(path: &str) -> Option<String> {
+    let (before, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let (number, scaler) = name.split_once('.')?;
+    number.parse::<u32>().ok()?;
+    Some(match before {
+        "" => scaler.to_owned(),
+        _ => format!("{before}/{scaler}"),
+    })
+}
+
 /// Takes a slave's path where one is expected.
 pub(super) fn parsed(scaler: &Path, number: u32) -> Result<(String, Path), Refused> {
     let text = slave_path(scaler, number);

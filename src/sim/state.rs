@@ -2,6 +2,7 @@
 //! messages that the real daemon sends while it works. Nothing here waits or touches a socket.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -11,10 +12,10 @@ use super::boot::Boot;
 use super::cluster::{Cluster, Path, Stage};
 use super::grants::Accounts;
 use super::ini::Ini;
-use super::journal::Journal;
+use super::journal::{Journal, Part};
 use super::listener::Sessions;
 use super::scaler::{self, Plan};
-use super::status;
+use super::status::{self, Members};
 
 /// The daemon's state.
 pub(super) struct State {
@@ -48,7 +49,14 @@ pub(super) struct State {
     pub(super) cut_statuses: u32,
     /// Who may log in.
     pub(super) accounts: Accounts,
+    /// Who hears what is written to the event streams.
+    pub(super) tap: Option<Tap>,
+    /// The nodes as they were drawn last; none where everything is to be drawn anew.
+    drawn: Option<Members>,
 }
+
+/// Hears statuses and the messages of event streams.
+pub(super) type Tap = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 impl State {
     /// An idle cluster.
@@ -72,6 +80,8 @@ impl State {
             chunk: usize::MAX,
             cut_statuses: 0,
             accounts: Accounts::default(),
+            tap: None,
+            drawn: None,
         }
     }
 
@@ -87,10 +97,24 @@ impl State {
         left.is_some()
     }
 
-    /// Notes what changed, to be sent with the next patch.
+    /// Notes what changed, to be sent with the next patch. Of a cluster of thousands of objects
+    /// only those are drawn that were touched, unless the nodes are others.
     pub(super) fn note(&mut self) {
-        let tree = self.tree();
-        self.journal.record(tree);
+        let touched = std::mem::take(&mut self.cluster.touched);
+        let members = status::members(&self.cluster);
+        if members.is_none() || members != self.drawn {
+            let tree = self.tree();
+            self.journal.record(tree);
+            self.drawn = members;
+            return;
+        }
+        let mut parts = vec![Part::new(
+            &["listener"],
+            Some(self.sessions.tree(self.cluster.born)),
+        )];
+        parts.extend(status::parts(&self.cluster, &touched));
+        let whole = cfg!(test).then(|| self.tree());
+        self.journal.record_parts(parts, whole);
     }
 
     /// Sends what changed.
@@ -327,12 +351,14 @@ impl State {
     /// The daemon goes down: streams end, nothing is sent until it is back.
     pub(super) fn go_down(&mut self, down: Duration) {
         self.restart = Some(down);
+        self.drawn = None;
         self.journal.mute();
     }
 
     /// The daemon is back, and knows nothing yet.
     pub(super) fn come_back(&mut self) {
         self.restart = None;
+        self.drawn = None;
         self.cluster.reboot();
         self.sessions = Sessions::default();
         self.journal.reboot();

@@ -1,7 +1,7 @@
 //! Draws the cluster as the daemon reports it: one instance's report, the aggregates, and the
 //! whole status tree in the shape that was recorded. It decides what is up; it changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -9,6 +9,7 @@ use super::boot::Boot;
 use super::cluster::{Cluster, Instance, Node, Object, Stage};
 use super::driver::{Fault, Resource, Scope};
 use super::ini::{Ini, digest};
+use super::journal::Part;
 use super::scaler;
 
 /// A configuration as one node of the object reads it.
@@ -122,6 +123,10 @@ fn resource_report(object: &Object, instance: &Instance, rid: &str, resource: &R
     }
     if let Some(info) = &resource.info {
         report["info"] = Value::Object(info.clone());
+    }
+    if let Some(address) = instance.addresses.get(rid) {
+        report["info"]["ipaddr"] = address.as_str().into();
+        report["label"] = format!("{} {address}", resource.driver).into();
     }
     report
 }
@@ -286,45 +291,128 @@ pub(super) fn tree(cluster: &Cluster) -> Map<String, Value> {
     tree
 }
 
+/// The nodes that there are: where these are the same, [`parts`] says what may have changed.
+pub(super) type Members = Vec<(String, bool, bool)>;
+
+/// None while the daemon starts.
+pub(super) fn members(cluster: &Cluster) -> Option<Members> {
+    let node = |name: &String| {
+        let node = cluster.nodes.get(name);
+        let (present, joining) = node.map_or((false, false), |node| (node.present, node.joining));
+        (name.clone(), present, joining)
+    };
+    let members = cluster.order.iter().map(node).collect();
+    cluster.boot.is_none().then_some(members)
+}
+
+/// What the tree says of the nodes, and of these objects, in its order.
+pub(super) fn parts(cluster: &Cluster, touched: &BTreeSet<String>) -> Vec<Part> {
+    let mut touched = touched.clone();
+    // What a scaler is follows from its slaves.
+    let scalers = touched.iter().filter_map(|path| scaler::of_slave(path));
+    let scalers: Vec<String> = scalers.collect();
+    touched.extend(scalers);
+    let mut parts = Vec::new();
+    for (name, node) in cluster.nodes.iter().filter(|(_, node)| node.present) {
+        let at = ["monitor", "nodes", name];
+        let services = "services";
+        let own = node_alone(cluster, name, node).into_iter();
+        let (own, behind): (Vec<_>, Vec<_>) = own.partition(|(key, _)| key.as_str() < services);
+        let part = |(key, value): (String, Value)| {
+            Part::new(&[&at[..], &[key.as_str()]].concat(), Some(value))
+        };
+        parts.extend(own.into_iter().map(part));
+        if !node.joining {
+            for path in &touched {
+                let held = cluster.objects.get(path);
+                let held = held.filter(|object| object.instances.contains_key(name));
+                let entry = held.map(|object| config_entry(cluster, object));
+                parts.push(Part::new(
+                    &[&at[..], &[services, "config", path]].concat(),
+                    entry,
+                ));
+            }
+            for path in &touched {
+                let known = instance_report(cluster, name, path);
+                parts.push(Part::new(
+                    &[&at[..], &[services, "status", path]].concat(),
+                    known,
+                ));
+            }
+        }
+        parts.extend(behind.into_iter().map(part));
+    }
+    for path in &touched {
+        let listed = cluster.objects.get(path);
+        let listed = listed.filter(|object| object.stage >= Stage::Listed);
+        let value = listed.map(|object| aggregate(cluster, object));
+        parts.push(Part::new(&["monitor", "services", path], value));
+    }
+    parts
+}
+
 fn node_tree(cluster: &Cluster, name: &str, node: &Node) -> Value {
     let local = name == cluster.local();
+    if !local && cluster.boot.is_some_and(|boot| boot < Boot::Evaluating) {
+        return json!({});
+    }
+    let mut tree = node_alone(cluster, name, node);
+    if node.joining {
+        return Value::Object(tree);
+    }
+    let mut reports = Map::new();
+    let mut configs = Map::new();
+    for (path, object) in &cluster.objects {
+        if object.instances.contains_key(name) {
+            configs.insert(path.clone(), config_entry(cluster, object));
+        }
+    }
+    for path in cluster.objects.keys().chain(&cluster.zombies) {
+        if let Some(report) = instance_report(cluster, name, path) {
+            reports.insert(path.clone(), report);
+        }
+    }
+    let services = json!({"status": reports, "config": configs});
+    tree.insert("services".to_owned(), services);
+    Value::Object(tree)
+}
+
+/// What the node reports of an object; nothing but a shell of one that is just gone.
+fn instance_report(cluster: &Cluster, node: &str, path: &str) -> Option<Value> {
+    let Some(object) = cluster.objects.get(path) else {
+        let shell = || json!({"resources": {}});
+        return cluster.zombies.contains(path).then(shell);
+    };
+    let local = node == cluster.local();
+    // A peer's instances are known from its heartbeat, whatever the local daemon has seen.
+    let known = object.stage == Stage::Evaluated || (cluster.boot.is_some() && !local);
+    let instance = object.instances.get(node).filter(|_| known)?;
+    instance.report.clone()
+}
+
+/// What there is to say of a node, but for its objects.
+fn node_alone(cluster: &Cluster, name: &str, node: &Node) -> Map<String, Value> {
     let generation = if cluster.order.len() > 1 {
         cluster.generation
     } else {
         2
     };
     let generation = json!({name: generation});
-    if !local && cluster.boot.is_some_and(|boot| boot < Boot::Evaluating) {
-        return json!({});
+    let tree = match node.joining {
+        true => json!({"gen": generation}),
+        false => settled(node, generation),
+    };
+    match tree {
+        Value::Object(tree) => tree,
+        _ => Map::new(),
     }
-    if node.joining {
-        return json!({"gen": generation});
-    }
-    let mut reports = Map::new();
-    let mut configs = Map::new();
-    for (path, object) in &cluster.objects {
-        let Some(instance) = object.instances.get(name) else {
-            continue;
-        };
-        configs.insert(path.clone(), config_entry(cluster, object));
-        // A peer's instances are known from its heartbeat, whatever the local daemon has seen.
-        let known = object.stage == Stage::Evaluated || (cluster.boot.is_some() && !local);
-        if let Some(report) = instance.report.as_ref().filter(|_| known) {
-            reports.insert(path.clone(), report.clone());
-        }
-    }
-    for path in cluster
-        .zombies
-        .iter()
-        .filter(|path| !cluster.objects.contains_key(*path))
-    {
-        reports.insert(path.clone(), json!({"resources": {}}));
-    }
+}
+
+fn settled(node: &Node, generation: Value) -> Value {
     json!({
         "compat": 10, "api": 7, "agent": "dev",
         "monitor": {"status": node.status, "status_updated": node.since},
         "labels": {}, "targets": [],
-        "services": {"status": reports, "config": configs},
         "gen": generation,
         "config": {"csum": digest("")},
         "stats": {

@@ -1,0 +1,157 @@
+//! Events at a steady rate, whether or not those before them have come: how late each comes, and
+//! how many are behind at the end.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::cluster::{Change, Cluster};
+use super::floor::Floor;
+use super::rows::{LATE, Stage};
+use super::stats::{Random, Times, milliseconds};
+use super::stub::{Seen, Stubs};
+
+/// Changes that were made and did not come yet, by cluster, oldest first.
+#[derive(Default)]
+struct Waiting(BTreeMap<String, Vec<Change>>);
+
+/// A change, and when it came.
+struct Come {
+    change: Change,
+    at: Instant,
+}
+
+/// Runs 200 events a second for so long.
+pub(super) async fn run(stage: &mut Stage, duration: Duration) {
+    let total = (duration.as_secs_f64() * RATE).round() as usize;
+    let (tell, changes) = channel();
+    let mut come = Vec::new();
+    let before = stage.cpu();
+    let began = Instant::now();
+    let cluster = stage.cluster.clone();
+    let maker = thread::spawn(move || make(&cluster, total, &tell));
+    gather(stage, &changes, total, &mut come).await;
+    let made_in = maker.join().expect("the maker of changes");
+    let spent = stage.cpu().saturating_sub(before);
+    let missing = total - come.len();
+    stage.figures.check(missing == 0, || {
+        format!("{missing} of {total} events of the load did not come")
+    });
+    let written = |one: &Come| stage.cluster.written(&one.change.address);
+    let last = come.iter().filter_map(written).max().unwrap_or(began);
+    let (mut times, mut behind) = (Times::default(), missing);
+    for one in &come {
+        if let Some(written) = written(one) {
+            times.note(one.at.saturating_duration_since(written));
+            // What was written just now may still be on its way.
+            behind += usize::from(written + GRACE < last && one.at > last);
+        }
+    }
+    let figures = &mut stage.figures;
+    figures.set("load_rate", total as f64 / made_in.as_secs_f64());
+    figures.set("load_lag", behind as f64);
+    figures.set("load_p50", times.at(0.5));
+    figures.set("load_p99", times.at(0.99));
+    figures.set("load_cpu", milliseconds(spent) / total as f64);
+    stage.note_memory("load_resident", None);
+    floor(stage, duration.min(Duration::from_secs(5))).await;
+}
+
+/// Makes the changes, each at its time. A service is changed again when all others were.
+fn make(cluster: &Cluster, total: usize, tell: &Sender<Change>) -> Duration {
+    let mut random = Random(2);
+    let mut order: Vec<usize> = (0..cluster.services).collect();
+    for index in (1..order.len()).rev() {
+        order.swap(index, random.below(index + 1));
+    }
+    let began = Instant::now();
+    for (index, number) in (0..total).zip(order.iter().cycle()) {
+        let due = began + Duration::from_secs_f64(index as f64 / RATE);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let change = cluster.change_address(*number, index % 4);
+        if tell.send(change).is_err() {
+            break;
+        }
+    }
+    began.elapsed()
+}
+
+/// Takes in what comes, until all of it has.
+async fn gather(stage: &mut Stage, changes: &Receiver<Change>, total: usize, come: &mut Vec<Come>) {
+    let mut waiting = Waiting::default();
+    // What came before its change was told of here.
+    let mut early: Vec<Seen> = Vec::new();
+    let mut heard = Instant::now();
+    while come.len() < total && heard.elapsed() < LATE {
+        let seen = stage.stubs.next(Duration::from_millis(100)).await;
+        for change in changes.try_iter() {
+            waiting.add(change);
+        }
+        let fresh = seen.into_iter().inspect(|seen| stage.take(seen));
+        let all: Vec<Seen> = early.drain(..).chain(fresh).collect();
+        for seen in all {
+            let before = come.len();
+            waiting.settle(&seen, come);
+            if come.len() > before {
+                heard = Instant::now();
+            } else if early.len() < EARLY_MAX {
+                early.push(seen);
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, change: Change) {
+        let all = self.0.entry(change.cluster.clone()).or_default();
+        all.push(change);
+    }
+
+    /// A response that tells of a change tells of those before it, too.
+    fn settle(&mut self, seen: &Seen, come: &mut Vec<Come>) {
+        for resource in &seen.received.response.resources {
+            let Some(changes) = self.0.get_mut(&resource.name) else {
+                continue;
+            };
+            let told = |change: &Change| seen.tells(&change.cluster, &change.address);
+            let Some(newest) = changes.iter().rposition(told) else {
+                continue;
+            };
+            let at = seen.received.at;
+            for change in changes.drain(..=newest) {
+                come.push(Come { change, at });
+            }
+        }
+    }
+}
+
+async fn floor(stage: &mut Stage, duration: Duration) {
+    let Some(response) = stage.changed_by.clone() else {
+        return;
+    };
+    let floor = Floor::start(Vec::new());
+    let mut stubs = Stubs::new();
+    stubs.add(floor.address).await;
+    floor.has(1).await;
+    let mut times = Times::default();
+    let total = (duration.as_secs_f64() * RATE) as usize;
+    for _ in 0..total {
+        let since = Instant::now();
+        floor.push(&response);
+        if let Some(seen) = stubs.next(LATE).await {
+            times.note(seen.received.at.saturating_duration_since(since));
+        }
+        sleep(Duration::from_secs_f64(1.0 / RATE)).await;
+    }
+    stage.figures.set_floor("load_p99", times.at(0.99));
+    stage.figures.set_floor("load_p50", times.at(0.5));
+}
+
+/// Events a second.
+const RATE: f64 = 200.0;
+const GRACE: Duration = Duration::from_millis(100);
+/// Responses that are kept until it is known what they tell of.
+const EARLY_MAX: usize = 1_000;
