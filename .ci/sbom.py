@@ -48,7 +48,8 @@ def allowed(expression, licences):
     words = re.findall(r"[()]|[^\s()/]+|/", expression)
 
     def term():
-        word = words.pop(0)
+        # "Or later" is met by the version itself.
+        word = words.pop(0).removesuffix("+")
         if word == "(":
             value = either()
             words.pop(0)
@@ -127,10 +128,12 @@ def main():
     known = {package["id"]: package for package in data["packages"]}
     lock = tomllib.loads((ROOT / "Cargo.lock").read_text())
     sums = {(it["name"], it["version"]): it.get("checksum") for it in lock["package"]}
-    licences = tomllib.loads((ROOT / ".deny.toml").read_text())["licenses"]["allow"]
+    policy = tomllib.loads((ROOT / ".deny.toml").read_text())["licenses"]
+    more = {it["crate"]: it["allow"] for it in policy["exceptions"]}
     graph = linked(data)
     packages = sorted((known[it] for it in graph), key=lambda it: (it["name"], it["version"]))
-    bad = [it for it in packages if not it["license"] or not allowed(it["license"], set(licences))]
+    bad = [it for it in packages if not it["license"]
+           or not allowed(it["license"], {*policy["allow"], *more.get(it["name"], [])})]
     for package in bad:
         name = f"{package['name']} {package['version']}"
         print(f"{name}: .deny.toml does not allow {package['license']}", file=sys.stderr)

@@ -347,7 +347,7 @@ async fn a_status_that_is_cut_or_does_not_come_is_an_error() {
     }
     let daemon = Fake::start(|_| Reply::Stall);
     let mut limits = limits();
-    limits.answer = Duration::from_millis(100);
+    limits.status = Duration::from_millis(100);
     let mut events = Raw::with_limits(&daemon.socket, limits).watch();
     let error = end(&mut events).await;
     assert!(matches!(error, Error::Receive { .. }), "{error:?}");

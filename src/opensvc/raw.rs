@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::answer;
 use super::frames::Frames;
 use super::mirror::Mirror;
-use super::request::{self, Ask, CREATE, EVENTS, Request, SERVICE_ACTION};
+use super::request::{self, Ask, CREATE, DAEMON_STATUS, EVENTS, Request, SERVICE_ACTION};
 use super::{Daemon, Error, changes};
 use crate::inventory::Account;
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
@@ -43,6 +43,8 @@ pub struct Limits {
     pub request: Duration,
     /// Time to read a whole answer.
     pub answer: Duration,
+    /// Time to read the whole status, which of ten thousand services is some 70 MB.
+    pub status: Duration,
     /// Time to read the answer to a change: the daemon runs a command for it.
     pub change: Duration,
     /// The pause between two requests that make the daemon send what it holds back.
@@ -55,6 +57,17 @@ pub struct Limits {
     pub bytes_max: usize,
 }
 
+impl Limits {
+    /// Time to read the answer to a request.
+    pub(super) fn of(&self, action: &str) -> Duration {
+        match action {
+            SERVICE_ACTION | CREATE => self.change,
+            DAEMON_STATUS => self.status,
+            _ => self.answer,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -62,13 +75,14 @@ impl Default for Limits {
             connect: Duration::from_secs(5),
             request: Duration::from_secs(5),
             answer: Duration::from_secs(5),
+            status: Duration::from_secs(60),
             change: Duration::from_secs(60),
             // Every new connection flushes the daemon's last changes, and is itself a change of
             // its statistics: with one a second a patch comes about every second.
             flush: Duration::from_secs(1),
             silence: Duration::from_secs(5),
             refresh: Duration::from_secs(300),
-            bytes_max: 64 << 20,
+            bytes_max: 1 << 30,
         }
     }
 }
@@ -153,7 +167,7 @@ impl Raw {
     }
 
     async fn status(self) -> Result<Value, Error> {
-        let action = "daemon_status";
+        let action = DAEMON_STATUS;
         let status = self.ask(Request::new(action, json!({}))).await?;
         answer::status(action, status)
     }
@@ -169,11 +183,7 @@ impl Ask for Raw {
         let action = request.action;
         let mut stream = self.send(&request).await?;
         let answer = self.receive(action, &mut stream);
-        let limit = match action {
-            SERVICE_ACTION | CREATE => self.limits.change,
-            _ => self.limits.answer,
-        };
-        let Ok(answer) = timeout(limit, answer).await else {
+        let Ok(answer) = timeout(self.limits.of(action), answer).await else {
             let source = io::ErrorKind::TimedOut.into();
             return Err(Error::Receive { action, source });
         };

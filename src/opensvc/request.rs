@@ -152,6 +152,8 @@ const ESCAPED_BYTES_MAX: usize = 6;
 const ROOM_BYTES: usize = 256;
 /// The subscription to the event stream.
 pub(super) const EVENTS: &str = "events";
+/// What the daemon knows, as a whole.
+pub(super) const DAEMON_STATUS: &str = "daemon_status";
 /// The request that runs a command, and takes as long as the command.
 pub(super) const SERVICE_ACTION: &str = "service_action";
 /// The request that makes an object, with a command.

@@ -230,7 +230,7 @@ async fn messages_and_answers_without_end_are_given_up() {
 async fn a_status_that_does_not_come_is_an_error() {
     let fake = streaming();
     let impatient = Limits {
-        answer: Duration::from_millis(200),
+        status: Duration::from_millis(200),
         ..limits()
     };
     let mut events = client(&fake).with_limits(impatient).watch();

@@ -478,32 +478,6 @@ impl<'a> Finder<'a, '_> {
             _ => Ok(()),
         }
     }
-
-    fn endpoint(&mut self, at: Place<'a>, section: &'a str, ip: &Keywords<'_>, port: u16) {
-        let address = match ip.text("ipaddr") {
-            Ok(Some(text)) => text
-                .parse::<IpAddr>()
-                .map_err(|_| ip.problem("ipaddr", format!("{} is no IP address", shown(&text)))),
-            Ok(None) => Err(ip.problem("ipaddr", "is unknown although the ip is up")),
-            Err(problem) => Err(problem),
-        };
-        let address = match address {
-            Ok(address) => address,
-            Err(problem) => {
-                let name = self.name(at);
-                let problem = problem.hence(format_args!("the instance {name} gets no traffic"));
-                self.problems.insert(problem);
-                return;
-            }
-        };
-        let found = (self.health(at), self.locality(at, section));
-        let addresses = self.endpoints.entry(section).or_default();
-        let best = addresses.entry((address, port));
-        let best = best.or_insert_with(|| found.clone());
-        if found.0 < best.0 {
-            *best = found;
-        }
-    }
 }
 
 /// The driver whose sections are exposes.

@@ -1,13 +1,46 @@
-//! What is known of an instance beside its address: whether it may get new traffic, and where
-//! it is.
+//! What is known of an instance: its address, whether it may get new traffic, and where it is.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::{Finder, Place};
 use crate::gateway::{Health, Locality};
-use crate::inventory::keywords::{Keywords, Raw};
+use crate::inventory::keywords::{Keywords, Raw, shown};
 
 impl<'a> Finder<'a, '_> {
+    /// Takes the address of an ip that is up for one of the expose's.
+    pub(super) fn endpoint(
+        &mut self,
+        at: Place<'a>,
+        section: &'a str,
+        ip: &Keywords<'_>,
+        port: u16,
+    ) {
+        let address = match ip.text("ipaddr") {
+            Ok(Some(text)) => text
+                .parse::<IpAddr>()
+                .map_err(|_| ip.problem("ipaddr", format!("{} is no IP address", shown(&text)))),
+            Ok(None) => Err(ip.problem("ipaddr", "is unknown although the ip is up")),
+            Err(problem) => Err(problem),
+        };
+        let address = match address {
+            Ok(address) => address,
+            Err(problem) => {
+                let name = self.name(at);
+                let problem = problem.hence(format_args!("the instance {name} gets no traffic"));
+                self.problems.insert(problem);
+                return;
+            }
+        };
+        let found = (self.health(at), self.locality(at, section));
+        let addresses = self.endpoints.entry(section).or_default();
+        let best = addresses.entry((address, port));
+        let best = best.or_insert_with(|| found.clone());
+        if found.0 < best.0 {
+            *best = found;
+        }
+    }
+
     /// Whether new traffic may go to the instance.
     pub(super) fn health(&self, at: Place<'a>) -> Health {
         let node = self.inventory.nodes.get(at.node);

@@ -4,8 +4,8 @@
 //!
 //! Why that is so: exposes meet in the claims to their listeners alone. A claim is made, or lost to
 //! one that was made before. Where no two parts have the same claim when each was compiled by
-//! itself, none would have lost one to the other, in whichever order they had been compiled. Who has
-//! lost something stays together with all who have it, as it is told who was the first of them.
+//! itself, none would have lost one to the other, in whichever order they had been compiled. Who
+//! has lost something stays together with all who have it, as it is told who was the first of them.
 
 mod counted;
 mod merge;

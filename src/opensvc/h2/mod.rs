@@ -198,10 +198,7 @@ impl Ask for H2 {
         let action = request.action;
         let (mut wire, peer) = self.connect().await?;
         let (head, body) = compose(&request, &peer)?;
-        let limit = match action {
-            SERVICE_ACTION | CREATE => self.limits.change,
-            _ => self.limits.answer,
-        };
+        let limit = self.limits.of(action);
         let bytes_max = self.limits.bytes_max;
         let exchange = async {
             let response = wire.request(head, body).await;

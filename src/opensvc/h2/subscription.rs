@@ -44,7 +44,7 @@ impl Subscription {
     pub(super) async fn open(h2: H2) -> Result<(Box<Self>, Value), Error> {
         let (wire, peer) = h2.connect().await?;
         let index = peer.index;
-        let limit = h2.limits.answer;
+        let limit = h2.limits.status;
         let opened = timeout(limit, Self::subscribe(&h2, wire, peer)).await;
         let opened = opened.unwrap_or_else(|_| {
             let source = io::ErrorKind::TimedOut.into();
