@@ -223,8 +223,9 @@ impl<'a> World<'a> {
         self.incremental.follow(&self.inventory, &touched);
         let expected = compile(&self.inventory, &self.policy);
         let found = self.incremental.compiled();
-        let other = differences(found, &expected);
-        assert!(found == &expected, "seed {seed}, step {step}: {other}");
+        let equal = found == &expected;
+        let other = || differences(found, &expected);
+        assert!(equal, "seed {seed}, step {step}: {}", other());
         self.encoding.follow(&found.gateway);
     }
 
