@@ -40,8 +40,12 @@ impl Sides {
 
     /// Who is in the way of one who comes.
     fn against(&self, shared: bool) -> impl Iterator<Item = Id> {
-        let sharing = self.sharing.iter().filter(move |_| !shared);
-        self.alone.iter().chain(sharing).copied()
+        // Thousands may share a thing: they are not gone through for one more who does.
+        let sharing = (!shared).then_some(&self.sharing);
+        self.alone
+            .iter()
+            .chain(sharing.into_iter().flatten())
+            .copied()
     }
 
     fn is_empty(&self) -> bool {
