@@ -45,6 +45,10 @@ pub(super) fn take(held: &mut Held, seen: &Seen) {
     }
     for name in &response.removed_resources {
         held.remove(&(kind, name.clone()));
+        if kind == ResourceType::Cluster {
+            // Who has no such cluster any more asks for its endpoints no more, and is not told.
+            held.remove(&(ResourceType::Endpoint, name.clone()));
+        }
     }
 }
 
