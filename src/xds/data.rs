@@ -95,7 +95,9 @@ impl Form {
 
 /// What became of every service's JSON, so that each is read once.
 #[derive(Clone, Default, Eq, PartialEq)]
-pub(super) struct Verdicts(Arc<BTreeMap<(Form, UserJson), Arc<Result<Taken, String>>>>);
+pub(super) struct Verdicts(Arc<BTreeMap<(Form, UserJson), Verdict>>);
+
+type Verdict = Arc<Result<Taken, String>>;
 
 impl fmt::Debug for Verdicts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -82,8 +82,16 @@ impl Incremental {
             let endpoints = fresh.iter().find_map(|gateway| gateway.endpoints.get(name));
             set(&mut self.gateway.endpoints, name, endpoints.cloned());
         }
+        self.merge(dirty);
+    }
+
+    /// Puts together what several parts can have.
+    fn merge(&mut self, dirty: Dirty) {
         let Self {
-            shares, gateway, ..
+            shares,
+            gateway,
+            parts,
+            ..
         } = self;
         let having = |share: &Share, name: &str| -> Vec<&Gateway> {
             let ids = share.get(name).into_iter().flatten();
