@@ -83,6 +83,11 @@ impl Claims {
         self.held.remove(&(listener.to_owned(), claim));
     }
 
+    /// Notes that somebody wanted more of a thing than those who share it leave.
+    pub(super) fn lose(&mut self, listener: &str, claim: Claim) {
+        self.lost.insert((listener.to_owned(), claim));
+    }
+
     /// The address that stands in the way of a listener, and who has it.
     pub fn in_the_way(
         &mut self,

@@ -320,6 +320,7 @@ impl Compiler<'_> {
             );
             let problem = exposed.problem(FILTER_DATA, reason);
             self.compiled.problems.insert(problem);
+            self.claims.lose(listener, Claim::Plain);
             return (!json.protects()).then_some(chain);
         }
         let origins = chain.origins.clone();
