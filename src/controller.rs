@@ -41,6 +41,8 @@ pub struct Controller {
     /// Whether the inventory changed since it was compiled last, and where.
     changed: bool,
     touched: Touched,
+    /// Whether a certificate may be another than the one that is shown.
+    renewed: bool,
     view: View,
     /// Whether it was said that the daemon is away.
     away: bool,
@@ -87,6 +89,7 @@ impl Controller {
             snapshot: Arc::default(),
             changed: false,
             touched: Touched::All,
+            renewed: false,
             view: View {
                 started: unix_seconds().unsigned_abs(),
                 ..View::default()
@@ -303,7 +306,7 @@ impl Controller {
         }
         let began = now();
         let touched = std::mem::take(&mut self.touched);
-        self.note_certificates(&touched);
+        self.renewed |= touched.may_be(|path| path.kind() == Kind::Sec);
         let compiled = self.desired.compile(&self.inventory, &touched);
         let parts = self.gauge.compiled(began);
         self.reads.want(compiled.wants.clone(), self.view.ready);
@@ -343,13 +346,6 @@ impl Controller {
         self.settle_journey();
         self.show_problems();
         self.show();
-    }
-
-    /// Notes until when certificates are good, where one may be another.
-    fn note_certificates(&mut self, touched: &Touched) {
-        if touched.may_be(|path| path.kind() == Kind::Sec) {
-            self.view.certificates = Arc::new(view::certificates(&self.inventory));
-        }
     }
 
     /// Nothing came of what was heard, and nothing more of it is read.
@@ -452,6 +448,9 @@ impl Controller {
     }
 
     fn show(&mut self) {
+        if std::mem::take(&mut self.renewed) {
+            self.view.certificates = Arc::new(view::certificates(&self.inventory));
+        }
         self.view.held = self.inventory.held(self.policy.hold_down);
         self.view.writes = self.writes.waiting();
         self.view.account = self.lacks.account().map(str::to_owned);

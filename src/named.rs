@@ -133,9 +133,11 @@ impl<T> FromIterator<(String, Arc<T>)> for Named<T> {
     }
 }
 
-impl<T> Extend<(String, Arc<T>)> for Named<T> {
-    fn extend<I: IntoIterator<Item = (String, Arc<T>)>>(&mut self, values: I) {
-        self.0.extend(values);
+impl<T, V: Into<Arc<T>>> Extend<(String, V)> for Named<T> {
+    fn extend<I: IntoIterator<Item = (String, V)>>(&mut self, values: I) {
+        let values = values.into_iter();
+        self.0
+            .extend(values.map(|(name, value)| (name, value.into())));
     }
 }
 

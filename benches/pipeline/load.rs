@@ -6,13 +6,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
-
 use super::cluster::{Change, Cluster};
-use super::floor::Floor;
-use super::rows::{LATE, Stage};
+use super::rows::{LATE, Stage, floor_times};
 use super::stats::{Random, Times, milliseconds};
-use super::stub::{Seen, Stubs};
+use super::stub::Seen;
 
 /// Changes that were made and did not come yet, by cluster, oldest first.
 #[derive(Default)]
@@ -132,20 +129,9 @@ async fn floor(stage: &mut Stage, duration: Duration) {
     let Some(response) = stage.changed_by.clone() else {
         return;
     };
-    let floor = Floor::start(Vec::new());
-    let mut stubs = Stubs::new();
-    stubs.add(floor.address).await;
-    floor.has(1).await;
-    let mut times = Times::default();
-    let total = (duration.as_secs_f64() * RATE) as usize;
-    for _ in 0..total {
-        let since = Instant::now();
-        floor.push(&response);
-        if let Some(seen) = stubs.next(LATE).await {
-            times.note(seen.received.at.saturating_duration_since(since));
-        }
-        sleep(Duration::from_secs_f64(1.0 / RATE)).await;
-    }
+    let count = (duration.as_secs_f64() * RATE) as usize;
+    let pause = Duration::from_secs_f64(1.0 / RATE);
+    let times = floor_times(&response, count, pause).await;
     stage.figures.set_floor("load_p99", times.at(0.99));
     stage.figures.set_floor("load_p50", times.at(0.5));
 }

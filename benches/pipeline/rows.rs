@@ -227,19 +227,7 @@ impl Stage {
         let Some(response) = self.changed_by.clone() else {
             return;
         };
-        let floor = Floor::start(Vec::new());
-        let mut stubs = Stubs::new();
-        stubs.add(floor.address).await;
-        floor.has(1).await;
-        let mut times = Times::default();
-        for _ in 0..count {
-            let since = Instant::now();
-            floor.push(&response);
-            if let Some(seen) = stubs.next(LATE).await {
-                times.note(seen.received.at.saturating_duration_since(since));
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
+        let times = floor_times(&response, count, Duration::from_millis(5)).await;
         self.figures.set_floor("event_p50", times.at(0.5));
         self.figures.set_floor("event_p99", times.at(0.99));
         self.figures.set_floor("event_max", times.at(1.0));
@@ -366,6 +354,28 @@ async fn received_by_all(clients: &mut Stubs) -> Option<Instant> {
         last = Some(clients.next(LATE).await?.received.at);
     }
     last
+}
+
+/// How long a message takes from a bare server to a client that reads it, so many times.
+pub(super) async fn floor_times(
+    response: &DeltaDiscoveryResponse,
+    count: usize,
+    pause: Duration,
+) -> Times {
+    let floor = Floor::start(Vec::new());
+    let mut stubs = Stubs::new();
+    stubs.add(floor.address).await;
+    floor.has(1).await;
+    let mut times = Times::default();
+    for _ in 0..count {
+        let since = Instant::now();
+        floor.push(response);
+        if let Some(seen) = stubs.next(LATE).await {
+            times.note(seen.received.at.saturating_duration_since(since));
+        }
+        sleep(pause).await;
+    }
+    times
 }
 
 /// Changes that a crowd is told of.

@@ -115,12 +115,11 @@ pub(super) fn settle(
         used.extend(chains.iter().flat_map(|chain| chain.certificates.clone()));
         listener.chains.extend(chains);
     }
-    for shown in all {
-        let name = shown.secret_name();
-        if used.contains(&name) {
-            compiled.gateway.secrets.insert(name, shown.secret());
-        }
-    }
+    let secrets = all
+        .iter()
+        .map(|shown| (shown.secret_name(), shown.secret()));
+    let secrets = secrets.filter(|(name, _)| used.contains(name));
+    compiled.gateway.secrets.extend(secrets);
 }
 
 /// Whether the namespace of an answer has the chain that takes the name, be it by a wildcard.

@@ -197,9 +197,7 @@ impl Compiler<'_> {
         };
         self.cluster(exposed, &hosts, upstream, cluster_data);
         let secrets = &mut self.compiled.gateway.secrets;
-        for (name, secret) in downstream.certificates {
-            secrets.insert(name, secret);
-        }
+        secrets.extend(downstream.certificates);
         chain.validation = downstream.validation.map(|validation| {
             secrets.insert(validation.name.clone(), validation.secret);
             ClientValidation {

@@ -1,5 +1,5 @@
-//! From the [`Gateway`] to a [`Snapshot`]: which value becomes which resource. How each is
-//! written is in the file of its noun.
+//! From the [`Gateway`] to the resources of a [`Snapshot`]: which value becomes which. How each is
+//! written is in the file of its noun, and which of them are written anew in `encoding`.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::config::core::v3::{
 use envoy_types::pb::google::protobuf::{Any, Duration};
 use prost::Message;
 
-use super::data::{Form, Settled, Verdicts, settle};
+use super::data::{Form, Verdicts};
 use super::preflight::Violation;
 use super::{
     Resource, ResourceType, Snapshot, Version, cluster, endpoint, listener, preflight, route,
@@ -21,33 +21,6 @@ use super::{
 };
 use crate::gateway::{Cluster, Gateway, Listener, RouteConfiguration, VirtualHost};
 use crate::inventory::Problem;
-
-/// Encodes everything; what is unchanged since `previous` is shared with it.
-///
-/// What Envoy would refuse is left out, and each such thing is a problem.
-pub fn encode(gateway: &Gateway, previous: &Snapshot) -> (Snapshot, Vec<Problem>) {
-    let Settled {
-        gateway,
-        verdicts,
-        mut problems,
-        ..
-    } = settle(gateway, &previous.verdicts);
-    let writer = Writer {
-        gateway: &gateway,
-        verdicts: &verdicts,
-        previous,
-    };
-    let mut snapshot = Snapshot::default();
-    for (kind, name) in names(&gateway) {
-        let written = writer.write(kind, name);
-        problems.extend(written.problems);
-        if let Some(resource) = written.resource {
-            snapshot.insert(kind, resource);
-        }
-    }
-    snapshot.verdicts = verdicts;
-    (snapshot, problems)
-}
 
 /// Every resource that a gateway comes to.
 pub(super) fn names(gateway: &Gateway) -> impl Iterator<Item = (ResourceType, &String)> {
@@ -348,6 +321,7 @@ pub(super) fn milliseconds(milliseconds: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::encode;
     use super::*;
     use crate::gateway::{Origin, PathMatch, Route};
     use crate::named::Named;

@@ -9,6 +9,20 @@ use super::{ResourceType, Snapshot};
 use crate::gateway::Gateway;
 use crate::inventory::Problem;
 
+/// Encodes everything; what is unchanged since `previous` is shared with it.
+///
+/// What Envoy would refuse is left out, and each such thing is a problem.
+pub fn encode(gateway: &Gateway, previous: &Snapshot) -> (Snapshot, Vec<Problem>) {
+    let mut encoding = Encoding {
+        gateway: gateway.clone(),
+        snapshot: previous.clone(),
+        ..Encoding::default()
+    };
+    encoding.all();
+    let problems = encoding.problems().cloned().collect();
+    (encoding.snapshot, problems)
+}
+
 /// The gateway that was encoded last, and what it came to.
 #[derive(Debug, Default)]
 pub struct Encoding {
@@ -62,13 +76,12 @@ impl Encoding {
 
     fn all(&mut self) {
         let previous = std::mem::take(&mut self.snapshot);
-        let settled = settle(&self.gateway, &previous.verdicts);
         let Settled {
             gateway,
             verdicts,
             problems,
             lacks,
-        } = settled;
+        } = settle(&self.gateway, &previous.verdicts);
         let writer = Writer {
             gateway: &gateway,
             verdicts: &verdicts,

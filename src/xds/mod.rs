@@ -48,8 +48,7 @@ use crate::gateway::Origin;
 use crate::inventory::Problem;
 use crate::named::Named;
 
-pub use encode::encode;
-pub use encoding::Encoding;
+pub use encoding::{Encoding, encode};
 
 /// The kinds of resource, in the order in which they are pushed: what is named comes before
 /// what names it.

@@ -39,21 +39,25 @@ listener_port = 80
     same(README, opening, &format!("{typed}\n{told}"), str::to_owned);
 }
 
+/// A `sec` object with a certificate for `www.acme.org`.
+fn certificate(sim: &Sim, path: &str, authority: &Authority) {
+    let names = ["www.acme.org"];
+    let pair = authority.issue(names[0], &names).expect("a certificate");
+    sim.create(path, "").expect("an object");
+    for (key, text) in [
+        ("private_key", &pair.key_pem),
+        ("certificate_chain", &pair.chain_pem),
+    ] {
+        sim.set_key(path, key, text).expect("a key");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 pub(super) async fn a_domain_that_two_services_want_is_this_line_of_the_log() {
     let mut session = Session::start(&[("OSVC_IGW_SOCKET", "lsnr.sock")]);
     let sim = Sim::start(&session.folder.0.join("lsnr.sock"), &["n1"]).expect("a daemon");
     let authority = Authority::new("acme").expect("an authority");
-    let pair = authority
-        .issue("www.acme.org", &["www.acme.org"])
-        .expect("a certificate");
-    sim.create("test/sec/www", "").expect("an object");
-    for (key, text) in [
-        ("private_key", &pair.key_pem),
-        ("certificate_chain", &pair.chain_pem),
-    ] {
-        sim.set_key("test/sec/www", key, text).expect("a key");
-    }
+    certificate(&sim, "test/sec/www", &authority);
     for number in [1, 2] {
         let config = format!(
             "[ip#0]\nipname = 127.78.1.{number}\nexpose = expose#0\n[expose#0]\ntype = envoy\n\
@@ -89,16 +93,7 @@ pub(super) async fn an_account_of_these_commands_is_all_that_a_gateway_elsewhere
     sim.set_key("system/sec/CA", "certificate_chain", authority.pem())
         .expect("a key");
     // A secret is what only the account's grant lets it read.
-    let pair = authority
-        .issue("www.acme.org", &["www.acme.org"])
-        .expect("a certificate");
-    sim.create("shop/sec/www", "").expect("an object");
-    for (key, text) in [
-        ("private_key", &pair.key_pem),
-        ("certificate_chain", &pair.chain_pem),
-    ] {
-        sim.set_key("shop/sec/www", key, text).expect("a key");
-    }
+    certificate(&sim, "shop/sec/www", &authority);
     let config = "[ip#0]\nipname = 127.78.2.1\nexpose = expose#0\n[expose#0]\ntype = envoy\n\
                   port = 80\nlistener_port = 443\nvhosts = vhost#0\n\
                   listener_certificates = certificate#0\n[vhost#0]\ndomains = www.acme.org\n\

@@ -70,17 +70,22 @@ impl Incremental {
         if let ([(_, stale)], [(_, fresh)]) = (stale, fresh.as_slice()) {
             dirty.narrow(&stale.draft.compiled.gateway, &fresh.draft.compiled.gateway);
         }
-        let fresh: Vec<&Gateway> = fresh
-            .iter()
-            .map(|(_, part)| &part.draft.compiled.gateway)
-            .collect();
+        // Clusters are one part's alone: what a fresh part has, and what is left of the stale ones.
+        let Gateway {
+            clusters,
+            endpoints,
+            ..
+        } = &mut self.gateway;
+        for (_, part) in &fresh {
+            let gateway = &part.draft.compiled.gateway;
+            replace(clusters, &gateway.clusters, &mut dirty.clusters);
+            replace(endpoints, &gateway.endpoints, &mut dirty.endpoints);
+        }
         for name in &dirty.clusters {
-            let cluster = fresh.iter().find_map(|gateway| gateway.clusters.get(name));
-            set(&mut self.gateway.clusters, name, cluster.cloned());
+            clusters.remove(name);
         }
         for name in &dirty.endpoints {
-            let endpoints = fresh.iter().find_map(|gateway| gateway.endpoints.get(name));
-            set(&mut self.gateway.endpoints, name, endpoints.cloned());
+            endpoints.remove(name);
         }
         self.merge(dirty);
     }
@@ -210,6 +215,14 @@ impl Dirty {
         self.routes.retain(|name| !same(name));
         let same = |name: &String| stale.secrets.get(name) == fresh.secrets.get(name);
         self.secrets.retain(|name| !same(name));
+    }
+}
+
+/// Puts values in their places; their names are not left over.
+fn replace<T: Eq>(all: &mut Named<T>, fresh: &Named<T>, left: &mut BTreeSet<String>) {
+    for (name, value) in fresh.iter() {
+        left.remove(name);
+        set(all, name, Some(Arc::clone(value)));
     }
 }
 
