@@ -60,13 +60,13 @@ pub(super) fn message(data: &[u8]) {
         let Ok(message) = serde_json::from_slice::<Value>(line) else {
             continue;
         };
-        let before = mirror.tree().clone();
+        let before = mirror.tree();
         match mirror.apply(message) {
             Ok(events) => take(&mut inventory, events),
             Err(_) => {
                 let events = mirror.refresh(before.clone());
                 take(&mut inventory, events);
-                assert_eq!(mirror.tree(), &before);
+                assert_eq!(mirror.tree(), before);
             }
         }
     }

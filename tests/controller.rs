@@ -64,10 +64,12 @@ impl Daemon for Burst {
 }
 
 fn service(number: usize, exposed: bool) -> Event {
-    let resource = |driver: &str, status: &str, info: Value| Resource {
-        driver: driver.to_owned(),
-        status: status.to_owned(),
-        keywords: serde_json::from_value(info).expect("an object"),
+    let resource = |driver: &str, status: &str, info: Value| {
+        Arc::new(Resource {
+            driver: driver.to_owned(),
+            status: status.to_owned(),
+            keywords: serde_json::from_value(info).expect("an object"),
+        })
     };
     let mut instance = Instance::default();
     if exposed {
@@ -81,12 +83,12 @@ fn service(number: usize, exposed: bool) -> Event {
             ),
         ]);
     }
-    Event::Put(Object {
+    Event::Put(Arc::new(Object {
         path: format!("test/svc/s{number}").parse().expect("a path"),
         revision: "1".to_owned(),
         slave: false,
         instances: BTreeMap::from([("n1".to_owned(), instance)]),
-    })
+    }))
 }
 
 async fn clusters(services: impl Iterator<Item = Event>, expect: usize) {

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use osvc_igw::gateway::{Compiled, Incremental, Policy, Want, compile};
@@ -38,7 +39,10 @@ fn all() -> Vec<Told> {
         Told {
             case,
             nodes,
-            objects: objects.into_values().collect(),
+            objects: objects
+                .values()
+                .map(|object| Object::clone(object))
+                .collect(),
         }
     });
     let told: Vec<Told> = told.filter(|told| told.objects.len() < 20).collect();
@@ -146,6 +150,7 @@ impl<'a> World<'a> {
         for instance in object.instances.values_mut() {
             instance.resources.retain(|_, _| random.below(6) != 0);
             for resource in instance.resources.values_mut() {
+                let resource = Arc::make_mut(resource);
                 if random.below(4) == 0 {
                     "down".clone_into(&mut resource.status);
                 }
@@ -185,7 +190,7 @@ impl<'a> World<'a> {
         let mut objects = BTreeMap::new();
         for _ in 0..self.random.below(8) {
             let object = self.object();
-            objects.extend(object.map(|object| (object.path.clone(), object)));
+            objects.extend(object.map(|object| (object.path.clone(), Arc::new(object))));
         }
         Event::Reset(Report {
             nodes: self.cases[0].nodes.clone(),
@@ -206,8 +211,8 @@ impl<'a> World<'a> {
                 let content = None;
                 Some(Event::Config(object.path, Reading { revision, content }))
             }
-            (5..9, Some(object)) => Some(Event::Put(self.altered(object))),
-            (_, object) => object.map(Event::Put),
+            (5..9, Some(object)) => Some(Event::Put(self.altered(object).into())),
+            (_, object) => object.map(|object| Event::Put(object.into())),
         };
         if let Some(event) = event {
             self.apply(event);

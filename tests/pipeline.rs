@@ -7,6 +7,7 @@
 )]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use osvc_igw::gateway::{Want, compile};
 use osvc_igw::inventory::{Event, Inventory, Kind, NodeStatus, Object, ObjectPath, Reading};
@@ -121,7 +122,7 @@ fn shuffled(case: &Case, inventory: &Inventory, random: &mut Random) -> Vec<Even
         let noise = [
             Event::Put(object.clone()),
             Event::Remove(path.clone()),
-            Event::Put(altered(object, random)),
+            Event::Put(Arc::new(altered(object, random))),
         ];
         queues.push(noisy(noise, Event::Put(object.clone()), random));
         let wants: &[fn(ObjectPath, String) -> Want] = match path.kind() {
@@ -160,7 +161,7 @@ fn altered(object: &Object, random: &mut Random) -> Object {
     for instance in object.instances.values_mut() {
         instance.resources.retain(|_, _| random.below(3) != 0);
         for resource in instance.resources.values_mut() {
-            "down".clone_into(&mut resource.status);
+            "down".clone_into(&mut Arc::make_mut(resource).status);
         }
     }
     object

@@ -7,6 +7,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use osvc_igw::demo::stage::Stage;
@@ -74,7 +75,7 @@ impl World {
         inventory
     }
 
-    fn object(&self, path: &str, exposes: &[(&str, &str, &str, u16)]) -> Object {
+    fn object(&self, path: &str, exposes: &[(&str, &str, &str, u16)]) -> Arc<Object> {
         let names: Vec<String> = (0..exposes.len()).map(|n| format!("expose#{n}")).collect();
         let mut resources = json!({"ip#0": {
             "type": "ip", "status": "up", "info": {"ipaddr": "10.9.9.9", "expose": names}}});

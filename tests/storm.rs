@@ -102,10 +102,12 @@ impl Daemon for Counting {
 }
 
 fn service(number: usize, revision: u32) -> Object {
-    let resource = |driver: &str, status: &str, info: Value| Resource {
-        driver: driver.to_owned(),
-        status: status.to_owned(),
-        keywords: serde_json::from_value(info).expect("an object"),
+    let resource = |driver: &str, status: &str, info: Value| {
+        Arc::new(Resource {
+            driver: driver.to_owned(),
+            status: status.to_owned(),
+            keywords: serde_json::from_value(info).expect("an object"),
+        })
     };
     let ip = json!({"ipaddr": "10.0.0.1", "expose": ["expose#0"]});
     let expose = json!({"port": 80, "listener_port": 1_000 + number});
@@ -192,7 +194,7 @@ impl Storm {
         let report = Report {
             nodes: BTreeMap::from([("n1".to_owned(), NodeStatus::Settled)]),
             objects: objects
-                .map(|object| (object.path.clone(), object))
+                .map(|object| (object.path.clone(), Arc::new(object)))
                 .collect(),
             ..Report::default()
         };
@@ -210,7 +212,7 @@ impl Storm {
     fn change(&self, revision: u32) {
         self.count.lock().expect("no panic").revision = revision;
         for number in 0..OBJECTS {
-            let change = Event::Put(service(number, revision));
+            let change = Event::Put(Arc::new(service(number, revision)));
             self.tell.send(change).expect("a controller");
         }
     }

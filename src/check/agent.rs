@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::known::FLAGS;
 use super::{Finding, Level, Source, finding, section_problem};
@@ -180,7 +181,7 @@ impl Reader<'_> {
                 Some(known) if !known.driver.is_empty() => self.resource(section, known),
                 _ => None,
             };
-            resources.extend(resource.map(|resource| (section.clone(), resource)));
+            resources.extend(resource.map(|resource| (section.clone(), Arc::new(resource))));
         }
         Instance {
             monitor: "idle".to_owned(),

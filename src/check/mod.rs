@@ -13,6 +13,7 @@ mod lint;
 pub mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use self::agent::Agent;
 pub use self::known::keywords;
@@ -194,7 +195,9 @@ struct World<'a> {
 impl World<'_> {
     /// Compiles, and answers what is wanted and written, until nothing new is.
     fn settle(&self, now: i64) -> (Snapshot, BTreeSet<Problem>) {
-        let mut objects = self.agent.objects().clone();
+        let objects = self.agent.objects().iter();
+        let objects = objects.map(|(path, object)| (path.clone(), Arc::new(object.clone())));
+        let mut objects = objects.collect();
         let mut inventory = self.inventory(&objects);
         for _ in 0..ROUNDS_MAX {
             let compiled = compile(&inventory, self.policy);
@@ -223,7 +226,7 @@ impl World<'_> {
         (Snapshot::default(), BTreeSet::new())
     }
 
-    fn inventory(&self, objects: &BTreeMap<ObjectPath, Object>) -> Inventory {
+    fn inventory(&self, objects: &BTreeMap<ObjectPath, Arc<Object>>) -> Inventory {
         let nodes = objects.values().flat_map(|object| object.instances.keys());
         let nodes = nodes.map(|node| (node.clone(), NodeStatus::Settled));
         let mut inventory = Inventory::default();
@@ -258,12 +261,13 @@ impl World<'_> {
 }
 
 /// A port that was asked for is the service's from now on.
-fn put(objects: &mut BTreeMap<ObjectPath, Object>, write: &Write) {
+fn put(objects: &mut BTreeMap<ObjectPath, Arc<Object>>, write: &Write) {
     let instances = objects.get_mut(&write.object).into_iter();
-    let instances = instances.flat_map(|object| object.instances.values_mut());
+    let instances = instances.flat_map(|object| Arc::make_mut(object).instances.values_mut());
     for resource in instances.filter_map(|it: &mut Instance| it.resources.get_mut(&write.section)) {
         let value: Option<u16> = write.value.parse().ok();
         let value = value.map_or_else(|| write.value.as_str().into(), serde_json::Value::from);
+        let resource = Arc::make_mut(resource);
         resource.keywords.insert(write.keyword.clone(), value);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -125,7 +126,7 @@ fn config(inventory: &mut Inventory, path: &ObjectPath, known: &[(ObjectPath, Co
         {
             inventory
                 .objects
-                .insert(secret.clone(), unseen(secret, &object));
+                .insert(secret.clone(), Arc::new(unseen(secret, &object)));
         }
         let keyword = BTreeMap::from([(SECRET.to_owned(), secret)]);
         sections.insert(rid.clone(), keyword);

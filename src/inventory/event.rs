@@ -2,6 +2,7 @@
 //! it is said where they are applied.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -17,7 +18,7 @@ pub enum Event {
     /// A node's labels changed.
     Labels(String, Labels),
     /// An object appeared or changed.
-    Put(Object),
+    Put(Arc<Object>),
     /// An object is gone from every node.
     Remove(ObjectPath),
     /// The keys of a `sec` object that a pair is in were read.
@@ -79,7 +80,7 @@ pub struct Report {
     /// The labels of the nodes that have some.
     pub labels: BTreeMap<String, Labels>,
     /// Every object that has at least one instance.
-    pub objects: BTreeMap<ObjectPath, Object>,
+    pub objects: BTreeMap<ObjectPath, Arc<Object>>,
 }
 
 /// What came of reading something that the event stream does not carry.

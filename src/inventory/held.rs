@@ -46,31 +46,32 @@ impl Inventory {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use serde_json::json;
 
     use super::super::{Event, Instance, Object, Report, Resource};
     use super::*;
 
-    fn object(nodes: &[&str]) -> Object {
+    fn object(nodes: &[&str]) -> Arc<Object> {
         let ip = Resource {
             driver: "ip".to_owned(),
             status: "up".to_owned(),
             keywords: BTreeMap::from([("ipaddr".to_owned(), json!("10.0.0.1"))]),
         };
         let instance = Instance {
-            resources: BTreeMap::from([("ip#1".to_owned(), ip)]),
+            resources: BTreeMap::from([("ip#1".to_owned(), Arc::new(ip))]),
             ..Instance::default()
         };
         let instances = nodes.iter();
-        Object {
+        Arc::new(Object {
             path: "test/svc/a".parse().unwrap(),
             revision: String::new(),
             slave: false,
             instances: instances
                 .map(|node| ((*node).to_owned(), instance.clone()))
                 .collect(),
-        }
+        })
     }
 
     fn inventory(status: NodeStatus) -> Inventory {

@@ -24,9 +24,10 @@ mod touched;
 pub mod write;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub use account::Account;
 use alpn::AlpnAnswers;
@@ -50,7 +51,8 @@ pub struct Inventory {
     /// The nodes of the OpenSVC cluster, by name.
     pub nodes: BTreeMap<String, NodeStatus>,
     /// The objects, by path; an object of which no instance is known has no entry.
-    pub objects: BTreeMap<ObjectPath, Object>,
+    #[serde(serialize_with = "serialize_shared")]
+    pub objects: BTreeMap<ObjectPath, Arc<Object>>,
     /// What was read of `sec` objects for the pair that they hold.
     pub secrets: BTreeMap<ObjectPath, Judged<Pair>>,
     /// What was read of `sec` objects for whom they trust.
@@ -99,6 +101,14 @@ pub struct Object {
     pub instances: BTreeMap<String, Instance>,
 }
 
+/// Values by name that others may hold too, written as if they were held here alone.
+fn serialize_shared<K: Serialize, V: Serialize, S: Serializer>(
+    values: &BTreeMap<K, Arc<V>>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_map(values.iter().map(|(name, value)| (name, value.as_ref())))
+}
+
 /// An object on one node.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Instance {
@@ -108,8 +118,10 @@ pub struct Instance {
     pub failover: bool,
     /// Whether the object is a scaler, whose slaves do its work.
     pub scaler: bool,
-    /// The resources, by resource id such as `ip#1`.
-    pub resources: BTreeMap<String, Resource>,
+    /// The resources, by resource id such as `ip#1`. Those that are the same on several nodes
+    /// are held once.
+    #[serde(serialize_with = "serialize_shared")]
+    pub resources: BTreeMap<String, Arc<Resource>>,
 }
 
 /// A section of an object's configuration, as evaluated on one node.
@@ -251,7 +263,7 @@ impl Inventory {
         self.reset_objects(report.objects) || before != self.nodes || relabelled
     }
 
-    fn reset_objects(&mut self, reported: BTreeMap<ObjectPath, Object>) -> bool {
+    fn reset_objects(&mut self, reported: BTreeMap<ObjectPath, Arc<Object>>) -> bool {
         let objects = std::mem::take(&mut self.objects);
         for (path, object) in &objects {
             for (node, instance) in &object.instances {
@@ -347,7 +359,7 @@ impl Inventory {
         let Some(object) = self.objects.get_mut(path) else {
             return;
         };
-        object.instances.remove(node);
+        Arc::make_mut(object).instances.remove(node);
         if object.instances.is_empty() {
             self.forget(path);
         }
@@ -359,13 +371,13 @@ impl Inventory {
             return false;
         };
         let mut any = false;
-        for instance in object.instances.values_mut() {
+        for instance in Arc::make_mut(object).instances.values_mut() {
             any |= !std::mem::take(&mut instance.resources).is_empty();
         }
         any
     }
 
-    fn put(&mut self, mut object: Object) -> bool {
+    fn put(&mut self, mut object: Arc<Object>) -> bool {
         let path = object.path.clone();
         self.scaling.overlay(self.objects.get(&path), &mut object);
         let relieved = self.scaling.relieved(&object);
@@ -410,19 +422,21 @@ impl Inventory {
         }
     }
 
-    fn overlay_held(&mut self, path: &ObjectPath, previous: Option<&Object>) {
+    fn overlay_held(&mut self, path: &ObjectPath, previous: Option<&Arc<Object>>) {
         let range = (path.clone(), String::new())..;
         for ((held_path, node), instance) in self.held.range(range) {
             if held_path != path {
                 break;
             }
-            let object = self.objects.entry(path.clone()).or_insert_with(|| Object {
-                path: path.clone(),
-                revision: previous.map(|o| o.revision.clone()).unwrap_or_default(),
-                slave: previous.is_some_and(|o| o.slave),
-                instances: BTreeMap::new(),
+            let object = self.objects.entry(path.clone()).or_insert_with(|| {
+                Arc::new(Object {
+                    path: path.clone(),
+                    revision: previous.map(|o| o.revision.clone()).unwrap_or_default(),
+                    slave: previous.is_some_and(|o| o.slave),
+                    instances: BTreeMap::new(),
+                })
             });
-            let instances = &mut object.instances;
+            let instances = &mut Arc::make_mut(object).instances;
             instances
                 .entry(node.clone())
                 .or_insert_with(|| instance.clone());

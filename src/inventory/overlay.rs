@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::drivers::{self, Type};
 use super::{
@@ -20,7 +21,7 @@ pub fn overlay(inventory: &Inventory, path: &ObjectPath, config: &Config) -> Vec
         let scaler = object.slave.then(|| object.path.scaler()).flatten();
         object.path == *path || scaler.is_some_and(|(_, scaler)| scaler == *path)
     });
-    let mut objects: Vec<Object> = meant.cloned().collect();
+    let mut objects: Vec<Object> = meant.map(|object| Object::clone(object)).collect();
     if objects.is_empty() {
         objects.push(created(inventory, path, config));
     }
@@ -34,7 +35,7 @@ pub fn overlay(inventory: &Inventory, path: &ObjectPath, config: &Config) -> Vec
         }
         let revision = object.revision.clone();
         let content = Some(config.clone());
-        events.push(Event::Put(object));
+        events.push(Event::Put(Arc::new(object)));
         events.push(Event::Config(path, Reading { revision, content }));
     }
     events
@@ -82,13 +83,14 @@ fn settle(path: &ObjectPath, node: &str, instance: &mut Instance, config: &Confi
         };
         let text = |keyword: &str| config.keyword(path, node, section, keyword);
         let resource = match drivers::section(group) {
-            _ if group == "ip" => Some(ip(before.get(section), runs, text)),
+            _ if group == "ip" => Some(ip(before.get(section).map(AsRef::as_ref), runs, text)),
             Some(known) if !known.driver.is_empty() => {
                 known.read(path, text).map(|driven| driven.resource)
             }
             _ => None,
         };
         if let Some(resource) = resource {
+            let resource = Arc::new(resource);
             instance.resources.insert(section.clone(), resource);
         }
     }
@@ -205,21 +207,22 @@ mod tests {
                 keywords,
             };
             let instance = Instance {
-                resources: BTreeMap::from([("ip#1".to_owned(), ip)]),
+                resources: BTreeMap::from([("ip#1".to_owned(), Arc::new(ip))]),
                 ..Instance::default()
             };
             let path: ObjectPath = path.parse().unwrap();
-            inventory.apply(Event::Put(Object {
+            let object = Object {
                 path,
                 revision: "1".to_owned(),
                 slave: false,
                 instances: BTreeMap::from([("n1".to_owned(), instance)]),
-            }));
+            };
+            inventory.apply(Event::Put(Arc::new(object)));
         }
         inventory
     }
 
-    fn overlaid(paths: &[&str], text: &str) -> Object {
+    fn overlaid(paths: &[&str], text: &str) -> Arc<Object> {
         let mut inventory = inventory(paths);
         let path: ObjectPath = "test/svc/web1".parse().unwrap();
         let config = Ini::read(text).0.config();

@@ -2,6 +2,7 @@
 //! moment before its slaves have them; until one of them works, what the service was stands.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -22,20 +23,20 @@ struct Before {
 impl Scaling {
     /// Notes that `now` takes the place of `before`, if that is a service becoming a scaler, and
     /// fills the sections in that it has lost.
-    pub(super) fn overlay(&mut self, before: Option<&Object>, now: &mut Object) {
+    pub(super) fn overlay(&mut self, before: Option<&Arc<Object>>, now: &mut Arc<Object>) {
         if !is_scaler(now) {
             self.0.remove(&now.path);
             return;
         }
         if let Some(before) = before.filter(|before| !is_scaler(before) && has_sections(before)) {
-            let object = before.clone();
+            let object = Object::clone(before);
             let since = None;
             self.0.insert(now.path.clone(), Before { object, since });
         }
         let Some(Before { object, .. }) = self.0.get(&now.path) else {
             return;
         };
-        for (node, instance) in &mut now.instances {
+        for (node, instance) in &mut Arc::make_mut(now).instances {
             let before = object.instances.get(node);
             if let Some(before) = before.filter(|_| instance.resources.is_empty()) {
                 instance.resources.clone_from(&before.resources);

@@ -2,19 +2,19 @@
 
 use super::*;
 
-fn object(name: &str, nodes: &[&str]) -> Object {
+fn object(name: &str, nodes: &[&str]) -> Arc<Object> {
     let instances = nodes.iter();
-    Object {
+    Arc::new(Object {
         path: ObjectPath::new("test", Kind::Svc, name),
         revision: "1".to_owned(),
         slave: false,
         instances: instances
             .map(|node| ((*node).to_owned(), Instance::default()))
             .collect(),
-    }
+    })
 }
 
-fn report(nodes: &[(&str, NodeStatus)], objects: &[Object]) -> Report {
+fn report(nodes: &[(&str, NodeStatus)], objects: &[Arc<Object>]) -> Report {
     let nodes = nodes.iter();
     let objects = objects.iter();
     Report {
@@ -58,7 +58,7 @@ fn what_a_starting_node_stops_reporting_is_held_until_it_settles() {
     let mut inventory = settled();
     inventory.apply(node("n2", NodeStatus::Starting));
     assert!(!inventory.apply(Event::Put(object("a", &["n1"]))));
-    let b = object("b", &[]).path;
+    let b = object("b", &[]).path.clone();
     assert!(!inventory.apply(Event::Remove(b)));
     assert_eq!(inventory.objects, settled().objects);
     inventory.apply(Event::Put(object("a", &["n1", "n2"])));
@@ -70,7 +70,7 @@ fn what_a_starting_node_stops_reporting_is_held_until_it_settles() {
 #[test]
 fn what_was_read_of_an_object_goes_with_it() {
     let mut inventory = settled();
-    let path = object("a", &[]).path;
+    let path = object("a", &[]).path.clone();
     let reading = || Reading {
         revision: "1".to_owned(),
         content: Some(Secret::new()),
@@ -86,9 +86,13 @@ fn what_was_read_of_an_object_goes_with_it() {
 fn a_starting_node_that_leaves_takes_what_was_held_with_it() {
     let mut inventory = settled();
     inventory.apply(node("n2", NodeStatus::Starting));
-    inventory.apply(Event::Remove(object("b", &[]).path));
+    inventory.apply(Event::Remove(object("b", &[]).path.clone()));
     inventory.apply(Event::Node("n2".to_owned(), None));
-    assert!(!inventory.objects.contains_key(&object("b", &[]).path));
+    assert!(
+        !inventory
+            .objects
+            .contains_key(&object("b", &[]).path.clone())
+    );
 }
 
 /// Two nodes that ran `a` and `b` and of which the second is not heard of any more.
@@ -96,7 +100,7 @@ fn lost() -> Inventory {
     let mut inventory = settled();
     inventory.apply(node("n2", NodeStatus::Lost));
     assert!(!inventory.apply(Event::Put(object("a", &["n1"]))));
-    assert!(!inventory.apply(Event::Remove(object("b", &[]).path)));
+    assert!(!inventory.apply(Event::Remove(object("b", &[]).path.clone())));
     assert!(!inventory.expire(NOW, HOLD_DOWN));
     inventory
 }
@@ -175,8 +179,8 @@ fn a_node_whose_maintenance_took_too_long_is_held_and_leaving() {
 }
 
 /// `a`, running where `up` says.
-fn failover(nodes: &[(&str, bool)]) -> Object {
-    let mut object = object("a", &[]);
+fn failover(nodes: &[(&str, bool)]) -> Arc<Object> {
+    let mut object = Object::clone(&object("a", &[]));
     for (node, up) in nodes {
         let status = if *up { "up" } else { "down" };
         let address = Resource {
@@ -186,12 +190,12 @@ fn failover(nodes: &[(&str, bool)]) -> Object {
         };
         let instance = Instance {
             failover: true,
-            resources: BTreeMap::from([("ip#1".to_owned(), address)]),
+            resources: BTreeMap::from([("ip#1".to_owned(), Arc::new(address))]),
             ..Instance::default()
         };
         object.instances.insert((*node).to_owned(), instance);
     }
-    object
+    Arc::new(object)
 }
 
 #[test]
@@ -222,20 +226,20 @@ fn a_lost_node_keeps_its_labels() {
 const NOW: Duration = Duration::from_secs(1_000);
 const HOLD_DOWN: Duration = Duration::from_secs(60);
 
-fn web1(scaler: bool, resources: &[&str]) -> Object {
-    let mut web1 = object("web1", &["n1"]);
+fn web1(scaler: bool, resources: &[&str]) -> Arc<Object> {
+    let mut web1 = Object::clone(&object("web1", &["n1"]));
     for instance in web1.instances.values_mut() {
         instance.scaler = scaler;
         instance.resources = resources
             .iter()
-            .map(|section| ((*section).to_owned(), Resource::default()))
+            .map(|section| ((*section).to_owned(), Arc::default()))
             .collect();
     }
-    web1
+    Arc::new(web1)
 }
 
-fn slave(status: &str) -> Object {
-    let mut slave = object("0.web1", &["n1"]);
+fn slave(status: &str) -> Arc<Object> {
+    let mut slave = Object::clone(&object("0.web1", &["n1"]));
     slave.slave = true;
     for instance in slave.instances.values_mut() {
         let ip = Resource {
@@ -243,9 +247,9 @@ fn slave(status: &str) -> Object {
             status: status.to_owned(),
             ..Resource::default()
         };
-        instance.resources.insert("ip#1".to_owned(), ip);
+        instance.resources.insert("ip#1".to_owned(), ip.into());
     }
-    slave
+    Arc::new(slave)
 }
 
 fn sections(inventory: &Inventory) -> usize {

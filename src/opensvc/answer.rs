@@ -5,18 +5,25 @@
 
 use serde_json::{Map, Value};
 
+use super::mirror::Status;
 use super::{Error, rights};
 use crate::inventory::{Config, ObjectPath, Sensitive};
 
 /// A status, or why there is none.
-pub(super) fn status(action: &'static str, answer: Value) -> Result<Value, Error> {
+pub(super) fn status(action: &'static str, answer: &[u8]) -> Result<Status, Error> {
+    let parse = |source| Error::Parse { action, source };
+    let status: Status = serde_json::from_slice(answer).map_err(parse)?;
+    if status.is_one() {
+        return Ok(status);
+    }
+    // An error that is taken for a status would be an empty cluster.
+    let answer: Value = serde_json::from_slice(answer).map_err(parse)?;
     if !answer.is_object() {
         let reason = "no JSON object";
         return Err(Error::Answer { action, reason });
     }
-    // A status has neither key: an error that is taken for one would be an empty cluster.
     refusal_of(action, &answer)?;
-    Ok(answer)
+    Ok(status)
 }
 
 /// An error if the answer is an error document.
@@ -371,8 +378,11 @@ mod tests {
             json!([]),
             json!(null),
         ] {
-            assert!(status("daemon_status", answer.clone()).is_err(), "{answer}");
+            assert!(
+                status("daemon_status", answer.to_string().as_bytes()).is_err(),
+                "{answer}"
+            );
         }
-        assert!(status("daemon_status", json!({"monitor": {}})).is_ok());
+        assert!(status("daemon_status", br#"{"monitor": {}}"#).is_ok());
     }
 }

@@ -75,21 +75,42 @@ impl Stanza {
         self.path.len()
     }
 
+    /// Puts another value in the place of the one that it sets.
+    pub(super) fn replace(&mut self, with: impl FnOnce(Value) -> Value) {
+        self.value = self.value.take().map(with);
+    }
+
     /// Changes the tree, or says why it cannot and leaves it as it was.
     ///
     /// An index equal to a list's length appends. No index is ever allocated for. The value moves
     /// into the tree: a stanza is for applying once.
     pub fn apply(&mut self, tree: &mut Value) -> Result<(), Unapplied> {
+        self.apply_below(tree, 0)
+    }
+
+    /// What lies at the first steps of the path, which has more of them.
+    pub(super) fn find<'a>(
+        &self,
+        tree: &'a mut Value,
+        depth: usize,
+    ) -> Result<&'a mut Value, Unapplied> {
+        let steps = self.path.get(..depth).ok_or(Unapplied::Malformed)?;
         if self.path.len() > DEPTH_MAX {
             return Err(Unapplied::TooDeep);
         }
-        let Some((target, parents)) = self.path.split_last() else {
+        steps.iter().try_fold(tree, child)
+    }
+
+    /// Like [`apply`](Self::apply), on what lies at the first steps of the path.
+    pub(super) fn apply_below(&mut self, tree: &mut Value, depth: usize) -> Result<(), Unapplied> {
+        if self.path.len() > DEPTH_MAX {
+            return Err(Unapplied::TooDeep);
+        }
+        let steps = self.path.get(depth..).unwrap_or_default();
+        let Some((target, parents)) = steps.split_last() else {
             return Err(Unapplied::Malformed);
         };
-        let mut parent = tree;
-        for step in parents {
-            parent = child(parent, step)?;
-        }
+        let parent = parents.iter().try_fold(tree, child)?;
         match (parent, self.value.take()) {
             (Value::Object(map), Some(value)) => {
                 map.insert(key(target)?.into_owned(), value);

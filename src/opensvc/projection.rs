@@ -4,9 +4,11 @@
 //! from one call to the next.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::mirror::unpacked;
 use crate::inventory::{Instance, Kind, Labels, NodeStatus, Object, ObjectPath, Report, Resource};
 
 /// Whether the daemon is past its first moments, when its status knows nothing yet.
@@ -33,7 +35,7 @@ pub(super) fn report(tree: &Value) -> Report {
         objects: objects
             .filter_map(|key| {
                 let path = object_path(key)?;
-                Some((path.clone(), object(tree, key, path)?))
+                Some((path.clone(), Arc::new(object(tree, key, path)?)))
             })
             .collect(),
     }
@@ -111,10 +113,13 @@ pub(super) fn object(tree: &Value, key: &str, path: ObjectPath) -> Option<Object
             csums.insert(name, csum);
         }
         let entry = services.get("status").and_then(|status| status.get(key));
-        if let Some((entry, instance)) =
-            entry.and_then(|entry| Some((entry, instance(path.kind(), entry)?)))
-        {
-            slave |= is_slave(entry);
+        let Some(entry) = entry.map(unpacked) else {
+            continue;
+        };
+        let marked = is_slave(&entry);
+        if let Some(mut instance) = instance(path.kind(), entry) {
+            slave |= marked;
+            share(&mut instance, instances.values());
             instances.insert(name.clone(), instance);
         }
     }
@@ -130,8 +135,16 @@ pub(super) fn object(tree: &Value, key: &str, path: ObjectPath) -> Option<Object
     })
 }
 
-fn config_csum<'a>(services: &'a Value, key: &str) -> Option<&'a str> {
-    services.get("config")?.get(key)?.get("csum")?.as_str()
+fn config_csum(services: &Value, key: &str) -> Option<String> {
+    let mut config = unpacked(services.get("config")?.get(key)?);
+    text(config.get_mut("csum")?.take())
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
 }
 
 fn is_slave(entry: &Value) -> bool {
@@ -141,51 +154,59 @@ fn is_slave(entry: &Value) -> bool {
 /// An instance that is neither being created nor a remainder of a deleted one.
 ///
 /// Such have neither `kind` nor `avail`; objects that do not run never have `avail`.
-fn instance(kind: Kind, entry: &Value) -> Option<Instance> {
+fn instance(kind: Kind, mut entry: Value) -> Option<Instance> {
     let whole = match kind {
         Kind::Sec | Kind::Cfg | Kind::Usr => "kind",
         Kind::Svc | Kind::Vol | Kind::Ccfg | Kind::Nscfg => "avail",
     };
     entry.get(whole)?.as_str()?;
-    let mut resources = BTreeMap::new();
-    match entry.get("resources") {
-        None | Some(Value::Null) => {}
-        Some(entries) => {
-            for (rid, entry) in entries.as_object()? {
-                if let Some(resource) = resource(entry) {
-                    resources.insert(rid.clone(), resource);
-                }
-            }
+    let resources = match entry.get_mut("resources").map(Value::take) {
+        None | Some(Value::Null) => BTreeMap::new(),
+        Some(Value::Object(entries)) => {
+            let resources = entries.into_iter();
+            let resources =
+                resources.filter_map(|(rid, entry)| Some((rid, Arc::new(resource(entry)?))));
+            resources.collect()
         }
-    }
+        Some(_) => return None,
+    };
     Some(Instance {
-        monitor: monitor_status(entry).unwrap_or_default().to_owned(),
+        monitor: monitor_status(&entry).unwrap_or_default().to_owned(),
         scaler: entry.get("scale").is_some_and(Value::is_number),
         failover: entry.get("topology").and_then(Value::as_str) == Some("failover"),
         resources,
     })
 }
 
-fn resource(entry: &Value) -> Option<Resource> {
-    let keywords = match entry.get("info") {
-        None | Some(Value::Null) => BTreeMap::new(),
-        // The stream cannot tell null from absent, so neither does the projection.
-        Some(info) => {
-            let info = info
-                .as_object()?
-                .iter()
-                .filter(|(_, value)| !value.is_null());
-            info.map(|(name, value)| (name.clone(), value.clone()))
-                .collect()
+/// Takes the resources from another node's instance that are the same there.
+fn share<'a>(instance: &mut Instance, others: impl Iterator<Item = &'a Instance>) {
+    let others: Vec<&Instance> = others.collect();
+    for (rid, resource) in &mut instance.resources {
+        let mut same = others.iter().filter_map(|other| other.resources.get(rid));
+        if let Some(same) = same.find(|other| *other == resource) {
+            *resource = Arc::clone(same);
         }
+    }
+}
+
+fn resource(mut entry: Value) -> Option<Resource> {
+    let mut part = |name| entry.get_mut(name).map(Value::take).unwrap_or_default();
+    let keywords = match part("info") {
+        Value::Null => BTreeMap::new(),
+        // The stream cannot tell null from absent, so neither does the projection.
+        Value::Object(info) => info
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .collect(),
+        _ => return None,
     };
-    let status = match entry.get("status") {
-        None | Some(Value::Null) => "",
-        Some(status) => status.as_str()?,
+    let status = match part("status") {
+        Value::Null => String::new(),
+        status => text(status)?,
     };
     Some(Resource {
-        driver: entry.get("type")?.as_str()?.to_owned(),
-        status: status.to_owned(),
+        driver: text(part("type"))?,
+        status,
         keywords,
     })
 }
@@ -200,6 +221,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::opensvc::mirror::Status;
 
     fn tree(aggregate: Value, instance: Value) -> Value {
         json!({"monitor": {
@@ -211,7 +233,8 @@ mod tests {
 
     fn project(aggregate: Value, instance: Value) -> Option<Object> {
         let path = object_path("test/svc/a").unwrap();
-        object(&tree(aggregate, instance), "test/svc/a", path)
+        let status = Status::from(tree(aggregate, instance));
+        object(status.tree(), "test/svc/a", path)
     }
 
     #[test]
@@ -238,8 +261,8 @@ mod tests {
     #[test]
     fn a_secret_has_no_avail_and_its_remainder_has_no_kind() {
         let recorded = json!({"kind": "sec", "csum": "0", "monitor": {"status": "idle"}});
-        assert_eq!(instance(Kind::Sec, &recorded).unwrap().monitor, "idle");
-        assert_eq!(instance(Kind::Sec, &json!({"resources": {}})), None);
+        assert_eq!(instance(Kind::Sec, recorded).unwrap().monitor, "idle");
+        assert_eq!(instance(Kind::Sec, json!({"resources": {}})), None);
     }
 
     #[test]
@@ -285,7 +308,8 @@ mod tests {
             nodes.insert(name.to_owned(), entry);
         }
         let path = object_path("test/svc/a").unwrap();
-        let object = object(&tree, "test/svc/a", path).unwrap();
+        let status = Status::from(tree);
+        let object = object(status.tree(), "test/svc/a", path).unwrap();
         assert_eq!(object.revision, "n0=a n1=b n10=c");
     }
 

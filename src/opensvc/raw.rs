@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::answer;
 use super::frames::Frames;
-use super::mirror::Mirror;
+use super::mirror::{Message, Mirror, Status};
 use super::request::{self, Ask, CREATE, DAEMON_STATUS, EVENTS, Request, SERVICE_ACTION};
 use super::{Daemon, Error, changes};
 use crate::inventory::Account;
@@ -166,10 +166,22 @@ impl Raw {
         }
     }
 
-    async fn status(self) -> Result<Value, Error> {
+    /// Asks, and reads the whole answer.
+    async fn answer(&self, request: Request) -> Result<Frames, Error> {
+        let action = request.action;
+        let mut stream = self.send(&request).await?;
+        let answer = self.receive(action, &mut stream);
+        let Ok(answer) = timeout(self.limits.of(action), answer).await else {
+            let source = io::ErrorKind::TimedOut.into();
+            return Err(Error::Receive { action, source });
+        };
+        answer
+    }
+
+    async fn status(self) -> Result<Status, Error> {
         let action = DAEMON_STATUS;
-        let status = self.ask(Request::new(action, json!({}))).await?;
-        answer::status(action, status)
+        let mut answer = self.answer(Request::new(action, json!({}))).await?;
+        answer::status(action, answer.next_frame().unwrap_or_default())
     }
 
     async fn flush(self) -> Result<(), Error> {
@@ -181,15 +193,9 @@ impl Raw {
 impl Ask for Raw {
     async fn ask(&self, request: Request) -> Result<Value, Error> {
         let action = request.action;
-        let mut stream = self.send(&request).await?;
-        let answer = self.receive(action, &mut stream);
-        let Ok(answer) = timeout(self.limits.of(action), answer).await else {
-            let source = io::ErrorKind::TimedOut.into();
-            return Err(Error::Receive { action, source });
-        };
-        let mut frames = answer?;
-        let frame = frames.next_frame().unwrap_or_default();
-        serde_json::from_slice(frame).map_err(|source| Error::Parse { action, source })
+        let mut answer = self.answer(request).await?;
+        let answer = answer.next_frame().unwrap_or_default();
+        serde_json::from_slice(answer).map_err(|source| Error::Parse { action, source })
     }
 }
 
@@ -289,9 +295,9 @@ struct Watch {
     mirror: Mirror,
     ready: VecDeque<Event>,
     /// A status under way; messages wait for it.
-    status: Option<BoxFuture<'static, Result<Value, Error>>>,
+    status: Option<BoxFuture<'static, Result<Status, Error>>>,
     /// A status under way that the mirror is only compared with.
-    checking: Option<BoxFuture<'static, Result<Value, Error>>>,
+    checking: Option<BoxFuture<'static, Result<Status, Error>>>,
     flushing: Option<BoxFuture<'static, Result<(), Error>>>,
     flush: Pin<Box<Sleep>>,
     silence: Pin<Box<Sleep>>,
@@ -301,8 +307,8 @@ struct Watch {
 /// What a [`Watch`] woke up for.
 enum Wake {
     Read(io::Result<usize>),
-    Status(Result<Value, Error>),
-    Checked(Result<Value, Error>),
+    Status(Result<Status, Error>),
+    Checked(Result<Status, Error>),
     Flushed(Result<(), Error>),
     Flush,
     Silence,
@@ -402,10 +408,11 @@ impl Watch {
         let Some(frame) = self.frames.next_frame() else {
             return Ok(false);
         };
-        let message: Value =
-            serde_json::from_slice(frame).map_err(|source| Error::Parse { action, source })?;
-        if message.get("kind").is_none() {
-            answer::refusal_of(action, &message)?;
+        let parse = |source| Error::Parse { action, source };
+        let message: Message = serde_json::from_slice(frame).map_err(parse)?;
+        if !message.has_kind() {
+            let answer = serde_json::from_slice(frame).map_err(parse)?;
+            answer::refusal_of(action, &answer)?;
         }
         match self.mirror.apply(message) {
             Ok(events) => self.ready.extend(events),
@@ -417,7 +424,7 @@ impl Watch {
         Ok(true)
     }
 
-    fn take_check(&mut self, status: Result<Value, Error>) -> Result<(), Error> {
+    fn take_check(&mut self, status: Result<Status, Error>) -> Result<(), Error> {
         self.checking = None;
         self.ready.extend(self.mirror.check(status?));
         let limits = &self.raw.limits;

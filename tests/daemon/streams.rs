@@ -69,7 +69,7 @@ async fn the_recorded_stream_is_the_same_in_any_pieces() {
     let expected: Vec<Event> = messages
         .flat_map(|line| {
             mirror
-                .apply(serde_json::from_str(line).expect("JSON"))
+                .apply(serde_json::from_str::<Value>(line).expect("JSON"))
                 .expect("a patch")
         })
         .collect();

@@ -29,7 +29,7 @@ fn service(name: &str, sections: &Value) -> Object {
             status: "n/a".to_owned(),
             keywords: serde_json::from_value(keywords.clone()).unwrap(),
         };
-        (section.clone(), resource)
+        (section.clone(), resource.into())
     });
     let instance = Instance {
         resources: resources.collect(),
@@ -145,7 +145,7 @@ fn what_the_status_leaves_out_is_read_of_the_configuration() {
     assert!(!needs_config(&object));
     let instance = object.instances.get_mut("n1").unwrap();
     let section = instance.resources.get_mut("certificate#0").unwrap();
-    section.keywords.clear();
+    std::sync::Arc::make_mut(section).keywords.clear();
     assert!(needs_config(&object));
     assert!(served(&object, None).is_empty());
     let config = Config::from_json(&json!({"certificate#0": {"secret": "front"}}));

@@ -124,7 +124,7 @@ impl Incremental {
                 concerned.insert(before);
             }
             let object = inventory.objects.get(path);
-            if let Some((_, owner)) = object.and_then(owner) {
+            if let Some((_, owner)) = object.and_then(|object| owner(object)) {
                 let members = self.members.entry(owner.clone()).or_default();
                 members.insert(path.clone());
                 self.owners.insert(path.clone(), owner.clone());
@@ -192,7 +192,7 @@ impl Incremental {
             let members = self.members.get(owner_path).into_iter().flatten();
             let objects = members.filter_map(|path| inventory.objects.get(path));
             let mut objects: Vec<_> = objects
-                .filter_map(|object| Some((owner(object)?.0, object)))
+                .filter_map(|object| Some((owner(object)?.0, object.as_ref())))
                 .collect();
             in_order(&mut objects);
             let policy = &self.policy;

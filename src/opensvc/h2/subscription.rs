@@ -9,12 +9,12 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, StatusCode};
-use serde_json::Value;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::wire::Wire;
 use super::{H2, Peer, finish, head, judge, read};
 use crate::inventory::Account;
+use crate::opensvc::mirror::{Message, Status};
 use crate::opensvc::request::EVENTS;
 use crate::opensvc::sse::Sse;
 use crate::opensvc::{Error, answer};
@@ -41,7 +41,7 @@ enum Wake {
 
 impl Subscription {
     /// Subscribes, and waits for the status that comes first.
-    pub(super) async fn open(h2: H2) -> Result<(Box<Self>, Value), Error> {
+    pub(super) async fn open(h2: H2) -> Result<(Box<Self>, Status), Error> {
         let (wire, peer) = h2.connect().await?;
         let index = peer.index;
         let limit = h2.limits.status;
@@ -57,7 +57,7 @@ impl Subscription {
         opened
     }
 
-    async fn subscribe(h2: &H2, mut wire: Wire, peer: Peer) -> Result<(Box<Self>, Value), Error> {
+    async fn subscribe(h2: &H2, mut wire: Wire, peer: Peer) -> Result<(Box<Self>, Status), Error> {
         let action = EVENTS;
         let account = whoami(h2, &mut wire, &peer).await?;
         let uri = format!("{}/{EVENTS}?full=true", peer.base);
@@ -91,8 +91,11 @@ impl Subscription {
         });
         loop {
             let message = subscription.next().await?;
-            if message.get("kind").and_then(Value::as_str) == Some("full") {
-                return Ok((subscription, message));
+            if message.is_full() {
+                let reason = "a full without a status";
+                let status = message.into_status();
+                let status = status.ok_or(Error::Answer { action, reason })?;
+                return Ok((subscription, status));
             }
         }
     }
@@ -103,7 +106,7 @@ impl Subscription {
     }
 
     /// The next message. Nothing is lost where this is dropped half-way.
-    pub(super) async fn next(&mut self) -> Result<Value, Error> {
+    pub(super) async fn next(&mut self) -> Result<Message, Error> {
         let action = EVENTS;
         loop {
             if let Some(data) = self.sse.next_data() {

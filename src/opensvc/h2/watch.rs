@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, pending};
 use futures::stream::{self, BoxStream, StreamExt};
-use serde_json::Value;
 use tokio::time::{Sleep, sleep};
 use tracing::warn;
 
@@ -17,9 +16,9 @@ use super::H2;
 use super::subscription::Subscription;
 use crate::inventory::Event;
 use crate::opensvc::Error;
-use crate::opensvc::mirror::Mirror;
+use crate::opensvc::mirror::{Message, Mirror, Status};
 
-type Opening = BoxFuture<'static, Result<(Box<Subscription>, Value), Error>>;
+type Opening = BoxFuture<'static, Result<(Box<Subscription>, Status), Error>>;
 
 /// What keeps the events coming: one state, no tasks.
 struct Watch {
@@ -35,8 +34,8 @@ struct Watch {
 
 /// What a [`Watch`] woke up for.
 enum Wake {
-    Message(Result<Value, Error>),
-    Opened(Result<(Box<Subscription>, Value), Error>),
+    Message(Result<Message, Error>),
+    Opened(Result<(Box<Subscription>, Status), Error>),
     Renew,
 }
 
@@ -85,7 +84,7 @@ impl Watch {
         }
     }
 
-    fn take(&mut self, message: Value) {
+    fn take(&mut self, message: Message) {
         match self.mirror.apply(message) {
             Ok(events) => self.ready.extend(events),
             Err(reason) => {
@@ -109,17 +108,12 @@ impl Watch {
 
     fn take_over(
         &mut self,
-        opened: Result<(Box<Subscription>, Value), Error>,
+        opened: Result<(Box<Subscription>, Status), Error>,
     ) -> Result<(), Error> {
         self.opening = None;
         self.renew = Box::pin(sleep(spread(self.h2.limits.refresh)));
         match opened {
-            Ok((mut subscription, mut full)) => {
-                let status = full.get_mut("data").map(Value::take).unwrap_or_default();
-                if !status.is_object() {
-                    let (action, reason) = ("events", "a full without a status");
-                    return Err(Error::Answer { action, reason });
-                }
+            Ok((mut subscription, status)) => {
                 self.ready.extend(self.mirror.reset(status));
                 let account = subscription.take_account();
                 self.ready.extend(account.map(Event::Account));
@@ -149,14 +143,14 @@ fn spread(longest: Duration) -> Duration {
     longest / 1_024 * part
 }
 
-async fn opened(opening: &mut Option<Opening>) -> Result<(Box<Subscription>, Value), Error> {
+async fn opened(opening: &mut Option<Opening>) -> Result<(Box<Subscription>, Status), Error> {
     match opening {
         Some(opening) => opening.await,
         None => pending().await,
     }
 }
 
-async fn message(current: &mut Option<Box<Subscription>>) -> Result<Value, Error> {
+async fn message(current: &mut Option<Box<Subscription>>) -> Result<Message, Error> {
     match current {
         Some(subscription) => subscription.next().await,
         None => pending().await,

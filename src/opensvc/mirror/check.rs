@@ -1,6 +1,7 @@
 //! PURE: in what a full status differs from what was told, and which of it is no matter of time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::inventory::{Labels, NodeStatus, Object, ObjectPath, Report};
 
@@ -9,7 +10,7 @@ use crate::inventory::{Labels, NodeStatus, Object, ObjectPath, Report};
 pub(super) struct Differences {
     nodes: BTreeMap<String, Pair<NodeStatus>>,
     labels: BTreeMap<String, Pair<Labels>>,
-    objects: BTreeMap<ObjectPath, Pair<Object>>,
+    objects: BTreeMap<ObjectPath, Pair<Arc<Object>>>,
 }
 
 /// What was told and what was read; `None` where it is not there.

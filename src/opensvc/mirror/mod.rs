@@ -5,12 +5,16 @@
 //! the tree means is for `projection` to say. No socket and no clock is read here.
 
 mod check;
+mod kept;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use check::Differences;
+pub(super) use kept::unpacked;
+pub use kept::{Message, Status};
 
 use super::json_delta::{Stanza, Unapplied};
 use super::projection;
@@ -21,7 +25,7 @@ use crate::inventory::{Event, NodeStatus, Report};
 /// One mirror serves one event stream: patch ids go on as long as the stream does.
 #[derive(Clone, Debug)]
 pub struct Mirror {
-    tree: Value,
+    status: Status,
     last_id: Option<u64>,
     /// How many of the next patches may be older than the status.
     stale_left: u32,
@@ -62,7 +66,7 @@ pub enum Resync {
 impl Default for Mirror {
     fn default() -> Self {
         Self {
-            tree: Value::Object(Map::new()),
+            status: Status::default(),
             last_id: None,
             stale_left: STALE_PATCHES_MAX,
             told: None,
@@ -78,14 +82,14 @@ impl Mirror {
     ///
     /// The event is an [`Event::Reset`]. There is none while the daemon knows no node's monitor
     /// status: it has just started, and the reset comes from [`apply`](Self::apply) later.
-    pub fn reset(&mut self, status: Value) -> Vec<Event> {
+    pub fn reset(&mut self, status: impl Into<Status>) -> Vec<Event> {
         self.last_id = None;
         self.refresh(status)
     }
 
     /// Like [`reset`](Self::reset), but on the same event stream: the patch ids go on.
-    pub fn refresh(&mut self, status: Value) -> Vec<Event> {
-        self.tree = kept_of(status);
+    pub fn refresh(&mut self, status: impl Into<Status>) -> Vec<Event> {
+        self.status = status.into();
         self.stale_left = STALE_PATCHES_MAX;
         self.told = None;
         self.suspected = Differences::default();
@@ -99,22 +103,22 @@ impl Mirror {
     /// second status says the same as the first, and no patch changed the place in between:
     /// while [`is_suspicious`](Self::is_suspicious), the caller checks again, as soon as all
     /// that the first status held must have come as patches.
-    pub fn check(&mut self, status: Value) -> Vec<Event> {
+    pub fn check(&mut self, status: impl Into<Status>) -> Vec<Event> {
+        let status = status.into();
         let Some(told) = &self.told else {
             return self.refresh(status);
         };
-        let kept = kept_of(status);
-        if !projection::is_complete(&kept) {
+        if !projection::is_complete(status.tree()) {
             // The daemon starts anew; its event stream ends by itself.
             return Vec::new();
         }
-        let found = Differences::between(told, &projection::report(&kept));
+        let found = Differences::between(told, &projection::report(status.tree()));
         let confirmed = found.confirmed_by(&self.suspected);
         if confirmed.is_empty() {
             self.suspected = found;
             return Vec::new();
         }
-        let mut events = self.refresh(kept);
+        let mut events = self.refresh(status);
         events.insert(0, Event::Corrected(confirmed));
         events
     }
@@ -128,8 +132,15 @@ impl Mirror {
     ///
     /// After an error the tree is not the daemon's any more, until the next
     /// [`refresh`](Self::refresh).
-    pub fn apply(&mut self, message: Value) -> Result<Vec<Event>, Resync> {
-        let Value::Object(mut message) = message else {
+    pub fn apply(&mut self, message: impl Into<Message>) -> Result<Vec<Event>, Resync> {
+        let message = message.into();
+        if message.is_full() {
+            return match message.into_status() {
+                Some(status) => Ok(self.reset(status)),
+                None => Err(Resync::Malformed("a full without a status")),
+            };
+        }
+        let Value::Object(mut message) = message.into_json() else {
             return Err(Resync::Malformed("no object"));
         };
         match message.get("kind").and_then(Value::as_str) {
@@ -142,18 +153,14 @@ impl Mirror {
                 };
                 self.patch(id, stanzas)
             }
-            Some("full") => match message.remove("data") {
-                Some(status @ Value::Object(_)) => Ok(self.reset(status)),
-                _ => Err(Resync::Malformed("a full without a status")),
-            },
             Some(_) => Ok(Vec::new()),
             None => Err(Resync::Malformed("no kind")),
         }
     }
 
-    /// What is mirrored of the status: its `monitor` and `cluster`.
-    pub fn tree(&self) -> &Value {
-        &self.tree
+    /// What is mirrored of the status: those branches of it that something is made of.
+    pub fn tree(&self) -> Value {
+        self.status.whole()
     }
 
     fn patch(&mut self, id: u64, stanzas: Vec<Value>) -> Result<Vec<Event>, Resync> {
@@ -172,13 +179,13 @@ impl Mirror {
         for stanza in stanzas {
             let mut stanza = Stanza::from_json(stanza)
                 .map_err(|_| Resync::Malformed("a stanza that is no path and value"))?;
-            if !stanza.name(0).is_some_and(|key| is_kept(&key)) {
-                continue;
-            }
-            let scope = Scope::of(&stanza);
-            touched.add(&scope, &self.tree);
-            match stanza.apply(&mut self.tree) {
-                Ok(()) => touched.add(&scope, &self.tree),
+            let scope = match Status::keeps(&stanza) {
+                true => Scope::of(&stanza),
+                false => Scope::Nothing,
+            };
+            touched.add(&scope, self.status.tree());
+            match self.status.apply(&mut stanza) {
+                Ok(()) => touched.add(&scope, self.status.tree()),
                 Err(reason) if may_be_stale && reason.may_be_stale() => {}
                 Err(reason) => {
                     let place = stanza.to_string().chars().take(SHOWN_CHARS).collect();
@@ -190,7 +197,7 @@ impl Mirror {
     }
 
     fn tell(&mut self, touched: Touched) -> Vec<Event> {
-        let lost = !touched.nodes.is_empty() && !projection::is_complete(&self.tree);
+        let lost = !touched.nodes.is_empty() && !projection::is_complete(self.status.tree());
         if touched.everything || lost {
             self.told = None;
         }
@@ -200,8 +207,8 @@ impl Mirror {
         let mut nodes = Vec::new();
         let mut labels = Vec::new();
         for name in touched.nodes {
-            let status = projection::status_of(&self.tree, &name);
-            labels.extend(tell_labels(&self.tree, told, &name));
+            let status = projection::status_of(self.status.tree(), &name);
+            labels.extend(tell_labels(self.status.tree(), told, &name));
             if told.nodes.get(&name).copied() != status {
                 match status {
                     Some(status) => told.nodes.insert(name.clone(), status),
@@ -221,17 +228,17 @@ impl Mirror {
         for key in &touched.objects {
             #[cfg(test)]
             (self.projections += 1);
-            events.extend(tell_object(&self.tree, told, key));
+            events.extend(tell_object(self.status.tree(), told, key));
         }
         events.extend(others.into_iter().map(as_event));
         events
     }
 
     fn tell_all(&mut self) -> Vec<Event> {
-        if !projection::is_complete(&self.tree) {
+        if !projection::is_complete(self.status.tree()) {
             return Vec::new();
         }
-        let report = projection::report(&self.tree);
+        let report = projection::report(self.status.tree());
         self.told = Some(report.clone());
         vec![Event::Reset(report)]
     }
@@ -311,19 +318,6 @@ impl Scope {
     }
 }
 
-fn kept_of(status: Value) -> Value {
-    let mut kept = Map::new();
-    if let Value::Object(status) = status {
-        kept.extend(status.into_iter().filter(|(key, _)| is_kept(key)));
-    }
-    Value::Object(kept)
-}
-
-/// The top-level keys that matter; the others are most of the traffic.
-fn is_kept(key: &str) -> bool {
-    matches!(key, "monitor" | "cluster")
-}
-
 fn tell_labels(tree: &Value, told: &mut Report, name: &str) -> Option<Event> {
     let labels = projection::node(tree, name).map(projection::labels_of);
     let labels = labels.unwrap_or_default();
@@ -340,9 +334,10 @@ fn tell_labels(tree: &Value, told: &mut Report, name: &str) -> Option<Event> {
 fn tell_object(tree: &Value, told: &mut Report, key: &str) -> Option<Event> {
     let path = projection::object_path(key)?;
     match projection::object(tree, key, path.clone()) {
-        Some(object) if told.objects.get(&path) == Some(&object) => None,
+        Some(object) if told.objects.get(&path).map(AsRef::as_ref) == Some(&object) => None,
         Some(object) => {
-            told.objects.insert(path, object.clone());
+            let object = Arc::new(object);
+            told.objects.insert(path, Arc::clone(&object));
             Some(Event::Put(object))
         }
         None => {
