@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
@@ -25,7 +25,7 @@ use crate::opensvc::Daemon;
 use crate::state::StateDir;
 use crate::status::Knowledge;
 use crate::traces::Traces;
-use crate::xds::{ResourceType, Snapshot};
+use crate::xds::{self, ResourceType, Snapshot};
 
 /// What the controller runs with.
 #[derive(Clone)]
@@ -103,6 +103,8 @@ pub async fn run(
         acme,
         ..
     } = settings;
+    // While the daemon is asked for its status there is time for it.
+    drop(spawn_blocking(xds::preflight::prepare));
     let (snapshots_tx, snapshots) = watch::channel(None);
     let (views_tx, views) = watch::channel(View::default());
     let ads = Ads::new(snapshots, streams_max, stop.clone());

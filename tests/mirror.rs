@@ -134,15 +134,31 @@ fn bad_configurations_project_with_the_rest_intact() {
     }
     let report = report(&status("bad1-accepted-by-create")).unwrap();
     let bad1 = &report.objects[&"test/svc/bad1".parse().unwrap()].instances["vm"];
-    assert_eq!(bad1.resources["expose#neg"].keywords["port"], -1);
+    assert_eq!(
+        bad1.resources
+            .get("expose#neg")
+            .unwrap()
+            .keywords
+            .get("port")
+            .unwrap(),
+        -1
+    );
     assert!(
-        !bad1.resources["expose#badport"]
+        !bad1
+            .resources
+            .get("expose#badport")
+            .unwrap()
             .keywords
             .contains_key("port")
     );
     assert_eq!(
-        bad1.resources["expose#listjson"].keywords["cluster_data"],
-        json!([1, 2, "x"])
+        bad1.resources
+            .get("expose#listjson")
+            .unwrap()
+            .keywords
+            .get("cluster_data")
+            .unwrap(),
+        &json!([1, 2, "x"])
     );
 }
 
@@ -154,9 +170,15 @@ fn every_state_of_an_ip_projects() {
     let up = resources.iter().filter(|(_, resource)| resource.is_up());
     let up: Vec<_> = up.map(|(rid, _)| rid).collect();
     assert_eq!(up, ["ip#monitored", "ip#optional", "ip#stdby", "ip#v6"]);
-    assert_eq!(resources["ip#cni"].driver, "ip.cni");
-    assert!(!resources["ip#unres"].keywords.contains_key("ipaddr"));
-    assert!(resources["ip#disabled"].keywords.is_empty());
+    assert_eq!(resources.get("ip#cni").unwrap().driver, "ip.cni");
+    assert!(
+        !resources
+            .get("ip#unres")
+            .unwrap()
+            .keywords
+            .contains_key("ipaddr")
+    );
+    assert!(resources.get("ip#disabled").unwrap().keywords.is_empty());
 }
 
 #[test]

@@ -484,5 +484,10 @@ fn ip_status(event: &Option<Result<Event, Error>>) -> String {
         Some(Ok(Event::Put(object))) => object,
         other => panic!("{other:?}"),
     };
-    web.instances["n1"].resources["ip#1"].status.clone()
+    web.instances["n1"]
+        .resources
+        .get("ip#1")
+        .unwrap()
+        .status
+        .clone()
 }

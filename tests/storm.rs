@@ -10,7 +10,8 @@ use osvc_igw::controller::{Controller, View};
 use osvc_igw::gateway::Policy;
 use osvc_igw::inventory::Account;
 use osvc_igw::inventory::{
-    Config, Event, Instance, NodeStatus, Object, ObjectPath, Report, Resource, Sensitive, Write,
+    Config, Event, Instance, NodeStatus, Object, ObjectPath, Report, Resource, Sensitive, Table,
+    Write,
 };
 use osvc_igw::opensvc::{Daemon, Error};
 use osvc_igw::xds::Snapshot;
@@ -111,7 +112,7 @@ fn service(number: usize, revision: u32) -> Object {
     };
     let ip = json!({"ipaddr": "10.0.0.1", "expose": ["expose#0"]});
     let expose = json!({"port": 80, "listener_port": 1_000 + number});
-    let resources = BTreeMap::from([
+    let resources = Table::from([
         ("ip#1".to_owned(), resource("ip", "up", ip)),
         (
             "expose#0".to_owned(),

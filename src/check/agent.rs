@@ -11,7 +11,7 @@ use super::{Finding, Level, Source, finding, section_problem};
 use crate::inventory::drivers::{self, Driven, Flaw, Section, Type};
 use crate::inventory::ini::Ini;
 use crate::inventory::keywords::shown;
-use crate::inventory::{Config, Instance, Kind, Object, ObjectPath, Problem, Resource};
+use crate::inventory::{Config, Instance, Kind, Object, ObjectPath, Problem, Resource, Table};
 
 /// The services that were taken, and what they name.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl Agent {
     fn name(&mut self, source: &Source, config: &Config, node: &str) {
         let object = &source.object;
         for section in config.sections() {
-            let place = || (object.clone(), section.clone());
+            let place = || (object.clone(), section.to_owned());
             let value = |keyword| config.keyword(object, node, section, keyword);
             if section.starts_with("expose#")
                 && let Some(name) = value("gateway")
@@ -181,11 +181,11 @@ impl Reader<'_> {
                 Some(known) if !known.driver.is_empty() => self.resource(section, known),
                 _ => None,
             };
-            resources.extend(resource.map(|resource| (section.clone(), Arc::new(resource))));
+            resources.extend(resource.map(|resource| (section.to_owned(), Arc::new(resource))));
         }
         Instance {
             monitor: "idle".to_owned(),
-            resources,
+            resources: resources.into(),
             ..Instance::default()
         }
     }
@@ -258,7 +258,7 @@ impl Reader<'_> {
             return Resource {
                 driver,
                 status: "n/a".to_owned(),
-                keywords: BTreeMap::new(),
+                keywords: Table::default(),
             };
         }
         let name = self.value(section, "ipname").unwrap_or_default();
@@ -269,7 +269,7 @@ impl Reader<'_> {
         Resource {
             driver,
             status: "up".to_owned(),
-            keywords: BTreeMap::from([
+            keywords: Table::from([
                 ("ipaddr".to_owned(), address.to_string().into()),
                 ("expose".to_owned(), exposes.into()),
             ]),

@@ -148,7 +148,7 @@ fn recorded_objects_are_taken_as_the_real_drivers_took_them() {
             let Some(known) = section(group) else {
                 continue;
             };
-            let resource = &instance.resources[rid];
+            let resource = &instance.resources.get(rid).unwrap();
             assert_eq!(told["type"], resource.driver, "{name} {rid}");
             for (keyword, _) in known.keywords {
                 let ours = resource.keywords.get(*keyword).map(as_text);

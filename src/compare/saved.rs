@@ -129,7 +129,7 @@ fn config(inventory: &mut Inventory, path: &ObjectPath, known: &[(ObjectPath, Co
                 .insert(secret.clone(), Arc::new(unseen(secret, &object)));
         }
         let keyword = BTreeMap::from([(SECRET.to_owned(), secret)]);
-        sections.insert(rid.clone(), keyword);
+        sections.insert(rid.to_owned(), keyword);
     }
     Config::new(sections)
 }

@@ -39,7 +39,7 @@ use super::exposes::listen::{read_address, read_http3, read_protocol};
 use super::exposes::{EXPOSE_DRIVER, Exposed, owners};
 use super::{Policy, Protocol};
 use crate::inventory::keywords::{Keywords, Raw, shown};
-use crate::inventory::{Inventory, Object, ObjectPath, Problem, Write};
+use crate::inventory::{Inventory, Object, ObjectPath, Problem, Table, Write};
 
 /// Gives the exposes that ask for a port the one that they were given, or leaves them out and
 /// says in `writes` what they should be given.
@@ -220,11 +220,15 @@ fn sites(inventory: &Inventory) -> BTreeMap<(ObjectPath, String), Site> {
 fn sections(inventory: &Inventory, object: &Object) -> BTreeSet<String> {
     let resources = object.instances.values().flat_map(|it| &it.resources);
     let told = resources.filter(|(_, resource)| resource.driver == EXPOSE_DRIVER);
-    let mut sections: BTreeSet<String> = told.map(|(rid, _)| rid.clone()).collect();
+    let mut sections: BTreeSet<String> = told.map(|(rid, _)| rid.to_owned()).collect();
     let reading = inventory.configs.get(&object.path);
     let config = reading.and_then(|reading| reading.content.as_ref());
     let typed = config.into_iter().flat_map(|config| config.sections());
-    sections.extend(typed.filter(|name| name.starts_with("expose#")).cloned());
+    sections.extend(
+        typed
+            .filter(|name| name.starts_with("expose#"))
+            .map(str::to_owned),
+    );
     sections
 }
 
@@ -243,7 +247,6 @@ fn shows(
     object: &Object,
     section: &str,
 ) -> Option<Shown> {
-    let nothing = BTreeMap::new();
     let reading = inventory.configs.get(&object.path);
     let mut found = None;
     for (node, instance) in &object.instances {
@@ -254,7 +257,7 @@ fn shows(
             node,
         });
         let resource = instance.resources.get(section);
-        let told = resource.map_or(&nothing, |resource| &resource.keywords);
+        let told = resource.map_or(Table::none(), |resource| &resource.keywords);
         let keywords = Keywords::new(owner, section, told, raw);
         let (Ok(protocol), Ok(address), Ok(Some(mut port))) = (
             read_protocol(&keywords),
@@ -265,7 +268,7 @@ fn shows(
         };
         // The configuration is read as soon as it changes, the status told when it is evaluated.
         if port == 0 && reading.is_some_and(|reading| reading.revision == object.revision) {
-            let typed = Keywords::new(owner, section, &nothing, raw);
+            let typed = Keywords::new(owner, section, Table::none(), raw);
             port = stated(&typed).ok().flatten().unwrap_or_default();
         }
         let at = (protocol, read_http3(&keywords).unwrap_or_default(), address);

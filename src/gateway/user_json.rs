@@ -186,8 +186,6 @@ const SECRET: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
 
     use super::*;
@@ -196,7 +194,7 @@ mod tests {
     #[track_caller]
     fn check(value: Value, expect: Result<Option<&str>, (&str, bool)>) {
         let object: ObjectPath = "test/svc/web1".parse().unwrap();
-        let values = BTreeMap::from([("kw".to_owned(), value)]);
+        let values = crate::inventory::Table::from([("kw".to_owned(), value)]);
         let keywords = Keywords::new(&object, "expose#0", &values, None);
         let read = UserJson::read(&keywords, "kw");
         let read = read.map(|json| json.map(|json| json.0.to_string()));

@@ -6,17 +6,22 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::ObjectPath;
+use super::{ObjectPath, Table};
 
 /// The sections of an object's configuration file as they were typed: nothing is resolved.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Config(BTreeMap<String, BTreeMap<String, String>>);
+pub struct Config(Table<Table<String>>);
 
 impl Config {
     /// Sections of keywords, as they were typed.
     pub fn new(sections: BTreeMap<String, BTreeMap<String, String>>) -> Self {
-        Self(sections)
+        let sections = sections.into_iter();
+        Self(
+            sections
+                .map(|(name, keywords)| (name, keywords.into()))
+                .collect(),
+        )
     }
 
     /// Reads the daemon's JSON form (`object_config`, `evaluate=false`): sections of strings.
@@ -24,7 +29,7 @@ impl Config {
     /// `None` where it is no object of objects. Numbers and booleans are taken as typed; other
     /// values are left out.
     pub fn from_json(value: &Value) -> Option<Self> {
-        let mut sections = BTreeMap::new();
+        let mut sections = Vec::new();
         for (section, keywords) in value.as_object()? {
             let keywords = keywords.as_object()?;
             let texts = keywords.iter().filter_map(|(name, value)| {
@@ -35,16 +40,16 @@ impl Config {
                 };
                 Some((name.clone(), text))
             });
-            sections.insert(section.clone(), texts.collect());
+            sections.push((section.clone(), texts.collect()));
         }
-        Some(Self(sections))
+        Some(Self(sections.into_iter().collect()))
     }
 
     /// The same without some keywords, which are named without their scopes.
     #[must_use]
     pub fn without(&self, known: impl Fn(&str, &str) -> bool) -> Self {
         let mut rest = self.clone();
-        for (section, keywords) in &mut rest.0 {
+        for (section, keywords) in rest.0.iter_mut() {
             keywords.retain(|name, _| {
                 let name = name.split('@').next().unwrap_or_default();
                 !known(section, name)
@@ -54,7 +59,7 @@ impl Config {
     }
 
     /// The names of the sections.
-    pub fn sections(&self) -> impl Iterator<Item = &String> {
+    pub fn sections(&self) -> impl Iterator<Item = &str> {
         self.0.keys()
     }
 
@@ -92,13 +97,27 @@ struct Evaluation<'a> {
     references_left: usize,
 }
 
+/// How much of a keyword is said in one place; what says more comes later.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+enum Scope {
+    None,
+    Nodes,
+    Node,
+}
+
 impl Evaluation<'_> {
     fn keyword(&mut self, section: &str, keyword: &str, depth: usize) -> Option<String> {
         let keywords = self.config.0.get(section)?;
-        let text = keywords
-            .get(&format!("{keyword}@{}", self.node))
-            .or_else(|| keywords.get(&format!("{keyword}@nodes")))
-            .or_else(|| keywords.get(keyword))?;
+        let scoped = keywords.beginning_with(keyword).filter_map(|(name, text)| {
+            let scope = match name.get(keyword.len()..)? {
+                "" => Scope::None,
+                "@nodes" => Scope::Nodes,
+                scope if scope.strip_prefix('@') == Some(self.node) => Scope::Node,
+                _ => return None,
+            };
+            Some((scope, text))
+        });
+        let (_, text) = scoped.max_by_key(|(scope, _)| *scope)?;
         Some(self.dereference(section, text, depth))
     }
 

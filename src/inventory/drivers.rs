@@ -92,7 +92,7 @@ impl Section {
         let resource = Resource {
             driver: format!("{}.{driver}", self.group),
             status: "n/a".to_owned(),
-            keywords,
+            keywords: keywords.into(),
         };
         Some(Driven { resource, flaws })
     }

@@ -50,17 +50,17 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::{Event, Instance, Object, Report, Resource};
+    use super::super::{Event, Instance, Object, Report, Resource, Table};
     use super::*;
 
     fn object(nodes: &[&str]) -> Arc<Object> {
         let ip = Resource {
             driver: "ip".to_owned(),
             status: "up".to_owned(),
-            keywords: BTreeMap::from([("ipaddr".to_owned(), json!("10.0.0.1"))]),
+            keywords: Table::from([("ipaddr".to_owned(), json!("10.0.0.1"))]),
         };
         let instance = Instance {
-            resources: BTreeMap::from([("ip#1".to_owned(), Arc::new(ip))]),
+            resources: Table::from([("ip#1".to_owned(), Arc::new(ip))]),
             ..Instance::default()
         };
         let instances = nodes.iter();

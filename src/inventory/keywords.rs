@@ -4,19 +4,18 @@
 //! No section is known by name here.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
 
-use super::{Config, ObjectPath, Problem, Sensitive};
+use super::{Config, ObjectPath, Problem, Sensitive, Table};
 
 /// The keywords of one section of one instance, and where they come from.
 #[derive(Clone, Copy, Debug)]
 pub struct Keywords<'a> {
     object: &'a ObjectPath,
     section: &'a str,
-    values: &'a BTreeMap<String, Value>,
+    values: &'a Table<Value>,
     raw: Option<Raw<'a>>,
 }
 
@@ -37,7 +36,7 @@ impl<'a> Keywords<'a> {
     pub fn new(
         object: &'a ObjectPath,
         section: &'a str,
-        values: &'a BTreeMap<String, Value>,
+        values: &'a Table<Value>,
         raw: Option<Raw<'a>>,
     ) -> Self {
         Self {
@@ -50,8 +49,7 @@ impl<'a> Keywords<'a> {
 
     /// The keywords of a section that the status has nothing of.
     pub fn untold(object: &'a ObjectPath, section: &'a str, raw: Raw<'a>) -> Self {
-        static NOTHING: BTreeMap<String, Value> = BTreeMap::new();
-        Self::new(object, section, &NOTHING, Some(raw))
+        Self::new(object, section, Table::none(), Some(raw))
     }
 
     /// A [`Problem`] of this section's `keyword`.
@@ -269,7 +267,7 @@ mod tests {
         expect: &str,
     ) {
         let object: ObjectPath = "test/svc/web1".parse().unwrap();
-        let values = BTreeMap::from([("kw".to_owned(), value)]);
+        let values = Table::from([("kw".to_owned(), value)]);
         let keywords = Keywords::new(&object, "expose#0", &values, None);
         let shown = match read(&keywords) {
             Ok(value) => format!("{value:?}"),
@@ -288,7 +286,7 @@ mod tests {
             object: &object,
             node: "n1",
         });
-        let values = BTreeMap::from([("port".to_owned(), Value::Null)]);
+        let values = Table::from([("port".to_owned(), Value::Null)]);
         let keywords = Keywords::new(&object, "expose#0", &values, raw);
         assert_eq!(keywords.words("sni").unwrap(), ["web1.org"]);
         let problem = keywords.port("port").unwrap_err().to_string();

@@ -20,6 +20,7 @@ pub mod path;
 mod problem;
 mod scaling;
 pub mod secret;
+mod table;
 mod touched;
 pub mod write;
 
@@ -42,6 +43,7 @@ pub use problem::Problem;
 use scaling::Scaling;
 pub use secret::{Judged, Sensitive};
 use secret::{insert_changed, judge};
+pub use table::Table;
 pub use touched::Touched;
 pub use write::{Asked, Change, Target, Write};
 
@@ -109,6 +111,13 @@ fn serialize_shared<K: Serialize, V: Serialize, S: Serializer>(
     to.collect_map(values.iter().map(|(name, value)| (name, value.as_ref())))
 }
 
+fn serialize_resources<S: Serializer>(
+    resources: &Table<Arc<Resource>>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_map(resources.iter().map(|(rid, one)| (rid, one.as_ref())))
+}
+
 /// An object on one node.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Instance {
@@ -120,8 +129,8 @@ pub struct Instance {
     pub scaler: bool,
     /// The resources, by resource id such as `ip#1`. Those that are the same on several nodes
     /// are held once.
-    #[serde(serialize_with = "serialize_shared")]
-    pub resources: BTreeMap<String, Arc<Resource>>,
+    #[serde(serialize_with = "serialize_resources")]
+    pub resources: Table<Arc<Resource>>,
 }
 
 /// A section of an object's configuration, as evaluated on one node.
@@ -132,7 +141,7 @@ pub struct Resource {
     /// The status word, such as `up`, `down`, `n/a`.
     pub status: String,
     /// The keywords that the agent reports, with whatever JSON types it gave them.
-    pub keywords: BTreeMap<String, serde_json::Value>,
+    pub keywords: Table<serde_json::Value>,
 }
 
 impl Instance {

@@ -91,7 +91,7 @@ fn settle(path: &ObjectPath, node: &str, instance: &mut Instance, config: &Confi
         };
         if let Some(resource) = resource {
             let resource = Arc::new(resource);
-            instance.resources.insert(section.clone(), resource);
+            instance.resources.insert(section.to_owned(), resource);
         }
     }
 }
@@ -194,20 +194,21 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::inventory::Table;
     use crate::inventory::ini::Ini;
 
     fn inventory(paths: &[&str]) -> Inventory {
         let mut inventory = Inventory::default();
         inventory.apply(Event::Node("n1".to_owned(), Some(NodeStatus::Settled)));
         for path in paths {
-            let keywords = BTreeMap::from([("ipaddr".to_owned(), Value::from("10.0.0.1"))]);
+            let keywords = Table::from([("ipaddr".to_owned(), Value::from("10.0.0.1"))]);
             let ip = Resource {
                 driver: "ip".to_owned(),
                 status: "up".to_owned(),
                 keywords,
             };
             let instance = Instance {
-                resources: BTreeMap::from([("ip#1".to_owned(), Arc::new(ip))]),
+                resources: Table::from([("ip#1".to_owned(), Arc::new(ip))]),
                 ..Instance::default()
             };
             let path: ObjectPath = path.parse().unwrap();
@@ -239,11 +240,35 @@ mod tests {
                     [vhost#0]\n[expose#1]\nsni = x\n[hashpolicy#0]\ncookie_ttl = 1h30m\n";
         let object = overlaid(&["test/svc/web1"], text);
         let resources = &object.instances["n1"].resources;
-        let names: Vec<&String> = resources.keys().collect();
+        let names: Vec<&str> = resources.keys().collect();
         assert_eq!(names, ["expose#0", "hashpolicy#0", "ip#1", "vhost#0"]);
-        assert_eq!(resources["ip#1"].keywords["ipaddr"], "10.0.0.1");
-        assert_eq!(resources["expose#0"].keywords["port"], 80);
-        assert_eq!(resources["hashpolicy#0"].keywords["cookie_ttl"], 5_400);
+        assert_eq!(
+            resources
+                .get("ip#1")
+                .unwrap()
+                .keywords
+                .get("ipaddr")
+                .unwrap(),
+            "10.0.0.1"
+        );
+        assert_eq!(
+            resources
+                .get("expose#0")
+                .unwrap()
+                .keywords
+                .get("port")
+                .unwrap(),
+            80
+        );
+        assert_eq!(
+            resources
+                .get("hashpolicy#0")
+                .unwrap()
+                .keywords
+                .get("cookie_ttl")
+                .unwrap(),
+            5_400
+        );
     }
 
     #[test]
@@ -262,10 +287,10 @@ mod tests {
         let text = "[DEFAULT]\nnodes = *\n[ip#0]\nipname = 10.0.0.9\nexpose = expose#0\n\
                     [expose#0]\nport = 80\n";
         let object = overlaid(&[], text);
-        let ip = &object.instances["n1"].resources["ip#0"];
+        let ip = &object.instances["n1"].resources.get("ip#0").unwrap();
         assert_eq!(
-            (ip.status.as_str(), &ip.keywords["ipaddr"]),
-            ("up", &"10.0.0.9".into())
+            (ip.status.as_str(), ip.keywords.get("ipaddr").unwrap()),
+            ("up", &Value::from("10.0.0.9"))
         );
         let elsewhere = overlaid(&[], &text.replace('*', "n2"));
         assert!(elsewhere.instances.is_empty());

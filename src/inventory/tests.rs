@@ -186,11 +186,11 @@ fn failover(nodes: &[(&str, bool)]) -> Arc<Object> {
         let address = Resource {
             driver: "ip".to_owned(),
             status: status.to_owned(),
-            keywords: BTreeMap::new(),
+            keywords: Table::default(),
         };
         let instance = Instance {
             failover: true,
-            resources: BTreeMap::from([("ip#1".to_owned(), Arc::new(address))]),
+            resources: Table::from([("ip#1".to_owned(), Arc::new(address))]),
             ..Instance::default()
         };
         object.instances.insert((*node).to_owned(), instance);

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::mirror::unpacked;
-use crate::inventory::{Instance, Kind, Labels, NodeStatus, Object, ObjectPath, Report, Resource};
+use super::mirror::leaf::{self, Entry, Loose, Named, Part, Told};
+use crate::inventory::{
+    Instance, Kind, Labels, NodeStatus, Object, ObjectPath, Report, Resource, Table,
+};
 
 /// Whether the daemon is past its first moments, when its status knows nothing yet.
 pub(super) fn is_complete(tree: &Value) -> bool {
@@ -113,10 +115,10 @@ pub(super) fn object(tree: &Value, key: &str, path: ObjectPath) -> Option<Object
             csums.insert(name, csum);
         }
         let entry = services.get("status").and_then(|status| status.get(key));
-        let Some(entry) = entry.map(unpacked) else {
+        let Some(entry) = entry.and_then(leaf::entry) else {
             continue;
         };
-        let marked = is_slave(&entry);
+        let marked = entry.scaler_slave == Loose::True;
         if let Some(mut instance) = instance(path.kind(), entry) {
             slave |= marked;
             share(&mut instance, instances.values());
@@ -136,15 +138,7 @@ pub(super) fn object(tree: &Value, key: &str, path: ObjectPath) -> Option<Object
 }
 
 fn config_csum(services: &Value, key: &str) -> Option<String> {
-    let mut config = unpacked(services.get("config")?.get(key)?);
-    text(config.get_mut("csum")?.take())
-}
-
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        _ => None,
-    }
+    leaf::checksum(services.get("config")?.get(key)?)
 }
 
 fn is_slave(entry: &Value) -> bool {
@@ -154,26 +148,32 @@ fn is_slave(entry: &Value) -> bool {
 /// An instance that is neither being created nor a remainder of a deleted one.
 ///
 /// Such have neither `kind` nor `avail`; objects that do not run never have `avail`.
-fn instance(kind: Kind, mut entry: Value) -> Option<Instance> {
+fn instance(kind: Kind, entry: Entry) -> Option<Instance> {
     let whole = match kind {
-        Kind::Sec | Kind::Cfg | Kind::Usr => "kind",
-        Kind::Svc | Kind::Vol | Kind::Ccfg | Kind::Nscfg => "avail",
+        Kind::Sec | Kind::Cfg | Kind::Usr => entry.kind,
+        Kind::Svc | Kind::Vol | Kind::Ccfg | Kind::Nscfg => entry.avail,
     };
-    entry.get(whole)?.as_str()?;
-    let resources = match entry.get_mut("resources").map(Value::take) {
-        None | Some(Value::Null) => BTreeMap::new(),
-        Some(Value::Object(entries)) => {
+    if !whole.is_text() {
+        return None;
+    }
+    let resources = match entry.resources {
+        Part::Null => Table::default(),
+        Part::Some(Named(entries)) => {
             let resources = entries.into_iter();
             let resources =
                 resources.filter_map(|(rid, entry)| Some((rid, Arc::new(resource(entry)?))));
             resources.collect()
         }
-        Some(_) => return None,
+        Part::Other => return None,
+    };
+    let doing = match entry.monitor {
+        Part::Some(doing) => doing.status.text(),
+        Part::Null | Part::Other => None,
     };
     Some(Instance {
-        monitor: monitor_status(&entry).unwrap_or_default().to_owned(),
-        scaler: entry.get("scale").is_some_and(Value::is_number),
-        failover: entry.get("topology").and_then(Value::as_str) == Some("failover"),
+        monitor: doing.unwrap_or_default(),
+        scaler: entry.scale == Loose::Number,
+        failover: entry.topology.is("failover"),
         resources,
     })
 }
@@ -181,7 +181,7 @@ fn instance(kind: Kind, mut entry: Value) -> Option<Instance> {
 /// Takes the resources from another node's instance that are the same there.
 fn share<'a>(instance: &mut Instance, others: impl Iterator<Item = &'a Instance>) {
     let others: Vec<&Instance> = others.collect();
-    for (rid, resource) in &mut instance.resources {
+    for (rid, resource) in instance.resources.iter_mut() {
         let mut same = others.iter().filter_map(|other| other.resources.get(rid));
         if let Some(same) = same.find(|other| *other == resource) {
             *resource = Arc::clone(same);
@@ -189,23 +189,25 @@ fn share<'a>(instance: &mut Instance, others: impl Iterator<Item = &'a Instance>
     }
 }
 
-fn resource(mut entry: Value) -> Option<Resource> {
-    let mut part = |name| entry.get_mut(name).map(Value::take).unwrap_or_default();
-    let keywords = match part("info") {
-        Value::Null => BTreeMap::new(),
+fn resource(entry: Part<Told>) -> Option<Resource> {
+    let Part::Some(entry) = entry else {
+        return None;
+    };
+    let keywords = match entry.info {
+        Part::Null => Table::default(),
         // The stream cannot tell null from absent, so neither does the projection.
-        Value::Object(info) => info
+        Part::Some(Named(info)) => info
             .into_iter()
             .filter(|(_, value)| !value.is_null())
             .collect(),
-        _ => return None,
+        Part::Other => return None,
     };
-    let status = match part("status") {
-        Value::Null => String::new(),
-        status => text(status)?,
+    let status = match entry.status {
+        Loose::Null => String::new(),
+        status => status.text()?,
     };
     Some(Resource {
-        driver: text(part("type"))?,
+        driver: entry.r#type.text()?,
         status,
         keywords,
     })
@@ -260,9 +262,13 @@ mod tests {
 
     #[test]
     fn a_secret_has_no_avail_and_its_remainder_has_no_kind() {
+        let read = |value: Value| {
+            let entry = leaf::entry(&Value::String(value.to_string())).unwrap();
+            instance(Kind::Sec, entry)
+        };
         let recorded = json!({"kind": "sec", "csum": "0", "monitor": {"status": "idle"}});
-        assert_eq!(instance(Kind::Sec, recorded).unwrap().monitor, "idle");
-        assert_eq!(instance(Kind::Sec, json!({"resources": {}})), None);
+        assert_eq!(read(recorded).unwrap().monitor, "idle");
+        assert_eq!(read(json!({"resources": {}})), None);
     }
 
     #[test]
@@ -280,9 +286,9 @@ mod tests {
         );
         let resources = object.unwrap().instances.remove("n1").unwrap().resources;
         assert_eq!(resources.keys().collect::<Vec<_>>(), ["ip#4", "ip#5"]);
-        let keywords = BTreeMap::from([("netmask".to_owned(), json!(32))]);
-        assert_eq!(resources["ip#5"].keywords, keywords);
-        assert_eq!(resources["ip#4"].status, "");
+        let keywords = Table::from([("netmask".to_owned(), json!(32))]);
+        assert_eq!(resources.get("ip#5").unwrap().keywords, keywords);
+        assert_eq!(resources.get("ip#4").unwrap().status, "");
     }
 
     #[test]

@@ -265,8 +265,6 @@ fn leave_out(gateway: &mut Gateway, bad: &BTreeSet<(Form, UserJson)>, refused: &
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap as Map;
-
     use serde_json::{Value, json};
 
     use super::super::json::to_json;
@@ -279,7 +277,7 @@ mod tests {
 
     fn user_json(value: Value) -> UserJson {
         let object: ObjectPath = "web1".parse().unwrap();
-        let values = Map::from([("kw".to_owned(), value)]);
+        let values = crate::inventory::Table::from([("kw".to_owned(), value)]);
         let keywords = Keywords::new(&object, "expose#0", &values, None);
         UserJson::read(&keywords, "kw").unwrap().unwrap()
     }

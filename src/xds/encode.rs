@@ -13,6 +13,7 @@ use envoy_types::pb::envoy::config::core::v3::{
 use envoy_types::pb::google::protobuf::{Any, Duration};
 use prost::Message;
 
+use super::checked::{self, Checked};
 use super::data::{Form, Verdicts};
 use super::preflight::Violation;
 use super::{
@@ -44,6 +45,8 @@ pub(super) struct Writer<'a> {
     pub(super) verdicts: &'a Verdicts,
     /// What was encoded before.
     pub(super) previous: &'a Snapshot,
+    /// What need not be looked at.
+    pub(super) checked: &'a mut Checked,
 }
 
 /// What came of a value of the gateway.
@@ -57,15 +60,22 @@ pub(super) struct Written {
 
 impl Writer<'_> {
     /// Encodes the value of that name.
-    pub(super) fn write(&self, kind: ResourceType, name: &str) -> Written {
-        let gateway = self.gateway;
+    pub(super) fn write(&mut self, kind: ResourceType, name: &str) -> Written {
+        let (gateway, verdicts, previous) = (self.gateway, self.verdicts, self.previous);
+        let checked = &mut *self.checked;
+        let put = Put {
+            kind,
+            name,
+            previous,
+        };
         let written = match kind {
-            ResourceType::Cluster => gateway
-                .clusters
-                .get(name)
-                .map(|value| self.put(kind, name, value, |resource| self.cluster(resource, value))),
+            ResourceType::Cluster => gateway.clusters.get(name).map(|value| {
+                put.put(value, |resource| {
+                    cluster(resource, value, verdicts, checked)
+                })
+            }),
             ResourceType::Endpoint => gateway.endpoints.get(name).map(|value| {
-                self.put(kind, name, value, |resource| {
+                put.put(value, |resource| {
                     resource.body = endpoint::encode(name, value).encode_to_vec();
                     let cluster = gateway.clusters.get(name);
                     let origin = cluster.map(|cluster| cluster.origin.clone());
@@ -74,50 +84,42 @@ impl Writer<'_> {
                 })
             }),
             ResourceType::Secret => gateway.secrets.get(name).map(|value| {
-                self.put(kind, name, value, |resource| {
+                put.put(value, |resource| {
                     resource.body = secret::encode(name, value).encode_to_vec();
                     resource.origins = vec![value.origin.clone()];
                     true
                 })
             }),
             ResourceType::Listener => gateway.listeners.get(name).map(|value| {
-                self.put(kind, name, value, |resource| {
-                    let known = self.previous.get(kind, name).map(AsRef::as_ref);
-                    listen(resource, Listener::clone(value), self.verdicts, known)
+                put.put(value, |resource| {
+                    let known = previous.get(kind, name).map(AsRef::as_ref);
+                    listen(resource, Listener::clone(value), verdicts, known)
                 })
             }),
             ResourceType::Route => gateway.routes.get(name).map(|value| {
-                self.put(kind, name, value, |resource| {
-                    let known = self.previous.get(kind, name).map(AsRef::as_ref);
-                    route_hosts(resource, RouteConfiguration::clone(value), known);
+                put.put(value, |resource| {
+                    let known = previous.get(kind, name).map(AsRef::as_ref);
+                    route_hosts(resource, RouteConfiguration::clone(value), known, checked);
                     true
                 })
             }),
         };
         written.unwrap_or_default()
     }
+}
 
-    fn cluster(&self, resource: &mut Resource, value: &Cluster) -> bool {
-        let given = self.verdicts.given(Form::Cluster, value.data.as_ref());
-        let message = cluster::encode(&resource.name, value, given);
-        resource.warms_until_acked = cluster::warms_until_acked(value, &message);
-        resource.body = message.encode_to_vec();
-        resource.origins = vec![value.origin.clone()];
-        let found = violations(ResourceType::Cluster, resource);
-        let first = found.first().map(|found| found.problem(&value.origin));
-        resource.problems.extend(first);
-        resource.problems.is_empty()
-    }
+/// Where a resource is put.
+struct Put<'a> {
+    kind: ResourceType,
+    name: &'a str,
+    previous: &'a Snapshot,
+}
 
+impl Put<'_> {
     /// What was encoded of the same value before, or what `fill` makes of it unless it says that
     /// nothing is left.
-    fn put(
-        &self,
-        kind: ResourceType,
-        name: &str,
-        value: &impl Hash,
-        fill: impl FnOnce(&mut Resource) -> bool,
-    ) -> Written {
+    fn put(&self, value: &impl Hash, fill: impl FnOnce(&mut Resource) -> bool) -> Written {
+        let (kind, name) = (self.kind, self.name);
         let version = Version::of(value);
         let known = self.previous.get(kind, name);
         let resource = match known.filter(|known| known.version == version) {
@@ -140,6 +142,31 @@ impl Writer<'_> {
     }
 }
 
+/// Encodes a cluster; returns whether Envoy would take it.
+fn cluster(
+    resource: &mut Resource,
+    value: &Cluster,
+    verdicts: &Verdicts,
+    checked: &mut Checked,
+) -> bool {
+    let given = || verdicts.given(Form::Cluster, value.data.as_ref());
+    let message = cluster::encode(&resource.name, value, given());
+    resource.warms_until_acked = cluster::warms_until_acked(value, &message);
+    resource.body = message.encode_to_vec();
+    resource.origins = vec![value.origin.clone()];
+    let shape = checked::of_cluster(value, given());
+    if checked.has(shape) {
+        return true;
+    }
+    let found = violations(ResourceType::Cluster, &resource.body);
+    if let Some(first) = found.first() {
+        resource.problems.push(first.problem(&value.origin));
+        return false;
+    }
+    checked.add(shape);
+    true
+}
+
 /// Encodes a listener without the chains that Envoy would refuse: one of them would cost all who
 /// share it. Returns whether a chain is left. What `known` has was checked already.
 fn listen(
@@ -160,7 +187,7 @@ fn listen(
     loop {
         value.chains = unknown(&chains);
         resource.body = encode(&resource.name, &value);
-        let found = violations(ResourceType::Listener, resource);
+        let found = violations(ResourceType::Listener, &resource.body);
         let found = found.iter().rev();
         let bad: BTreeMap<usize, Violation> = found
             .filter_map(|violation| violation.within("filter_chains"))
@@ -189,13 +216,19 @@ fn listen(
 
 /// Encodes a route configuration without the routes and virtual hosts that Envoy would refuse.
 /// What `known` has was checked already.
-fn route_hosts(resource: &mut Resource, mut value: RouteConfiguration, known: Option<&Resource>) {
+fn route_hosts(
+    resource: &mut Resource,
+    mut value: RouteConfiguration,
+    known: Option<&Resource>,
+    checked: &mut Checked,
+) {
     let mut hosts = with_known(std::mem::take(&mut value.virtual_hosts), known);
+    sift(&mut hosts, &resource.name, checked);
     loop {
         value.virtual_hosts = unknown(&hosts);
         resource.body = route::encode(&resource.name, &value).encode_to_vec();
         let mut bad: BTreeMap<(usize, Option<usize>), Violation> = BTreeMap::new();
-        for violation in violations(ResourceType::Route, resource) {
+        for violation in violations(ResourceType::Route, &resource.body) {
             let Some((host, violation)) = violation.within("virtual_hosts") else {
                 continue;
             };
@@ -228,6 +261,32 @@ fn route_hosts(resource: &mut Resource, mut value: RouteConfiguration, known: Op
     resource.clusters = route::clusters(&value);
     let hosts = value.virtual_hosts.iter();
     resource.origins = hosts.map(|host| host.origin.clone()).collect();
+}
+
+/// Looks at one host of each shape, and if nothing is wrong with any, they are all known.
+fn sift(hosts: &mut [(bool, VirtualHost)], name: &str, checked: &mut Checked) {
+    let shapes = hosts.iter().map(|(is_known, host)| {
+        let shape = (!is_known).then(|| checked::of_host(host));
+        shape.filter(|shape| !checked.has(*shape))
+    });
+    let shapes: Vec<Option<Version>> = shapes.collect();
+    let of_a_kind = shapes.iter().zip(hosts.iter());
+    let of_a_kind = of_a_kind.filter_map(|(shape, (_, host))| Some(((*shape)?, host)));
+    let of_a_kind: BTreeMap<Version, &VirtualHost> = of_a_kind.collect();
+    let virtual_hosts = of_a_kind.values().map(|host| VirtualHost::clone(host));
+    let value = RouteConfiguration {
+        virtual_hosts: virtual_hosts.collect(),
+    };
+    let body = route::encode(name, &value).encode_to_vec();
+    if !violations(ResourceType::Route, &body).is_empty() {
+        return;
+    }
+    for shape in of_a_kind.into_keys() {
+        checked.add(shape);
+    }
+    for (is_known, _) in hosts {
+        *is_known = true;
+    }
 }
 
 fn leave_out_routes<'v>(
@@ -263,8 +322,8 @@ fn unknown<T: Clone>(items: &[(bool, T)]) -> Vec<T> {
     unknown.map(|(_, item)| item.clone()).collect()
 }
 
-fn violations(kind: ResourceType, resource: &Resource) -> Vec<Violation> {
-    preflight::check(kind.url(), &resource.body).unwrap_or_default()
+fn violations(kind: ResourceType, body: &[u8]) -> Vec<Violation> {
+    preflight::check(kind.url(), body).unwrap_or_default()
 }
 
 /// The answer to a client that asks for a route configuration which does not exist: one without

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::checked::Checked;
 use super::data::{Settled, settle};
 use super::encode::{Writer, names};
 use super::{ResourceType, Snapshot};
@@ -31,6 +32,7 @@ pub struct Encoding {
     /// What the services' own JSON lacks; while it does, everything is encoded again.
     settled: Vec<Problem>,
     lacks: bool,
+    checked: Checked,
     /// What was left out of each resource, where something was.
     refused: BTreeMap<(ResourceType, String), Vec<Problem>>,
 }
@@ -52,10 +54,11 @@ impl Encoding {
             return true;
         }
         let previous = self.snapshot.clone();
-        let writer = Writer {
+        let mut writer = Writer {
             gateway,
             verdicts: &previous.verdicts,
             previous: &previous,
+            checked: &mut self.checked,
         };
         let mut told = false;
         for (kind, name) in changes {
@@ -82,10 +85,11 @@ impl Encoding {
             problems,
             lacks,
         } = settle(&self.gateway, &previous.verdicts);
-        let writer = Writer {
+        let mut writer = Writer {
             gateway: &gateway,
             verdicts: &verdicts,
             previous: &previous,
+            checked: &mut self.checked,
         };
         self.refused.clear();
         for (kind, name) in names(&gateway) {

@@ -7,6 +7,7 @@ mod access_log;
 pub mod acked;
 pub mod answer;
 mod api;
+mod checked;
 pub mod cluster;
 mod compression;
 pub mod data;

@@ -58,6 +58,12 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Reads the rules, which takes a while and is done once: before the first check, if not by it.
+pub fn prepare() {
+    // An error comes again where somebody asks.
+    drop(rules());
+}
+
 /// Checks an encoded message and everything packed in it. `type_url` may be a bare name.
 ///
 /// # Errors

@@ -124,7 +124,7 @@ pub fn served(object: &Object, config: Option<&Config>) -> BTreeSet<Served> {
                     false => word,
                 },
                 by: owner.clone(),
-                expose: expose.clone(),
+                expose: expose.to_owned(),
                 certificates: certificates.clone(),
                 others,
             }));

@@ -387,7 +387,7 @@ impl<'a> Finder<'a, '_> {
     /// Tells of the exposes that no ip names.
     fn unnamed(&mut self, at: Place<'a>, named: &BTreeSet<&str>) {
         for (section, resource) in &at.instance.resources {
-            if resource.driver != EXPOSE_DRIVER || named.contains(section.as_str()) {
+            if resource.driver != EXPOSE_DRIVER || named.contains(section) {
                 continue;
             }
             let keywords = Keywords::new(self.owner, section, &resource.keywords, None);

@@ -1,10 +1,10 @@
 //! What is known of an instance: its address, whether it may get new traffic, and where it is.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Finder, Place};
 use crate::gateway::{Health, Locality};
+use crate::inventory::Table;
 use crate::inventory::keywords::{Keywords, Raw, shown};
 
 impl<'a> Finder<'a, '_> {
@@ -55,8 +55,7 @@ impl<'a> Finder<'a, '_> {
     /// say.
     pub(super) fn locality(&mut self, at: Place<'a>, section: &str) -> Locality {
         let values = at.instance.resources.get(section);
-        let none = BTreeMap::new();
-        let values = values.map_or(&none, |resource| &resource.keywords);
+        let values = values.map_or(Table::none(), |resource| &resource.keywords);
         // Of a raw configuration the definer's is read, as for everything else; a slave's own is
         // a copy of it.
         let definer = self.found.get(section).and_then(|definer| definer.raw);

@@ -10,15 +10,17 @@
 mod counted;
 mod merge;
 mod parts;
+mod piece;
 mod settled;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compile::{Compiled, Draft, compile, draft};
+use super::compile::{Compiled, compile, draft};
 use super::exposes::{in_order, of_owner, owner};
 use super::{Gateway, Policy, settle};
 use crate::inventory::{Inventory, ObjectPath, Touched};
 use parts::{Holders, Id, remove};
+use piece::{Piece, Sets};
 use settled::{Counts, Shares};
 
 /// Compiles an inventory again and again.
@@ -42,7 +44,7 @@ pub struct Incremental {
     /// What all parts come to, but for the answers to challenges.
     gateway: Gateway,
     /// What the answers to challenges brought beside it.
-    answers: Compiled,
+    answers: Sets,
     counts: Counts,
     compiled: Compiled,
     /// What everything comes to while a port is asked for, which depends on all others.
@@ -52,8 +54,8 @@ pub struct Incremental {
 /// Some owners that are compiled together.
 #[derive(Debug)]
 struct Part {
-    owners: BTreeSet<ObjectPath>,
-    draft: Draft,
+    owners: Box<[ObjectPath]>,
+    piece: Piece,
     asks: bool,
 }
 
@@ -73,7 +75,7 @@ impl Incremental {
             shares: Shares::default(),
             asking: BTreeSet::new(),
             gateway: Gateway::default(),
-            answers: Compiled::default(),
+            answers: Sets::default(),
             counts: Counts::default(),
             compiled: Compiled::default(),
             whole: None,
@@ -162,13 +164,12 @@ impl Incremental {
                 continue;
             }
             let part = self.part(inventory, owners);
-            let listeners = &part.draft.compiled.gateway.listeners;
-            let in_the_way = self.holders.in_the_way(&part.draft.claims, listeners);
+            let in_the_way = self.holders.in_the_way(&part.piece);
             if in_the_way.is_empty() {
                 fresh.insert(self.put(part));
                 continue;
             }
-            let mut together = part.owners;
+            let mut together: BTreeSet<ObjectPath> = part.owners.into_iter().collect();
             for id in in_the_way {
                 let Some(other) = self.take(id) else {
                     continue;
@@ -202,9 +203,10 @@ impl Incremental {
         }
         let asks = exposes.iter().any(|exposed| exposed.asks);
         exposes.retain(|exposed| !exposed.asks);
+        let piece = draft(inventory, &self.policy, &exposes, compiled).into();
         Part {
-            owners,
-            draft: draft(inventory, &self.policy, &exposes, compiled),
+            owners: owners.into_iter().collect(),
+            piece,
             asks,
         }
     }
@@ -213,15 +215,10 @@ impl Incremental {
     fn put(&mut self, part: Part) -> Id {
         let id = self.next;
         self.next += 1;
-        let Draft {
-            compiled,
-            claims,
-            uses,
-        } = &part.draft;
-        self.holders.add(id, claims, &compiled.gateway.listeners);
+        self.holders.add(id, &part.piece);
         for owner in &part.owners {
             self.part_of.insert(owner.clone(), id);
-            for path in uses {
+            for path in &part.piece.uses {
                 let users = self.users.entry(path.clone()).or_default();
                 users.insert(owner.clone());
             }
@@ -236,15 +233,10 @@ impl Incremental {
     /// Takes a part out.
     fn take(&mut self, id: Id) -> Option<Part> {
         let part = self.parts.remove(&id)?;
-        let Draft {
-            compiled,
-            claims,
-            uses,
-        } = &part.draft;
-        self.holders.remove(id, claims, &compiled.gateway.listeners);
+        self.holders.remove(id, &part.piece);
         for owner in &part.owners {
             self.part_of.remove(owner);
-            for path in uses {
+            for path in &part.piece.uses {
                 remove(&mut self.users, path, |users| {
                     users.remove(owner);
                     users.is_empty()

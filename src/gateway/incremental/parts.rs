@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::super::chains::HTTP_CHAIN;
-use super::super::claims::{Claim, Claims, overlap};
-use super::super::{Listener, Named, Protocol};
+use super::super::claims::{Claim, overlap};
+use super::super::{Listener, Protocol};
+use super::piece::{Piece, Values};
 
 /// The number of a part.
 pub(super) type Id = u64;
@@ -54,7 +55,7 @@ impl Sides {
 }
 
 /// The plain HTTP chains among listeners, and whether each can be shared.
-fn http(listeners: &Named<Listener>) -> impl Iterator<Item = (&String, bool)> {
+fn http(listeners: &Values<Listener>) -> impl Iterator<Item = (&String, bool)> {
     listeners.iter().filter_map(|(name, listener)| {
         let mut chains = listener.chains.iter();
         let chain = chains.find(|chain| chain.name == HTTP_CHAIN)?;
@@ -63,32 +64,23 @@ fn http(listeners: &Named<Listener>) -> impl Iterator<Item = (&String, bool)> {
 }
 
 impl Holders {
-    /// The parts that are in the way of one with these claims and listeners.
-    pub(super) fn in_the_way(&self, claims: &Claims, listeners: &Named<Listener>) -> BTreeSet<Id> {
+    /// The parts that are in the way of one that comes to this.
+    pub(super) fn in_the_way(&self, piece: &Piece) -> BTreeSet<Id> {
         let mut found = BTreeSet::new();
-        for (key, shared) in claims.wanted() {
+        for (key, shared) in &piece.claims {
             let sides = self.claims.get(key);
-            found.extend(sides.into_iter().flat_map(|sides| sides.against(shared)));
+            found.extend(sides.into_iter().flat_map(|sides| sides.against(*shared)));
         }
-        for (key, addresses) in claims.addresses() {
-            let Some(theirs) = self.addresses.get(key) else {
-                continue;
-            };
-            for address in addresses {
-                let others = theirs.iter();
-                let others = others.filter(|(other, _)| overlap(**other, *address));
-                found.extend(others.flat_map(|(_, ids)| ids));
-            }
+        for (key, address) in &piece.addresses {
+            let others = self.addresses.get(key).into_iter().flatten();
+            let others = others.filter(|(other, _)| overlap(**other, *address));
+            found.extend(others.flat_map(|(_, ids)| ids));
         }
-        for (listener, proxied) in claims.wanted_proxied() {
-            let sides = self.proxied.get(listener);
-            found.extend(
-                sides
-                    .into_iter()
-                    .flat_map(|sides| &sides[usize::from(!proxied)]),
-            );
+        for (listener, proxied) in &piece.proxied {
+            let sides = self.proxied.get(listener).into_iter();
+            found.extend(sides.flat_map(|sides| &sides[usize::from(!proxied)]));
         }
-        for (listener, shared) in http(listeners) {
+        for (listener, shared) in http(&piece.listeners) {
             let sides = self.http.get(listener);
             found.extend(sides.into_iter().flat_map(|sides| sides.against(shared)));
         }
@@ -96,53 +88,49 @@ impl Holders {
     }
 
     /// Takes a part in.
-    pub(super) fn add(&mut self, id: Id, claims: &Claims, listeners: &Named<Listener>) {
-        for (key, shared) in claims.wanted() {
+    pub(super) fn add(&mut self, id: Id, piece: &Piece) {
+        for (key, shared) in &piece.claims {
             let sides = self.claims.entry(key.clone()).or_default();
-            sides.side(shared).insert(id);
+            sides.side(*shared).insert(id);
         }
-        for (key, addresses) in claims.addresses() {
+        for (key, address) in &piece.addresses {
             let bound = self.addresses.entry(*key).or_default();
-            for address in addresses {
-                bound.entry(*address).or_default().insert(id);
-            }
+            bound.entry(*address).or_default().insert(id);
         }
-        for (listener, proxied) in claims.wanted_proxied() {
+        for (listener, proxied) in &piece.proxied {
             let sides = self.proxied.entry(listener.clone()).or_default();
-            sides[usize::from(proxied)].insert(id);
+            sides[usize::from(*proxied)].insert(id);
         }
-        for (listener, shared) in http(listeners) {
+        for (listener, shared) in http(&piece.listeners) {
             let sides = self.http.entry(listener.clone()).or_default();
             sides.side(shared).insert(id);
         }
     }
 
     /// Takes a part out.
-    pub(super) fn remove(&mut self, id: Id, claims: &Claims, listeners: &Named<Listener>) {
-        for (key, shared) in claims.wanted() {
+    pub(super) fn remove(&mut self, id: Id, piece: &Piece) {
+        for (key, shared) in &piece.claims {
             remove(&mut self.claims, key, |sides| {
-                sides.side(shared).remove(&id);
+                sides.side(*shared).remove(&id);
                 sides.is_empty()
             });
         }
-        for (key, addresses) in claims.addresses() {
+        for (key, address) in &piece.addresses {
             remove(&mut self.addresses, key, |bound| {
-                for address in addresses {
-                    remove(bound, address, |ids| {
-                        ids.remove(&id);
-                        ids.is_empty()
-                    });
-                }
+                remove(bound, address, |ids| {
+                    ids.remove(&id);
+                    ids.is_empty()
+                });
                 bound.is_empty()
             });
         }
-        for (listener, proxied) in claims.wanted_proxied() {
+        for (listener, proxied) in &piece.proxied {
             remove(&mut self.proxied, listener, |sides| {
-                sides[usize::from(proxied)].remove(&id);
+                sides[usize::from(*proxied)].remove(&id);
                 sides.iter().all(BTreeSet::is_empty)
             });
         }
-        for (listener, shared) in http(listeners) {
+        for (listener, shared) in http(&piece.listeners) {
             remove(&mut self.http, listener, |sides| {
                 sides.side(shared).remove(&id);
                 sides.is_empty()

@@ -7,6 +7,7 @@ use super::super::compile::Compiled;
 use super::super::{Gateway, Listener, Named, Protocol, Want, settle};
 use super::counted::Counted;
 use super::parts::{Id, remove};
+use super::piece::{Piece, Sets, Values};
 use super::{Incremental, Part, merge};
 use crate::inventory::{Inventory, Problem};
 
@@ -30,14 +31,14 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, all: &mut Compiled, more: &Compiled) {
+    fn add(&mut self, all: &mut Compiled, more: &Sets) {
         self.problems.add(&mut all.problems, &more.problems);
         self.wants.add(&mut all.wants, &more.wants);
         self.namespaces.add(&mut all.namespaces, &more.namespaces);
         self.expiries.add(&mut all.expiries, &more.expiries);
     }
 
-    fn remove(&mut self, all: &mut Compiled, less: &Compiled) {
+    fn remove(&mut self, all: &mut Compiled, less: &Sets) {
         self.problems.remove(&mut all.problems, &less.problems);
         self.wants.remove(&mut all.wants, &less.wants);
         self.namespaces
@@ -54,21 +55,21 @@ impl Incremental {
         let fresh = fresh.iter().filter_map(|id| Some((*id, parts.get(id)?)));
         let fresh: Vec<(Id, &Part)> = fresh.collect();
         for (_, part) in &fresh {
-            self.counts.add(&mut self.compiled, &part.draft.compiled);
+            self.counts.add(&mut self.compiled, &part.piece.sets);
         }
         for (_, part) in stale {
-            self.counts.remove(&mut self.compiled, &part.draft.compiled);
+            self.counts.remove(&mut self.compiled, &part.piece.sets);
         }
         for (id, part) in stale {
-            dirty.note(&part.draft.compiled.gateway);
-            self.shares.remove(*id, &part.draft.compiled.gateway);
+            dirty.note(&part.piece);
+            self.shares.remove(*id, &part.piece);
         }
         for (id, part) in &fresh {
-            dirty.note(&part.draft.compiled.gateway);
-            self.shares.add(*id, &part.draft.compiled.gateway);
+            dirty.note(&part.piece);
+            self.shares.add(*id, &part.piece);
         }
         if let ([(_, stale)], [(_, fresh)]) = (stale, fresh.as_slice()) {
-            dirty.narrow(&stale.draft.compiled.gateway, &fresh.draft.compiled.gateway);
+            dirty.narrow(&stale.piece, &fresh.piece);
         }
         // Clusters are one part's alone: what a fresh part has, and what is left of the stale ones.
         let Gateway {
@@ -77,9 +78,9 @@ impl Incremental {
             ..
         } = &mut self.gateway;
         for (_, part) in &fresh {
-            let gateway = &part.draft.compiled.gateway;
-            replace(clusters, &gateway.clusters, &mut dirty.clusters);
-            replace(endpoints, &gateway.endpoints, &mut dirty.endpoints);
+            let piece = &part.piece;
+            replace(clusters, &piece.clusters, &mut dirty.clusters);
+            replace(endpoints, &piece.endpoints, &mut dirty.endpoints);
         }
         for name in &dirty.clusters {
             clusters.remove(name);
@@ -98,25 +99,25 @@ impl Incremental {
             parts,
             ..
         } = self;
-        let having = |share: &Share, name: &str| -> Vec<&Gateway> {
+        let having = |share: &Share, name: &str| -> Vec<&Piece> {
             let ids = share.get(name).into_iter().flatten();
             let parts = ids.filter_map(|id| parts.get(id));
-            parts.map(|part| &part.draft.compiled.gateway).collect()
+            parts.map(|part| &part.piece).collect()
         };
         for name in &dirty.secrets {
             // The newest: the others have the same, or are about to go.
             let newest = having(&shares.secrets, name).into_iter().next_back();
-            let secret = newest.and_then(|gateway| gateway.secrets.get(name));
+            let secret = newest.and_then(|piece| piece.secrets.get(name));
             set(&mut gateway.secrets, name, secret.cloned());
         }
         for name in &dirty.routes {
             let parts = having(&shares.routes, name).into_iter();
-            let routes = merge::routes(parts.filter_map(|gateway| gateway.routes.get(name)));
+            let routes = merge::routes(parts.filter_map(|piece| piece.routes.get(name)));
             set(&mut gateway.routes, name, routes);
         }
         let merged = |name: &str| {
             let parts = having(&shares.listeners, name).into_iter();
-            merge::listener(parts.filter_map(|gateway| gateway.listeners.get(name)))
+            merge::listener(parts.filter_map(|piece| piece.listeners.get(name)))
         };
         let mut siblings = BTreeSet::new();
         for name in dirty.listeners {
@@ -152,6 +153,7 @@ impl Incremental {
             settle::answers(inventory, &self.policy, &carriers, &mut answers);
         }
         self.compiled.gateway = std::mem::take(&mut answers.gateway);
+        let answers = answers.into();
         self.counts.add(&mut self.compiled, &answers);
         let before = std::mem::replace(&mut self.answers, answers);
         self.counts.remove(&mut self.compiled, &before);
@@ -159,16 +161,16 @@ impl Incremental {
 }
 
 impl Shares {
-    fn add(&mut self, id: Id, gateway: &Gateway) {
-        add(&mut self.secrets, id, gateway.secrets.keys());
-        add(&mut self.listeners, id, gateway.listeners.keys());
-        add(&mut self.routes, id, gateway.routes.keys());
+    fn add(&mut self, id: Id, piece: &Piece) {
+        add(&mut self.secrets, id, piece.secrets.keys());
+        add(&mut self.listeners, id, piece.listeners.keys());
+        add(&mut self.routes, id, piece.routes.keys());
     }
 
-    fn remove(&mut self, id: Id, gateway: &Gateway) {
-        take(&mut self.secrets, id, gateway.secrets.keys());
-        take(&mut self.listeners, id, gateway.listeners.keys());
-        take(&mut self.routes, id, gateway.routes.keys());
+    fn remove(&mut self, id: Id, piece: &Piece) {
+        take(&mut self.secrets, id, piece.secrets.keys());
+        take(&mut self.listeners, id, piece.listeners.keys());
+        take(&mut self.routes, id, piece.routes.keys());
     }
 }
 
@@ -198,17 +200,17 @@ struct Dirty {
 }
 
 impl Dirty {
-    fn note(&mut self, gateway: &Gateway) {
-        self.clusters.extend(gateway.clusters.keys().cloned());
-        self.endpoints.extend(gateway.endpoints.keys().cloned());
-        self.secrets.extend(gateway.secrets.keys().cloned());
-        self.listeners.extend(gateway.listeners.keys().cloned());
-        self.routes.extend(gateway.routes.keys().cloned());
+    fn note(&mut self, piece: &Piece) {
+        self.clusters.extend(piece.clusters.keys().cloned());
+        self.endpoints.extend(piece.endpoints.keys().cloned());
+        self.secrets.extend(piece.secrets.keys().cloned());
+        self.listeners.extend(piece.listeners.keys().cloned());
+        self.routes.extend(piece.routes.keys().cloned());
     }
 
     /// One part stands in the place of one: what is the same in both was merged before. Mostly
     /// an address changes, and thousands share the listener.
-    fn narrow(&mut self, stale: &Gateway, fresh: &Gateway) {
+    fn narrow(&mut self, stale: &Piece, fresh: &Piece) {
         let same = |name: &String| stale.listeners.get(name) == fresh.listeners.get(name);
         self.listeners.retain(|name| !same(name));
         let same = |name: &String| stale.routes.get(name) == fresh.routes.get(name);
@@ -219,7 +221,7 @@ impl Dirty {
 }
 
 /// Puts values in their places; their names are not left over.
-fn replace<T: Eq>(all: &mut Named<T>, fresh: &Named<T>, left: &mut BTreeSet<String>) {
+fn replace<T: Eq>(all: &mut Named<T>, fresh: &Values<T>, left: &mut BTreeSet<String>) {
     for (name, value) in fresh.iter() {
         left.remove(name);
         set(all, name, Some(Arc::clone(value)));

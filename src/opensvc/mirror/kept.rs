@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::leaf;
 use crate::opensvc::json_delta::{Stanza, Unapplied};
 
 /// A daemon's status, without what nothing is made of.
@@ -105,13 +106,9 @@ impl Way {
 }
 
 /// What a leaf of the tree says; null where it says nothing that can be read.
-pub(in crate::opensvc) fn unpacked(leaf: &Value) -> Value {
+fn unpacked(leaf: &Value) -> Value {
     let text = leaf.as_str().unwrap_or_default();
     serde_json::from_str(text).unwrap_or_default()
-}
-
-fn packed(leaf: &Value) -> Value {
-    Value::String(leaf.to_string().into_boxed_str().into_string())
 }
 
 fn whole(value: &Value, place: Place) -> Value {
@@ -141,7 +138,7 @@ fn is_deep(value: &Value, left: usize) -> bool {
 
 /// The branches of a status that are kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place {
+pub(super) enum Place {
     /// A message of the event stream.
     Message,
     Root,
@@ -167,7 +164,7 @@ enum Place {
 
 impl Place {
     /// What is kept below a key; `None` where nothing is.
-    fn child(self, key: &str) -> Option<Self> {
+    pub(super) fn child(self, key: &str) -> Option<Self> {
         Some(match (self, key) {
             (Self::Message, "kind" | "id") => Self::Whole,
             (Self::Message, "data") => Self::Root,
@@ -219,7 +216,11 @@ impl<'de> DeserializeSeed<'de> for Kept {
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
         match self.0 {
             Place::Whole => Value::deserialize(from),
-            place if place.is_leaf() => Ok(packed(&from.deserialize_any(self)?)),
+            place if place.is_leaf() => {
+                let mut text = String::with_capacity(LEAF_BYTES);
+                leaf::Writer(place, &mut text).deserialize(from)?;
+                Ok(Value::String(text.into_boxed_str().into_string()))
+            }
             _ => from.deserialize_any(self),
         }
     }
@@ -334,5 +335,7 @@ impl From<Value> for Message {
     }
 }
 
+/// As much as a leaf has mostly.
+const LEAF_BYTES: usize = 1_024;
 /// Less deep than what a JSON text is read back of.
 const LEAF_DEPTH_MAX: usize = 100;

@@ -6,6 +6,7 @@
 
 mod check;
 mod kept;
+pub(super) mod leaf;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use check::Differences;
-pub(super) use kept::unpacked;
 pub use kept::{Message, Status};
 
 use super::json_delta::{Stanza, Unapplied};

@@ -58,8 +58,14 @@ fn a_change_is_told_once_and_costs_only_its_object() {
         panic!("{events:?}");
     };
     assert_eq!(object.path, path("test/svc/a"));
-    assert_eq!(object.instances["n1"].resources["ip#1"].status, "warn");
-    assert_eq!(object.instances["n2"].resources["ip#1"].status, "up");
+    assert_eq!(
+        object.instances["n1"].resources.get("ip#1").unwrap().status,
+        "warn"
+    );
+    assert_eq!(
+        object.instances["n2"].resources.get("ip#1").unwrap().status,
+        "up"
+    );
     assert_eq!(patch(&mut mirror, 8, json!([[IP, "warn"]])).unwrap(), []);
     assert_eq!(mirror.projections, 2);
 }
@@ -257,7 +263,10 @@ fn a_difference_that_two_statuses_confirm_is_told_and_corrected() {
     };
     assert_eq!(places.iter().collect::<Vec<_>>(), ["test/svc/a"]);
     let object = &report.objects[&path("test/svc/a")];
-    assert_eq!(object.instances["n1"].resources["ip#1"].status, "down");
+    assert_eq!(
+        object.instances["n1"].resources.get("ip#1").unwrap().status,
+        "down"
+    );
     assert!(!mirror.is_suspicious());
     assert_eq!(mirror.check(status_with("down")), []);
 }

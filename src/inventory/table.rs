@@ -1,0 +1,286 @@
+//! A map of a few values by name, in little room: there are dozens for each service. What the
+//! names stand for is the business of whoever fills it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::drivers;
+
+/// Values by name, in the order of the names. To look one up is quick; to add one is not.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Table<V>(Box<[(Name, V)]>);
+
+/// A name: one that is common is there once.
+type Name = Cow<'static, str>;
+
+impl<V> Table<V> {
+    /// The value of that name.
+    pub fn get(&self, name: &str) -> Option<&V> {
+        self.get_key_value(name).map(|(_, value)| value)
+    }
+
+    /// The value of that name, and the name as it is kept.
+    pub fn get_key_value(&self, name: &str) -> Option<(&str, &V)> {
+        let (name, value) = self.0.get(self.find(name).ok()?)?;
+        Some((name, value))
+    }
+
+    /// The value of that name, to be changed.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut V> {
+        let place = self.find(name).ok()?;
+        self.0.get_mut(place).map(|(_, value)| value)
+    }
+
+    /// Whether there is a value of that name.
+    pub fn contains_key(&self, name: &str) -> bool {
+        self.find(name).is_ok()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &V)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value))
+    }
+
+    /// Those whose names begin so, by name.
+    pub fn beginning_with(&self, prefix: &str) -> impl Iterator<Item = (&str, &V)> {
+        let start = self.0.partition_point(|(name, _)| name.as_ref() < prefix);
+        let rest = self.0.get(start..).unwrap_or_default().iter();
+        let rest = rest.map(|(name, value)| (name.as_ref(), value));
+        rest.take_while(move |(name, _)| name.starts_with(prefix))
+    }
+
+    /// The names.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.iter().map(|(name, _)| name)
+    }
+
+    /// The values, by name.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.0.iter().map(|(_, value)| value)
+    }
+
+    /// The values, by name, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+
+    /// All of them, by name, the values to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut V)> {
+        let values = self.0.iter_mut();
+        values.map(|(name, value)| {
+            let name: &Name = name;
+            (name.as_ref(), value)
+        })
+    }
+
+    /// Puts a value in, and returns the one of the same name that was there.
+    pub fn insert(&mut self, name: String, value: V) -> Option<V> {
+        match self.find(&name) {
+            Ok(place) => {
+                let (_, known) = self.0.get_mut(place)?;
+                Some(std::mem::replace(known, value))
+            }
+            Err(place) => {
+                self.change(|all| all.insert(place, (kept(name), value)));
+                None
+            }
+        }
+    }
+
+    /// Takes a value out.
+    pub fn remove(&mut self, name: &str) -> Option<V> {
+        let place = self.find(name).ok()?;
+        let mut removed = None;
+        self.change(|all| removed = Some(all.remove(place).1));
+        removed
+    }
+
+    /// Takes all of them out.
+    pub fn clear(&mut self) {
+        self.0 = Box::default();
+    }
+
+    /// Keeps those that are wanted.
+    pub fn retain(&mut self, mut wanted: impl FnMut(&str, &mut V) -> bool) {
+        self.change(|all| all.retain_mut(|(name, value)| wanted(name, value)));
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Vec<(Name, V)>)) {
+        let mut all = Vec::from(std::mem::take(&mut self.0));
+        change(&mut all);
+        self.0 = all.into();
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.0
+            .binary_search_by(|(known, _)| known.as_ref().cmp(name))
+    }
+}
+
+/// The name as it is kept.
+fn kept(name: String) -> Name {
+    static COMMON: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
+        let keywords = drivers::SECTIONS
+            .iter()
+            .flat_map(|section| section.keywords);
+        let keywords = keywords.map(|(keyword, _)| *keyword);
+        keywords.chain(COMMON_BESIDE).collect()
+    });
+    match COMMON.get(name.as_str()) {
+        Some(common) => Cow::Borrowed(common),
+        None => Cow::Owned(name.into_boxed_str().into_string()),
+    }
+}
+
+impl Table<serde_json::Value> {
+    /// No keywords.
+    pub fn none() -> &'static Self {
+        static NONE: LazyLock<Table<serde_json::Value>> = LazyLock::new(Table::default);
+        &NONE
+    }
+}
+
+impl<V> Default for Table<V> {
+    fn default() -> Self {
+        Self(Box::default())
+    }
+}
+
+impl<V: fmt::Debug> fmt::Debug for Table<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl<V> From<BTreeMap<String, V>> for Table<V> {
+    fn from(values: BTreeMap<String, V>) -> Self {
+        let values = values.into_iter();
+        Self(values.map(|(name, value)| (kept(name), value)).collect())
+    }
+}
+
+impl<V, const N: usize> From<[(String, V); N]> for Table<V> {
+    fn from(values: [(String, V); N]) -> Self {
+        values.into_iter().collect()
+    }
+}
+
+/// Of two values of one name the later one stays.
+impl<V> FromIterator<(String, V)> for Table<V> {
+    fn from_iter<I: IntoIterator<Item = (String, V)>>(values: I) -> Self {
+        let values = values.into_iter();
+        let mut all: Vec<(Name, V)> = values.map(|(name, value)| (kept(name), value)).collect();
+        if !all.is_sorted_by(|(one, _), (other, _)| one < other) {
+            all.reverse();
+            all.sort_by(|(one, _), (other, _)| one.cmp(other));
+            all.dedup_by(|(later, _), (first, _)| later == first);
+        }
+        Self(all.into())
+    }
+}
+
+impl<'a, V> IntoIterator for &'a Table<V> {
+    type Item = (&'a str, &'a V);
+    type IntoIter = Box<dyn Iterator<Item = Self::Item> + 'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Box::new(self.iter())
+    }
+}
+
+impl<V: Serialize> Serialize for Table<V> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.iter())
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Table<V> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(from).map(Self::from)
+    }
+}
+
+/// Names that nearly every service has, beside the keywords of drivers.
+const COMMON_BESIDE: [&str; 24] = [
+    "DEFAULT",
+    "certificate#0",
+    "env",
+    "expose",
+    "expose#0",
+    "expose#1",
+    "id",
+    "ip#0",
+    "ip#1",
+    "ipaddr",
+    "ipdev",
+    "ipname",
+    "netmask",
+    "nodes",
+    "orchestrate",
+    "route#0",
+    "route#1",
+    "route#2",
+    "route#3",
+    "topology",
+    "type",
+    "vhost#0",
+    "vhost#1",
+    "alias",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(values: &[(&str, u8)]) -> Table<u8> {
+        let values = values.iter();
+        values
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect()
+    }
+
+    #[test]
+    fn the_later_of_two_values_of_one_name_stays() {
+        let table = table(&[("b", 1), ("a", 2), ("b", 3), ("a", 4)]);
+        assert_eq!(table.iter().collect::<Vec<_>>(), [("a", &4), ("b", &3)]);
+    }
+
+    #[test]
+    fn values_are_put_in_and_taken_out_in_their_order() {
+        let mut all = table(&[]);
+        for name in ["port", "ipaddr", "own", "port"] {
+            all.insert(name.to_owned(), 1);
+        }
+        assert_eq!(all.keys().collect::<Vec<_>>(), ["ipaddr", "own", "port"]);
+        assert_eq!((all.remove("own"), all.remove("own")), (Some(1), None));
+        assert_eq!(all, table(&[("ipaddr", 1), ("port", 1)]));
+        assert_eq!(all.get("port"), Some(&1));
+    }
+
+    #[test]
+    fn what_begins_with_a_word_is_found_together() {
+        let all = table(&[
+            ("port", 1),
+            ("port@n1", 2),
+            ("ports", 3),
+            ("por", 4),
+            ("q", 5),
+        ]);
+        let found: Vec<&str> = all.beginning_with("port").map(|(name, _)| name).collect();
+        assert_eq!(found, ["port", "port@n1", "ports"]);
+    }
+}
