@@ -1,13 +1,14 @@
 //! EDGE: the one loop that owns the [`Inventory`]. It follows the daemon, compiles what changed
 //! and publishes the snapshot; it decides nothing about what is exposed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -26,7 +27,7 @@ use crate::view;
 pub use crate::view::{Validity, View};
 use crate::writes::Writes;
 pub use crate::writes::{Ticket, Unwritten, Waiting, WriteQueue};
-use crate::xds::{ResourceType, Snapshot};
+use crate::xds::Snapshot;
 
 /// Follows the daemon and publishes snapshots until stopped.
 pub struct Controller {
@@ -169,7 +170,8 @@ impl Controller {
                 () = self.stop.cancelled() => return true,
                 event = events.next() => {
                     if !self.take_ready(event, &mut events) {
-                        self.publish();
+                        let published = self.publish();
+                        self.tell(published).await;
                         return false;
                     }
                 }
@@ -182,7 +184,8 @@ impl Controller {
                 () = self.writes.next() => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
-            self.publish();
+            let published = self.publish();
+            self.tell(published).await;
             self.write();
         }
     }
@@ -282,7 +285,8 @@ impl Controller {
         }
     }
 
-    fn publish(&mut self) {
+    /// Compiles what changed, and publishes what that comes to. Returns what is to be told of it.
+    fn publish(&mut self) -> Option<Published> {
         self.gathering_since = None;
         let elapsed = now() - self.started_at;
         if self.inventory.expire(elapsed, self.policy.hold_down) {
@@ -294,15 +298,10 @@ impl Controller {
             self.causes.note("a challenge is over".to_owned());
             self.changed = true;
         }
-        let Some(synced_at) = self.synced_at else {
-            return;
-        };
+        let synced_at = self.synced_at?;
         let due = self.held_back_since.is_some();
         if !std::mem::take(&mut self.changed) && self.view.ready && !due {
-            self.settle_journey();
-            self.show_problems();
-            self.show();
-            return;
+            return Some(Published::default());
         }
         let began = now();
         let touched = std::mem::take(&mut self.touched);
@@ -314,7 +313,7 @@ impl Controller {
         self.writes.want(compiled.writes.clone());
         if !self.view.ready && !self.is_complete(synced_at) {
             self.show();
-            return;
+            return None;
         }
         let snapshot = self.desired.encode().clone();
         self.gauge.encoded(parts);
@@ -323,24 +322,35 @@ impl Controller {
         let [added, changed, removed] = changes.counts();
         if removed > 0 && self.holds_back() {
             self.show();
-            return;
+            return None;
         }
         self.held_back_since = None;
-        let first = !self.view.ready;
         self.snapshot = Arc::new(snapshot);
         let cause = self.causes.take();
-        // Envoy first; who looks can wait.
-        if first || added + changed + removed > 0 {
-            self.gauge.publish(&self.snapshot);
-            self.snapshots
-                .send_replace(Some(Arc::clone(&self.snapshot)));
-            let objects = changes.objects();
+        if self.view.ready && added + changed + removed == 0 {
+            return Some(Published::default());
+        }
+        self.gauge.publish(&self.snapshot);
+        let snapshot = Arc::clone(&self.snapshot);
+        self.snapshots.send_replace(Some(snapshot));
+        Some(Published {
+            snapshot: Some(([added, changed, removed], changes.objects(), cause)),
+        })
+    }
+
+    /// Tells what was published. Envoy comes first; who looks can wait.
+    async fn tell(&mut self, published: Option<Published>) {
+        let Some(Published { snapshot }) = published else {
+            return;
+        };
+        if let Some(([added, changed, removed], objects, cause)) = snapshot {
+            yield_now().await;
             info!(
                 added,
                 changed, removed, objects, cause, "published snapshot"
             );
             self.view.ready = true;
-            self.view.resources = count_resources(&self.snapshot);
+            self.view.resources = view::counts(&self.snapshot);
             self.view.gateway = Arc::new(self.desired.compiled().gateway.clone());
         }
         self.settle_journey();
@@ -465,9 +475,11 @@ impl Controller {
     }
 }
 
-fn count_resources(snapshot: &Snapshot) -> BTreeMap<ResourceType, usize> {
-    let kinds = ResourceType::ALL.into_iter();
-    kinds.map(|kind| (kind, snapshot.count(kind))).collect()
+/// What is to be told when the clients were: nothing is, while more is read first.
+#[derive(Default)]
+struct Published {
+    /// How many resources are new, changed and gone, of which objects, and why.
+    snapshot: Option<([usize; 3], String, String)>,
 }
 
 /// Events that are taken in before the next compilation, at most.

@@ -170,6 +170,29 @@ impl<'a> World<'a> {
         object
     }
 
+    /// Something that is there is up elsewhere, or is not, or leaves; its sections stay.
+    fn moved(&mut self, path: &ObjectPath) -> Option<Event> {
+        let mut object = Object::clone(self.inventory.objects.get(path)?);
+        let random = &mut self.random;
+        for instance in object.instances.values_mut() {
+            let doing = ["idle", "idle", "stopping"][random.below(3)];
+            doing.clone_into(&mut instance.monitor);
+            let ips = instance.resources.values_mut();
+            for ip in ips.filter(|resource| resource.section() == "ip") {
+                let ip = Arc::make_mut(ip);
+                ["up", "up", "down"][random.below(3)].clone_into(&mut ip.status);
+                let address = match random.below(20) {
+                    0 => json!("nowhere"),
+                    number => json!(format!("10.0.0.{number}")),
+                };
+                if random.below(2) == 0 {
+                    ip.keywords.insert("ipaddr".to_owned(), address);
+                }
+            }
+        }
+        Some(Event::Put(object.into()))
+    }
+
     fn node(&mut self) -> Option<Event> {
         let nodes = &self.cases[0].nodes;
         let name = nodes
@@ -212,6 +235,7 @@ impl<'a> World<'a> {
                 Some(Event::Config(object.path, Reading { revision, content }))
             }
             (5..9, Some(object)) => Some(Event::Put(self.altered(object).into())),
+            (9..12, Some(object)) => self.moved(&object.path),
             (_, object) => object.map(|object| Event::Put(object.into())),
         };
         if let Some(event) = event {

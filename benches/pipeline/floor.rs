@@ -1,9 +1,13 @@
-//! The floor: a bare tonic server that sends the same messages to the same client, and knows
-//! nothing of what is in them. What a measurement has above it is ours.
+//! The floor: a bare tonic server that sends the same messages to the same client when it is told
+//! to over a unix socket, and knows nothing of what is in them; and a bare client of the daemon that
+//! asks for the same and looks at nothing. What a measurement has above it is ours.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server as ads;
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -11,11 +15,16 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 };
 use futures::stream::{Stream, StreamExt};
 use osvc_igw::ads::bind_tcp;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
+
+use super::process::of_threads;
 
 type Responses = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
 
@@ -24,6 +33,8 @@ pub(super) struct Floor {
     pub(super) address: SocketAddr,
     shared: Arc<Shared>,
     runtime: Option<Runtime>,
+    /// A byte in it makes the server send.
+    bell: std::os::unix::net::UnixStream,
 }
 
 #[derive(Default)]
@@ -31,6 +42,21 @@ struct Shared {
     /// What a client that has nothing is sent.
     all: Vec<DeltaDiscoveryResponse>,
     streams: Mutex<Vec<UnboundedSender<Result<DeltaDiscoveryResponse, Status>>>>,
+    /// What is sent at the next bell.
+    next: Mutex<DeltaDiscoveryResponse>,
+}
+
+impl Shared {
+    fn send(&self) {
+        let response = lock(&self.next).clone();
+        for stream in &*lock(&self.streams) {
+            let _ = stream.send(Ok(response.clone()));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Service(Arc<Shared>);
@@ -43,14 +69,23 @@ impl Floor {
             ..Shared::default()
         });
         let mut runtime = Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).enable_all().build();
-        let runtime = runtime.expect("a runtime");
+        let runtime = runtime.worker_threads(2).thread_name(THREADS);
+        let runtime = runtime.enable_all().build().expect("a runtime");
         let service = ads::AggregatedDiscoveryServiceServer::new(Service(Arc::clone(&shared)));
         let service = service.max_decoding_message_size(1 << 30);
         let entered = runtime.enter();
         let incoming = bind_tcp(([127, 0, 0, 1], 0).into()).expect("a port to serve on");
         let address = incoming.local_addr().expect("an address");
+        let (bell, rung) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+        rung.set_nonblocking(true).expect("a socket");
+        let mut rung = UnixStream::from_std(rung).expect("a socket");
         drop(entered);
+        let ringing = Arc::clone(&shared);
+        runtime.spawn(async move {
+            while rung.read_u8().await.is_ok() {
+                ringing.send();
+            }
+        });
         runtime.spawn(async move {
             let server = Server::builder().add_service(service);
             let _ = server.serve_with_incoming(incoming).await;
@@ -59,25 +94,26 @@ impl Floor {
             address,
             shared,
             runtime: Some(runtime),
+            bell,
         }
     }
 
     /// Sends a message to every client.
     pub(super) fn push(&self, response: &DeltaDiscoveryResponse) {
-        let streams = self.shared.streams.lock();
-        for stream in &*streams.unwrap_or_else(PoisonError::into_inner) {
-            let _ = stream.send(Ok(response.clone()));
-        }
+        lock(&self.shared.next).clone_from(response);
+        (&self.bell).write_all(&[1]).expect("a server that listens");
+    }
+
+    /// The time that its threads have spent on a processor.
+    pub(super) fn cpu(&self) -> Duration {
+        of_threads("/proc/self/task", Some(THREADS))
     }
 
     /// Waits until there are so many clients.
     pub(super) async fn has(&self, clients: usize) {
-        let count = || {
-            let streams = self.shared.streams.lock();
-            streams.unwrap_or_else(PoisonError::into_inner).len()
-        };
+        let count = || lock(&self.shared.streams).len();
         while count() < clients {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 }
@@ -121,9 +157,7 @@ impl ads::AggregatedDiscoveryService for Service {
                         let _ = tell.send(Ok(response.clone()));
                     }
                 }
-                let streams = shared.streams.lock();
-                let mut streams = streams.unwrap_or_else(PoisonError::into_inner);
-                streams.push(tell.clone());
+                lock(&shared.streams).push(tell.clone());
             }
         });
         Ok(Response::new(
@@ -131,3 +165,35 @@ impl ads::AggregatedDiscoveryService for Service {
         ))
     }
 }
+
+/// Asks the daemon for its status and for each of these configurations, as many at once as the
+/// controller does.
+pub(super) async fn ask(socket: &Path, paths: Vec<String>) {
+    asked(socket, json!({"action": "daemon_status", "options": {}})).await;
+    let asked = paths.into_iter().map(|path| {
+        let options = json!({"path": path, "format": "json"});
+        asked(
+            socket,
+            json!({"action": "object_config", "method": "GET", "options": options}),
+        )
+    });
+    let mut asked = futures::stream::iter(asked).buffer_unordered(READS);
+    while asked.next().await.is_some() {}
+}
+
+async fn asked(socket: &Path, request: serde_json::Value) {
+    let mut stream = UnixStream::connect(socket).await.expect("a daemon");
+    let request = format!("{request}\0");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("a daemon that listens");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("an answer");
+    assert!(answer.len() > 1, "an empty answer");
+}
+
+/// What the threads of the server are called.
+const THREADS: &str = "floor";
+/// As the controller reads them.
+const READS: usize = 4;

@@ -79,13 +79,7 @@ impl Process {
 
     /// The time that it has spent on a processor.
     pub(super) fn cpu(&self) -> Duration {
-        let tasks = format!("/proc/{}/task", self.child.id());
-        let tasks = fs::read_dir(tasks).into_iter().flatten().flatten();
-        let spent = tasks.filter_map(|task| {
-            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(spent.sum())
+        of_threads(&format!("/proc/{}/task", self.child.id()), None)
     }
 
     /// The memory that it holds, and the most that it held.
@@ -117,6 +111,19 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The time that threads have spent on a processor: those in a folder, of that name if there is one.
+pub(super) fn of_threads(folder: &str, name: Option<&str>) -> Duration {
+    let tasks = fs::read_dir(folder).into_iter().flatten().flatten();
+    let spent = tasks.filter_map(|task| {
+        let read = |file: &str| fs::read_to_string(task.path().join(file)).ok();
+        if name.is_some_and(|name| read("comm").is_none_or(|comm| comm.trim() != name)) {
+            return None;
+        }
+        read("schedstat")?.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(spent.sum())
 }
 
 const START_MAX: Duration = Duration::from_secs(30);

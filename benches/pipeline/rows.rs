@@ -8,9 +8,9 @@ use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use osvc_igw::xds::ResourceType;
 use tokio::time::sleep;
 
-use super::cluster::{Change, Cluster, gateway};
+use super::cluster::{self, Change, Cluster, gateway};
 use super::figures::Figures;
-use super::floor::Floor;
+use super::floor::{self, Floor};
 use super::folder::Folder;
 use super::options::{Options, Row};
 use super::process::Process;
@@ -132,6 +132,10 @@ impl Stage {
     }
 
     async fn sync_floor(&mut self) {
+        let paths = (0..self.cluster.services).map(cluster::path);
+        let since = Instant::now();
+        floor::ask(&self.folder.path.join("lsnr.sock"), paths.collect()).await;
+        let asked = since.elapsed();
         let floor = Floor::start(self.synced_by.clone());
         let mut stubs = Stubs::new();
         let since = Instant::now();
@@ -143,7 +147,8 @@ impl Stage {
             };
             last = seen.received.at;
         }
-        self.figures.set_floor("sync", (last - since).as_secs_f64());
+        let took = asked + (last - since);
+        self.figures.set_floor("sync", took.as_secs_f64());
     }
 
     /// Whether every client has all that there is for it.
@@ -201,7 +206,7 @@ impl Stage {
             }
             sim.note(change.took);
             self.changed_by = Some(seen.received.response);
-            sleep(Duration::from_millis(15 + random.below(10) as u64)).await;
+            sleep(pause(&mut random)).await;
         }
         let spent = self.cpu().saturating_sub(before);
         let figures = &mut self.figures;
@@ -227,7 +232,10 @@ impl Stage {
         let Some(response) = self.changed_by.clone() else {
             return;
         };
-        let times = floor_times(&response, count, Duration::from_millis(5)).await;
+        let mut random = Random(1);
+        let (times, cpu) = floor_times(&response, count, || pause(&mut random)).await;
+        self.figures
+            .set_floor("event_cpu", milliseconds(cpu) / count as f64);
         self.figures.set_floor("event_p50", times.at(0.5));
         self.figures.set_floor("event_p99", times.at(0.99));
         self.figures.set_floor("event_max", times.at(1.0));
@@ -356,26 +364,33 @@ async fn received_by_all(clients: &mut Stubs) -> Option<Instant> {
     last
 }
 
-/// How long a message takes from a bare server to a client that reads it, so many times.
+/// How long it is quiet between two isolated events.
+fn pause(random: &mut Random) -> Duration {
+    Duration::from_millis(15 + random.below(10) as u64)
+}
+
+/// How long it takes from a bell to a client that has the message of a bare server, so many times;
+/// and what the server spent on it.
 pub(super) async fn floor_times(
     response: &DeltaDiscoveryResponse,
     count: usize,
-    pause: Duration,
-) -> Times {
+    mut pause: impl FnMut() -> Duration,
+) -> (Times, Duration) {
     let floor = Floor::start(Vec::new());
     let mut stubs = Stubs::new();
     stubs.add(floor.address).await;
     floor.has(1).await;
     let mut times = Times::default();
+    let before = floor.cpu();
     for _ in 0..count {
         let since = Instant::now();
         floor.push(response);
         if let Some(seen) = stubs.next(LATE).await {
             times.note(seen.received.at.saturating_duration_since(since));
         }
-        sleep(pause).await;
+        sleep(pause()).await;
     }
-    times
+    (times, floor.cpu().saturating_sub(before))
 }
 
 /// Changes that a crowd is told of.

@@ -10,12 +10,20 @@ pub enum Touched {
     /// It may be anything.
     All,
     /// What is known of these objects, or was read of them.
-    Objects(BTreeSet<ObjectPath>),
+    Objects {
+        /// They were told anew.
+        put: BTreeSet<ObjectPath>,
+        /// They are gone, or something was read of them.
+        others: BTreeSet<ObjectPath>,
+    },
 }
 
 impl Default for Touched {
     fn default() -> Self {
-        Self::Objects(BTreeSet::new())
+        Self::Objects {
+            put: BTreeSet::new(),
+            others: BTreeSet::new(),
+        }
     }
 }
 
@@ -25,7 +33,12 @@ impl Touched {
         let path = match event {
             // Where a node is and how it is counts for every instance on it.
             Event::Reset(_) | Event::Node(..) | Event::Labels(..) => return Self::All,
-            Event::Put(object) => &object.path,
+            Event::Put(object) => {
+                return Self::Objects {
+                    put: BTreeSet::from([object.path.clone()]),
+                    others: BTreeSet::new(),
+                };
+            }
             Event::Remove(path)
             | Event::Secret(path, _)
             | Event::Trust(path, _)
@@ -34,13 +47,25 @@ impl Touched {
             | Event::Refused(path, _) => path,
             Event::Account(_) | Event::Asked(_) | Event::Corrected(_) => return Self::default(),
         };
-        Self::Objects(BTreeSet::from([path.clone()]))
+        Self::Objects {
+            put: BTreeSet::new(),
+            others: BTreeSet::from([path.clone()]),
+        }
     }
 
     /// Both.
     pub fn join(&mut self, more: Self) {
         match (self, more) {
-            (Self::Objects(paths), Self::Objects(more)) => paths.extend(more),
+            (
+                Self::Objects { put, others },
+                Self::Objects {
+                    put: more_put,
+                    others: more_others,
+                },
+            ) => {
+                put.extend(more_put);
+                others.extend(more_others);
+            }
             (Self::All, _) => {}
             (all, Self::All) => *all = Self::All,
         }
@@ -50,7 +75,7 @@ impl Touched {
     pub fn may_be(&self, holds: impl FnMut(&ObjectPath) -> bool) -> bool {
         match self {
             Self::All => true,
-            Self::Objects(paths) => paths.iter().any(holds),
+            Self::Objects { put, others } => put.iter().chain(others).any(holds),
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::since_1970;
+use crate::clock::{now, since_1970};
 use crate::pb;
 use crate::status::Knowledge;
 use crate::xds::Snapshot;
@@ -39,7 +39,7 @@ impl Live {
             seen = now;
             let wait = async {
                 // Many things happen at once; each is told, but not each by itself.
-                tokio::time::sleep(GATHER).await;
+                self.gather().await;
                 changes.next().await
             };
             tokio::select! {
@@ -48,6 +48,17 @@ impl Live {
             }
         }
         stop.cancelled().await;
+    }
+
+    /// Waits until it is worth another look: soon where somebody waits for news.
+    async fn gather(&self) {
+        let end = now() + GATHER_UNSEEN;
+        loop {
+            tokio::time::sleep(GATHER).await;
+            if self.newest.receiver_count() > 0 || now() >= end {
+                return;
+            }
+        }
     }
 
     /// Notes what is other in a newer snapshot; returns which to compare the next one with. What
@@ -161,3 +172,5 @@ fn look(knowledge: &Knowledge) -> Seen {
 const EVENTS_MAX: usize = 500;
 /// The least time between two looks.
 const GATHER: Duration = Duration::from_millis(50);
+/// The same while nobody waits: what is told of many changes at once takes less than of each.
+const GATHER_UNSEEN: Duration = Duration::from_secs(1);

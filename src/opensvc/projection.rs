@@ -3,7 +3,7 @@
 //! Wrong types cost the resource or instance that they are in, never more. Nothing is kept here
 //! from one call to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -114,12 +114,7 @@ pub(super) fn object(tree: &Value, key: &str, path: ObjectPath) -> Option<Object
         if let Some(csum) = config_csum(services, key) {
             csums.insert(name, csum);
         }
-        let entry = services.get("status").and_then(|status| status.get(key));
-        let Some(entry) = entry.and_then(leaf::entry) else {
-            continue;
-        };
-        let marked = entry.scaler_slave == Loose::True;
-        if let Some(mut instance) = instance(path.kind(), entry) {
+        if let Some((marked, mut instance)) = instance_at(services, key, path.kind()) {
             slave |= marked;
             share(&mut instance, instances.values());
             instances.insert(name.clone(), instance);
@@ -135,6 +130,39 @@ pub(super) fn object(tree: &Value, key: &str, path: ObjectPath) -> Option<Object
         slave,
         instances,
     })
+}
+
+/// The object as it was known, with its instances on some nodes as these report them now.
+pub(super) fn instances(
+    tree: &Value,
+    key: &str,
+    known: &Object,
+    nodes: &BTreeSet<String>,
+) -> Option<Object> {
+    // Who is a slave is told by each instance, and kept of all of them together.
+    if known.slave {
+        return object(tree, key, known.path.clone());
+    }
+    let mut object = known.clone();
+    for name in nodes {
+        object.instances.remove(name);
+        let services = node(tree, name).and_then(|node| node.get("services"));
+        let kind = object.path.kind();
+        let told = services.and_then(|services| instance_at(services, key, kind));
+        if let Some((marked, mut instance)) = told {
+            object.slave |= marked;
+            share(&mut instance, known.instances.values());
+            object.instances.insert(name.clone(), instance);
+        }
+    }
+    (!object.instances.is_empty()).then_some(object)
+}
+
+/// The instance of an object that a node reports, and whether that marks it as a slave.
+fn instance_at(services: &Value, key: &str, kind: Kind) -> Option<(bool, Instance)> {
+    let entry = leaf::entry(services.get("status")?.get(key)?)?;
+    let marked = entry.scaler_slave == Loose::True;
+    Some((marked, instance(kind, entry)?))
 }
 
 fn config_csum(services: &Value, key: &str) -> Option<String> {

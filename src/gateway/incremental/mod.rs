@@ -9,16 +9,18 @@
 
 mod counted;
 mod merge;
+mod moved;
 mod parts;
 mod piece;
 mod settled;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::compile::{Compiled, compile, draft};
 use super::exposes::{in_order, of_owner, owner};
 use super::{Gateway, Policy, settle};
-use crate::inventory::{Inventory, ObjectPath, Touched};
+use crate::inventory::{Inventory, Object, ObjectPath, Touched};
 use parts::{Holders, Id, remove};
 use piece::{Piece, Sets};
 use settled::{Counts, Shares};
@@ -29,7 +31,7 @@ pub struct Incremental {
     policy: Policy,
     /// The services by whom they are served for, and those that are.
     members: BTreeMap<ObjectPath, BTreeSet<ObjectPath>>,
-    owners: BTreeMap<ObjectPath, ObjectPath>,
+    owners: BTreeMap<ObjectPath, Member>,
     /// The objects that may carry challenges.
     carriers: BTreeSet<ObjectPath>,
     parts: BTreeMap<Id, Part>,
@@ -49,6 +51,14 @@ pub struct Incremental {
     compiled: Compiled,
     /// What everything comes to while a port is asked for, which depends on all others.
     whole: Option<Compiled>,
+}
+
+/// A service.
+#[derive(Debug)]
+struct Member {
+    owner: ObjectPath,
+    /// What was known of it when it was compiled.
+    object: Arc<Object>,
 }
 
 /// Some owners that are compiled together.
@@ -97,7 +107,13 @@ impl Incremental {
                 *self = Self::new(policy);
                 self.index(inventory, inventory.objects.keys())
             }
-            Touched::Objects(paths) => self.index(inventory, paths),
+            Touched::Objects { put, others } => {
+                if others.is_empty() && self.move_endpoints(inventory, put) {
+                    self.answer(inventory);
+                    return std::mem::take(&mut self.counts.problems.changed);
+                }
+                self.index(inventory, put.union(others))
+            }
         };
         self.replace(inventory, owners);
         self.answer(inventory);
@@ -118,18 +134,23 @@ impl Incremental {
         let mut concerned = BTreeSet::new();
         for path in paths {
             concerned.extend(self.users.get(path).into_iter().flatten().cloned());
-            if let Some(before) = self.owners.remove(path) {
-                remove(&mut self.members, &before, |members| {
+            if let Some(Member { owner, .. }) = self.owners.remove(path) {
+                remove(&mut self.members, &owner, |members| {
                     members.remove(path);
                     members.is_empty()
                 });
-                concerned.insert(before);
+                concerned.insert(owner);
             }
             let object = inventory.objects.get(path);
-            if let Some((_, owner)) = object.and_then(|object| owner(object)) {
+            let owner = object.and_then(|object| Some((object, owner(object)?.1)));
+            if let Some((object, owner)) = owner {
                 let members = self.members.entry(owner.clone()).or_default();
                 members.insert(path.clone());
-                self.owners.insert(path.clone(), owner.clone());
+                let member = Member {
+                    owner: owner.clone(),
+                    object: Arc::clone(object),
+                };
+                self.owners.insert(path.clone(), member);
                 concerned.insert(owner);
             }
             if settle::is_carrier(path) {

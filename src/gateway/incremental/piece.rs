@@ -47,6 +47,14 @@ impl<T> Values<T> {
         found.map(|(_, value)| value)
     }
 
+    /// Puts another value in the place of the one of that name.
+    pub(super) fn set(&mut self, name: &str, value: &Arc<T>) {
+        let mut known = self.0.iter_mut().filter(|(known, _)| known == name);
+        if let Some((_, known)) = known.next() {
+            *known = Arc::clone(value);
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Arc<T>)> {
         self.0.iter().map(|(name, value)| (name, value))
     }

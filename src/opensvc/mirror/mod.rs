@@ -8,7 +8,7 @@ mod check;
 mod kept;
 pub(super) mod leaf;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -225,10 +225,10 @@ impl Mirror {
         let as_event = |(name, status)| Event::Node(name, status);
         let mut events: Vec<Event> = unsure.into_iter().map(as_event).collect();
         events.extend(labels);
-        for key in &touched.objects {
+        for (key, part) in &touched.objects {
             #[cfg(test)]
             (self.projections += 1);
-            events.extend(tell_object(self.status.tree(), told, key));
+            events.extend(tell_object(self.status.tree(), told, key, part));
         }
         events.extend(others.into_iter().map(as_event));
         events
@@ -249,7 +249,14 @@ impl Mirror {
 struct Touched {
     everything: bool,
     nodes: BTreeSet<String>,
-    objects: BTreeSet<String>,
+    objects: BTreeMap<String, Part>,
+}
+
+/// What may have changed of an object.
+enum Part {
+    Whole,
+    /// Its instances on these nodes.
+    Instances(BTreeSet<String>),
 }
 
 impl Touched {
@@ -260,7 +267,14 @@ impl Touched {
             Scope::Everything => self.everything = true,
             Scope::Members => self.nodes.extend(projection::members(tree)),
             Scope::Object(key) => {
-                self.objects.insert(key.clone());
+                self.objects.insert(key.clone(), Part::Whole);
+            }
+            Scope::Instance(node, key) => {
+                let none = || Part::Instances(BTreeSet::new());
+                if let Part::Instances(nodes) = self.objects.entry(key.clone()).or_insert_with(none)
+                {
+                    nodes.insert(node.clone());
+                }
             }
             Scope::NodeStatus(name) => {
                 self.nodes.insert(name.clone());
@@ -271,7 +285,8 @@ impl Touched {
                 for part in ["status", "config"] {
                     let part = services.and_then(|services| services.get(part));
                     let keys = part.and_then(Value::as_object).map(Map::keys);
-                    self.objects.extend(keys.into_iter().flatten().cloned());
+                    let keys = keys.into_iter().flatten().cloned();
+                    self.objects.extend(keys.map(|key| (key, Part::Whole)));
                 }
             }
         }
@@ -290,6 +305,8 @@ enum Scope {
     NodeStatus(String),
     /// An object, by its key in the tree.
     Object(String),
+    /// What a node says of the state of an object.
+    Instance(String, String),
 }
 
 impl Scope {
@@ -308,7 +325,10 @@ impl Scope {
             (None | Some("nodes" | "services"), None) => Self::Everything,
             (Some("services"), Some(key)) => Self::Object(key.into_owned()),
             (Some("nodes"), Some(node)) => match (name(3).as_deref(), name(5)) {
-                (Some("services"), Some(key)) => Self::Object(key.into_owned()),
+                (Some("services"), Some(key)) => match name(4).as_deref() {
+                    Some("status") => Self::Instance(node.into_owned(), key.into_owned()),
+                    _ => Self::Object(key.into_owned()),
+                },
                 (None | Some("services"), _) => Self::Node(node.into_owned()),
                 (Some("monitor" | "labels"), _) => Self::NodeStatus(node.into_owned()),
                 _ => Self::Nothing,
@@ -331,9 +351,13 @@ fn tell_labels(tree: &Value, told: &mut Report, name: &str) -> Option<Event> {
     (before != labels).then(|| Event::Labels(name.to_owned(), labels))
 }
 
-fn tell_object(tree: &Value, told: &mut Report, key: &str) -> Option<Event> {
+fn tell_object(tree: &Value, told: &mut Report, key: &str, part: &Part) -> Option<Event> {
     let path = projection::object_path(key)?;
-    match projection::object(tree, key, path.clone()) {
+    let object = match (part, told.objects.get(&path)) {
+        (Part::Instances(nodes), Some(known)) => projection::instances(tree, key, known, nodes),
+        _ => projection::object(tree, key, path.clone()),
+    };
+    match object {
         Some(object) if told.objects.get(&path).map(AsRef::as_ref) == Some(&object) => None,
         Some(object) => {
             let object = Arc::new(object);

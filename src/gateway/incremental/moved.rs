@@ -1,0 +1,232 @@
+//! Services of which nothing changed but the addresses: what they are and where each is up. That
+//! is most of what happens in a cluster, and it touches nothing but endpoints.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::super::exposes::{in_order, of_owner, owner};
+use super::super::{Endpoint, LbPolicy};
+use super::Incremental;
+use super::parts::Id;
+use crate::inventory::{Instance, Inventory, Object, ObjectPath, Resource};
+
+/// The endpoints of a cluster, and the part that it is in.
+type Moved = (Id, String, Arc<Vec<Endpoint>>);
+
+impl Incremental {
+    /// Takes in that these objects were told anew. Returns whether that was all there was to do;
+    /// if not, nothing was done.
+    pub(super) fn move_endpoints(
+        &mut self,
+        inventory: &Inventory,
+        put: &BTreeSet<ObjectPath>,
+    ) -> bool {
+        let Some(moved) = self.moved(inventory, put) else {
+            return false;
+        };
+        for (id, cluster, endpoints) in moved {
+            if let Some(part) = self.parts.get_mut(&id) {
+                part.piece.endpoints.set(&cluster, &endpoints);
+            }
+            self.gateway.endpoints.insert(cluster, endpoints);
+        }
+        for path in put {
+            if let (Some(member), Some(object)) =
+                (self.owners.get_mut(path), inventory.objects.get(path))
+            {
+                member.object = Arc::clone(object);
+            }
+        }
+        true
+    }
+
+    /// What moved; `None` where more than that may have happened.
+    fn moved(&self, inventory: &Inventory, put: &BTreeSet<ObjectPath>) -> Option<Vec<Moved>> {
+        if !self.asking.is_empty() {
+            return None;
+        }
+        let mut concerned = BTreeSet::new();
+        for path in put {
+            let (_, owner) = owner(inventory.objects.get(path)?)?;
+            if owner != self.owners.get(path)?.owner {
+                return None;
+            }
+            concerned.insert(owner);
+        }
+        let mut moved = Vec::new();
+        for owner in concerned {
+            moved.extend(self.endpoints_of(inventory, &owner)?);
+        }
+        Some(moved)
+    }
+
+    /// The endpoints of an owner that are others now; `None` where there is more to tell of it
+    /// than endpoints.
+    fn endpoints_of(&self, inventory: &Inventory, path: &ObjectPath) -> Option<Vec<Moved>> {
+        let id = *self.part_of.get(path)?;
+        let part = self.parts.get(&id)?;
+        let told = &part.piece.sets;
+        if !told.problems.is_empty() || !told.wants.is_empty() {
+            return None;
+        }
+        let mut objects: Vec<(u32, &Object)> = Vec::new();
+        for path in self.members.get(path)? {
+            let (member, object) = (self.owners.get(path)?, inventory.objects.get(path)?);
+            // What becomes of one can change another: a slave takes over from its scaler.
+            if !Arc::ptr_eq(&member.object, object) && !is_moved(&member.object, object) {
+                return None;
+            }
+            objects.push((owner(object)?.0, object));
+        }
+        in_order(&mut objects);
+        let (mut problems, mut wants) = (BTreeSet::new(), BTreeSet::new());
+        let policy = &self.policy;
+        let exposes = of_owner(inventory, policy, path, &objects, &mut problems, &mut wants);
+        if !problems.is_empty() || !wants.is_empty() {
+            return None;
+        }
+        let mut moved = Vec::new();
+        for exposed in exposes {
+            if exposed.asks {
+                return None;
+            }
+            if exposed.expose.lb_policy == LbPolicy::OriginalDst {
+                continue;
+            }
+            let cluster = exposed.cluster();
+            if **part.piece.endpoints.get(&cluster)? != exposed.endpoints {
+                moved.push((id, cluster, Arc::new(exposed.endpoints)));
+            }
+        }
+        Some(moved)
+    }
+}
+
+/// Whether an object differs in nothing but what becomes an endpoint, or how it is.
+fn is_moved(before: &Object, now: &Object) -> bool {
+    let same = |one: &Object| (one.slave, one.instances.len());
+    let mut instances = before.instances.iter().zip(&now.instances);
+    same(before) == same(now)
+        && before.revision == now.revision
+        && instances.all(|((node, before), (same_node, now))| {
+            node == same_node && is_moved_instance(before, now)
+        })
+}
+
+fn is_moved_instance(before: &Instance, now: &Instance) -> bool {
+    let same = |one: &Instance| (one.failover, one.scaler, one.resources.len());
+    let mut resources = before.resources.iter().zip(now.resources.iter());
+    same(before) == same(now)
+        && resources.all(|((rid, before), (same_rid, now))| {
+            rid == same_rid && (before == now || is_moved_ip(before, now))
+        })
+}
+
+fn is_moved_ip(before: &Resource, now: &Resource) -> bool {
+    let mut keywords = before.keywords.iter().zip(now.keywords.iter());
+    before.section() == "ip"
+        && before.driver == now.driver
+        && before.keywords.len() == now.keywords.len()
+        && keywords.all(|((name, before), (same_name, now))| {
+            name == same_name && (before == now || name == ADDRESS)
+        })
+}
+
+/// Where an ip is.
+const ADDRESS: &str = "ipaddr";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::inventory::Table;
+
+    fn object() -> Object {
+        let resource = |driver: &str, keyword: &str| {
+            let keywords = Table::from([(keyword.to_owned(), "x".into())]);
+            Arc::new(Resource {
+                driver: driver.to_owned(),
+                status: "up".to_owned(),
+                keywords,
+            })
+        };
+        let instance = Instance {
+            resources: Table::from([
+                ("expose#0".to_owned(), resource("expose.envoy", "sni")),
+                ("ip#1".to_owned(), resource("ip.cni", "ipaddr")),
+            ]),
+            ..Instance::default()
+        };
+        Object {
+            path: "test/svc/web".parse().unwrap(),
+            revision: "n1=a".to_owned(),
+            slave: false,
+            instances: BTreeMap::from([("n1".to_owned(), instance)]),
+        }
+    }
+
+    #[track_caller]
+    fn check(expected: bool, change: impl FnOnce(&mut Object, &str)) {
+        let mut now = object();
+        change(&mut now, "n1");
+        assert_ne!(now, object());
+        assert_eq!(is_moved(&object(), &now), expected);
+    }
+
+    fn change(object: &mut Object, section: &str, change: impl FnOnce(&mut Resource)) {
+        let instance = object.instances.get_mut("n1").unwrap();
+        change(Arc::make_mut(instance.resources.get_mut(section).unwrap()));
+    }
+
+    #[test]
+    fn an_address_and_how_an_instance_is_are_no_more_than_endpoints() {
+        check(true, |it, node| {
+            it.instances.get_mut(node).unwrap().monitor = "stopping".to_owned();
+        });
+        check(true, |it, _| {
+            change(it, "ip#1", |ip| ip.status = "down".to_owned())
+        });
+        check(true, |it, _| {
+            change(it, "ip#1", |ip| {
+                drop(ip.keywords.insert("ipaddr".to_owned(), 1.into()))
+            });
+        });
+    }
+
+    #[test]
+    fn everything_else_is_more_than_that() {
+        check(false, |it, _| it.revision.clear());
+        check(false, |it, _| it.slave = true);
+        check(false, |it, node| {
+            let instance = it.instances.remove(node).unwrap();
+            it.instances.insert("n2".to_owned(), instance);
+        });
+        check(false, |it, node| {
+            it.instances.get_mut(node).unwrap().scaler = true
+        });
+        check(false, |it, node| {
+            it.instances
+                .get_mut(node)
+                .unwrap()
+                .resources
+                .remove("expose#0");
+        });
+        check(false, |it, _| {
+            change(it, "ip#1", |ip| ip.driver = "ip".to_owned())
+        });
+        check(false, |it, _| {
+            change(it, "ip#1", |ip| {
+                drop(ip.keywords.insert("expose".to_owned(), 1.into()))
+            });
+        });
+        check(false, |it, _| {
+            change(it, "expose#0", |one| {
+                drop(one.keywords.insert("sni".to_owned(), 1.into()))
+            });
+        });
+        check(false, |it, _| {
+            change(it, "expose#0", |one| one.status = "down".to_owned())
+        });
+    }
+}
