@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server as ads;
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -167,9 +167,10 @@ impl ads::AggregatedDiscoveryService for Service {
 }
 
 /// Asks the daemon for its status and for each of these configurations, as many at once as the
-/// controller does.
-pub(super) async fn ask(socket: &Path, paths: Vec<String>) {
-    asked(socket, json!({"action": "daemon_status", "options": {}})).await;
+/// controller does. Returns how long it took from the beginning of the status on.
+pub(super) async fn ask(socket: &Path, paths: Vec<String>) -> Duration {
+    let status = json!({"action": "daemon_status", "options": {}});
+    let began = asked(socket, status).await;
     let asked = paths.into_iter().map(|path| {
         let options = json!({"path": path, "format": "json"});
         asked(
@@ -179,18 +180,22 @@ pub(super) async fn ask(socket: &Path, paths: Vec<String>) {
     });
     let mut asked = futures::stream::iter(asked).buffer_unordered(READS);
     while asked.next().await.is_some() {}
+    began.elapsed()
 }
 
-async fn asked(socket: &Path, request: serde_json::Value) {
+/// Asks one thing; returns when the answer began.
+async fn asked(socket: &Path, request: serde_json::Value) -> Instant {
     let mut stream = UnixStream::connect(socket).await.expect("a daemon");
     let request = format!("{request}\0");
     stream
         .write_all(request.as_bytes())
         .await
         .expect("a daemon that listens");
-    let mut answer = Vec::new();
+    let mut answer = vec![stream.read_u8().await.expect("an answer")];
+    let began = Instant::now();
     stream.read_to_end(&mut answer).await.expect("an answer");
     assert!(answer.len() > 1, "an empty answer");
+    began
 }
 
 /// What the threads of the server are called.

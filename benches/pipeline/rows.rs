@@ -133,9 +133,7 @@ impl Stage {
 
     async fn sync_floor(&mut self) {
         let paths = (0..self.cluster.services).map(cluster::path);
-        let since = Instant::now();
-        floor::ask(&self.folder.path.join("lsnr.sock"), paths.collect()).await;
-        let asked = since.elapsed();
+        let asked = floor::ask(&self.folder.path.join("lsnr.sock"), paths.collect()).await;
         let floor = Floor::start(self.synced_by.clone());
         let mut stubs = Stubs::new();
         let since = Instant::now();

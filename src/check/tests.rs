@@ -151,7 +151,7 @@ fn recorded_objects_are_taken_as_the_real_drivers_took_them() {
             let resource = &instance.resources.get(rid).unwrap();
             assert_eq!(told["type"], resource.driver, "{name} {rid}");
             for (keyword, _) in known.keywords {
-                let ours = resource.keywords.get(*keyword).map(as_text);
+                let ours = resource.keywords.get(keyword).map(as_text);
                 let theirs = told["info"].get(*keyword).map(as_text);
                 assert_eq!(ours, theirs, "{name} {rid}.{keyword}");
             }

@@ -257,7 +257,10 @@ fn shows(
             node,
         });
         let resource = instance.resources.get(section);
-        let told = resource.map_or(Table::none(), |resource| &resource.keywords);
+        let told = match resource {
+            Some(resource) => &resource.keywords,
+            None => Table::none(),
+        };
         let keywords = Keywords::new(owner, section, told, raw);
         let (Ok(protocol), Ok(address), Ok(Some(mut port))) = (
             read_protocol(&keywords),

@@ -350,6 +350,7 @@ impl Watch {
                     self.status = None;
                     self.ready.extend(self.mirror.refresh(status?));
                     self.refresh = Box::pin(sleep(self.raw.limits.refresh));
+                    self.silence = Box::pin(sleep(self.raw.limits.silence));
                 }
                 Wake::Checked(status) => self.take_check(status)?,
                 Wake::Flushed(flushed) => {
@@ -371,6 +372,9 @@ impl Watch {
     async fn wake(&mut self) -> Wake {
         let flush_due = self.flushing.is_none();
         let refresh_due = self.status.is_none() && self.checking.is_none();
+        // A daemon that makes a status of thousands of objects may say nothing else meanwhile; the
+        // status has a limit of its own.
+        let silence_counts = self.status.is_none();
         tokio::select! {
             // Silence comes last: where the caller was slow, what waits to be read breaks it.
             biased;
@@ -380,7 +384,7 @@ impl Watch {
             () = &mut self.flush, if flush_due => Wake::Flush,
             () = &mut self.refresh, if refresh_due => Wake::Refresh,
             read = self.stream.read(&mut self.chunk) => Wake::Read(read),
-            () = &mut self.silence => Wake::Silence,
+            () = &mut self.silence, if silence_counts => Wake::Silence,
         }
     }
 

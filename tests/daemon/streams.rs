@@ -262,6 +262,22 @@ async fn a_slow_caller_is_not_taken_for_a_silent_daemon() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_takes_its_time_for_the_status_is_not_taken_for_silent() {
+    let fake = streaming();
+    let impatient = Limits {
+        silence: Duration::from_millis(200),
+        ..limits()
+    };
+    let mut events = client(&fake).with_limits(impatient).watch();
+    let send = async {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        fake.events.send(event(1, &full())).expect("a server");
+    };
+    let (next, ()) = tokio::join!(events.next(), send);
+    assert!(matches!(next, Some(Ok(Event::Reset(_)))), "{next:?}");
+}
+
+#[tokio::test]
 async fn without_pings_the_daemon_is_silent_for_longer_than_is_waited() {
     // The daemon sends when something comes in, or after five seconds.
     let site = Site::start(Way::Socket);

@@ -55,7 +55,10 @@ impl<'a> Finder<'a, '_> {
     /// say.
     pub(super) fn locality(&mut self, at: Place<'a>, section: &str) -> Locality {
         let values = at.instance.resources.get(section);
-        let values = values.map_or(Table::none(), |resource| &resource.keywords);
+        let values = match values {
+            Some(resource) => &resource.keywords,
+            None => Table::none(),
+        };
         // Of a raw configuration the definer's is read, as for everything else; a slave's own is
         // a copy of it.
         let definer = self.found.get(section).and_then(|definer| definer.raw);

@@ -87,7 +87,9 @@ impl Subscription {
             sse: Sse::default(),
             account,
             pings,
-            silence: Box::pin(sleep(h2.limits.silence)),
+            // The status comes first, and has a limit of its own: of thousands of objects it takes
+            // its time.
+            silence: Box::pin(sleep(h2.limits.status)),
         });
         loop {
             let message = subscription.next().await?;
