@@ -350,7 +350,7 @@ impl Controller {
                 changed, removed, objects, cause, "published snapshot"
             );
             self.view.ready = true;
-            self.view.resources = view::counts(&self.snapshot);
+            self.view.resources = self.snapshot.counts();
             self.view.gateway = Arc::new(self.desired.compiled().gateway.clone());
         }
         self.settle_journey();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::gateway::Gateway;
 use crate::inventory::{Held, Inventory, ObjectPath, Problem};
 use crate::writes::Waiting;
-use crate::xds::{ResourceType, Snapshot};
+use crate::xds::ResourceType;
 
 /// What the controller knows, for whoever shows it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -63,10 +63,4 @@ pub(crate) fn certificates(inventory: &Inventory) -> BTreeMap<ObjectPath, Validi
         (path.clone(), validity)
     });
     certificates.collect()
-}
-
-/// How many resources of each type there are.
-pub(crate) fn counts(snapshot: &Snapshot) -> BTreeMap<ResourceType, usize> {
-    let kinds = ResourceType::ALL.into_iter();
-    kinds.map(|kind| (kind, snapshot.count(kind))).collect()
 }

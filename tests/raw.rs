@@ -304,21 +304,6 @@ async fn a_slow_caller_is_not_taken_for_a_silent_daemon() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_takes_its_time_for_the_status_is_not_taken_for_silent() {
-    let answer = |action: &str| {
-        if action == "daemon_status" {
-            std::thread::sleep(Duration::from_millis(600));
-        }
-        Reply::json(&cluster("up"))
-    };
-    let daemon = Fake::start(answer);
-    let mut limits = limits();
-    (limits.silence, limits.answer) = (Duration::from_millis(200), Duration::from_secs(5));
-    let mut events = Raw::with_limits(&daemon.socket, limits).watch();
-    assert_eq!(ip_status(&events.next().await), "up");
-}
-
-#[tokio::test]
 async fn a_daemon_that_is_not_there_is_one_error_and_the_end() {
     let mut events = Raw::new("/nonexistent/lsnr.sock").watch();
     let error = end(&mut events).await;

@@ -1,6 +1,6 @@
-//! The floor: a bare tonic server that sends the same messages to the same client when it is told
-//! to over a unix socket, and knows nothing of what is in them; and a bare client of the daemon that
-//! asks for the same and looks at nothing. What a measurement has above it is ours.
+//! The floor: a bare tonic server that sends the same messages to the same client when it is
+//! told to over a unix socket, and knows nothing of what is in them; and a bare client of the
+//! daemon that asks for the same and looks at nothing. What is above it is ours.
 
 use std::io::Write as _;
 use std::net::SocketAddr;

@@ -113,7 +113,7 @@ impl Drop for Process {
     }
 }
 
-/// The time that threads have spent on a processor: those in a folder, of that name if there is one.
+/// The time that threads have spent on a processor: those in a folder, of one name if given.
 pub(super) fn of_threads(folder: &str, name: Option<&str>) -> Duration {
     let tasks = fs::read_dir(folder).into_iter().flatten().flatten();
     let spent = tasks.filter_map(|task| {

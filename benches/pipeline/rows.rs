@@ -395,7 +395,7 @@ pub(super) async fn floor_times(
 const ROUNDS: usize = 10;
 /// More than this is more than the endpoints of one service; the target is lower.
 const BYTES_MAX: usize = 512;
-pub(super) const LATE: Duration = Duration::from_secs(60);
+pub(super) const LATE: Duration = Duration::from_secs(300);
 const SYNC_MAX: Duration = Duration::from_secs(600);
 /// Nothing for so long, and there is nothing more to come.
 const QUIET: Duration = Duration::from_secs(2);

@@ -140,6 +140,21 @@ impl Version {
         Self(hasher.finish())
     }
 
+    /// Whether it is this one, as it is written.
+    pub(crate) fn is(self, text: &str) -> bool {
+        text.as_bytes() == self.digits()
+    }
+
+    fn digits(self) -> [u8; VERSION_CHARS] {
+        let mut rest = self.0;
+        let mut text = [b'0'; VERSION_CHARS];
+        for place in text.iter_mut().rev() {
+            *place = DIGITS[(rest % 32) as usize];
+            rest /= 32;
+        }
+        text
+    }
+
     /// The version to send in the place of this one to a client that may have something else
     /// under it: differs for every `epoch`. Epoch 0 is the version itself.
     pub fn in_epoch(self, epoch: u32) -> Self {
@@ -152,14 +167,8 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
-        let mut text = [b'0'; VERSION_CHARS];
-        for place in text.iter_mut().rev() {
-            *place = DIGITS[(rest % 32) as usize];
-            rest /= 32;
-        }
-        text.iter()
-            .try_for_each(|digit| write!(f, "{}", char::from(*digit)))
+        // The digits are ASCII.
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -246,6 +255,12 @@ impl Snapshot {
     /// How many resources there are of a type.
     pub fn count(&self, kind: ResourceType) -> usize {
         self.resources.get(&kind).map_or(0, Named::len)
+    }
+
+    /// How many resources of each type there are.
+    pub fn counts(&self) -> BTreeMap<ResourceType, usize> {
+        let kinds = ResourceType::ALL.into_iter();
+        kinds.map(|kind| (kind, self.count(kind))).collect()
     }
 
     /// Takes a resource in, in the place of one of the same name.

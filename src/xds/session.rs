@@ -9,7 +9,7 @@
 //! of clusters a few; what changes meanwhile is gathered behind them. Of a refused response each
 //! resource is sent again alone, and the one that is refused alone is tried again with backoff.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,9 +185,12 @@ impl Session {
             self.had = None;
         }
         if request.subscribe.iter().any(|name| name == WILDCARD) {
-            let all = self.snapshot.all(kind);
-            feed.pending
-                .extend(all.map(|resource| resource.name.clone()));
+            let all = self.snapshot.all(kind).map(|resource| &resource.name);
+            let new: BTreeSet<String> = all
+                .filter(|name| !feed.pending.contains(*name))
+                .cloned()
+                .collect();
+            feed.pending.extend(new);
             // A client that has something does not wait for a first answer.
             feed.owes_wildcard = feed.held.is_empty();
         }
@@ -311,6 +314,10 @@ impl Session {
         let feed = self.feeds.get_mut(&kind)?;
         for name in waiting {
             feed.waiting_since.entry(name).or_insert(now);
+        }
+        // Of a client that comes back with everything it is everything.
+        if satisfied.len() == feed.pending.len() {
+            feed.pending.clear();
         }
         for name in satisfied {
             feed.waiting_since.remove(&name);

@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use osvc_igw::inventory::{Config, Event, Inventory, ObjectPath, Write};
 use osvc_igw::opensvc::h2::H2;
 use osvc_igw::opensvc::mirror::Mirror;
-use osvc_igw::opensvc::raw::Limits;
+use osvc_igw::opensvc::raw::{Limits, Raw};
 use osvc_igw::opensvc::{Daemon, Error};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
@@ -18,6 +18,7 @@ use super::sites::limits;
 use super::transcripts::exchanges;
 use super::{Site, Way};
 use crate::captures::{capture, status, stream};
+use crate::fake::{Fake, Reply};
 
 fn client(fake: &FakeH2) -> H2 {
     H2::at_socket(&fake.socket).with_limits(limits())
@@ -274,6 +275,24 @@ async fn a_daemon_that_takes_its_time_for_the_status_is_not_taken_for_silent() {
         fake.events.send(event(1, &full())).expect("a server");
     };
     let (next, ()) = tokio::join!(events.next(), send);
+    assert!(matches!(next, Some(Ok(Event::Reset(_)))), "{next:?}");
+}
+
+#[tokio::test]
+async fn nor_is_one_that_does_so_on_the_raw_socket() {
+    let answer = |action: &str| {
+        if action == "daemon_status" {
+            std::thread::sleep(Duration::from_millis(600));
+        }
+        Reply::json(&full()["data"])
+    };
+    let daemon = Fake::start(answer);
+    let impatient = Limits {
+        silence: Duration::from_millis(200),
+        ..limits()
+    };
+    let mut events = Raw::with_limits(&daemon.socket, impatient).watch();
+    let next = events.next().await;
     assert!(matches!(next, Some(Ok(Event::Reset(_)))), "{next:?}");
 }
 

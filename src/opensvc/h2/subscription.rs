@@ -89,7 +89,7 @@ impl Subscription {
             pings,
             // The status comes first, and has a limit of its own: of thousands of objects it takes
             // its time.
-            silence: Box::pin(sleep(h2.limits.status)),
+            silence: Box::pin(sleep(h2.limits.status + h2.limits.silence)),
         });
         loop {
             let message = subscription.next().await?;
