@@ -70,8 +70,10 @@
 //!
 //! **an address changes.** The daemon sends a patch; [`opensvc::mirror`] applies it to its tree
 //! and projects the one object that it touched to an [`inventory::Event::Put`]. The controller
-//! compiles at once. The cluster's endpoints have another [`xds::Version`]; everything else is
-//! shared with the snapshot before. Each session finds one name changed and sends one resource.
+//! compiles at once, and as nothing of the object but its addresses is other, only its endpoints
+//! ([`gateway::Incremental`]). They have another [`xds::Version`]; everything else is shared with
+//! the snapshot before. Each session finds one name changed and sends one resource, before
+//! anything of it is logged or shown.
 //!
 //! **a key of a secret changes.** The daemon only says that the object's checksum changed, so
 //! compile *wants* the secret at its new revision and goes on with the old content. The
