@@ -285,7 +285,8 @@ impl Controller {
         }
     }
 
-    /// Compiles what changed, and publishes what that comes to. Returns what is to be told of it.
+    /// Compiles what changed, and publishes what that comes to. Returns what is to be told of it;
+    /// `None` while more is read first.
     fn publish(&mut self) -> Option<Published> {
         self.gathering_since = None;
         let elapsed = now() - self.started_at;
@@ -301,7 +302,7 @@ impl Controller {
         let synced_at = self.synced_at?;
         let due = self.held_back_since.is_some();
         if !std::mem::take(&mut self.changed) && self.view.ready && !due {
-            return Some(Published::default());
+            return Some(None);
         }
         let began = now();
         let touched = std::mem::take(&mut self.touched);
@@ -328,23 +329,22 @@ impl Controller {
         self.snapshot = Arc::new(snapshot);
         let cause = self.causes.take();
         if self.view.ready && added + changed + removed == 0 {
-            return Some(Published::default());
+            return Some(None);
         }
         self.gauge.publish(&self.snapshot);
         let snapshot = Arc::clone(&self.snapshot);
         self.snapshots.send_replace(Some(snapshot));
-        Some(Published {
-            snapshot: Some(([added, changed, removed], changes.objects(), cause)),
-        })
+        Some(Some((changes, cause)))
     }
 
     /// Tells what was published. Envoy comes first; who looks can wait.
     async fn tell(&mut self, published: Option<Published>) {
-        let Some(Published { snapshot }) = published else {
+        let Some(published) = published else {
             return;
         };
-        if let Some(([added, changed, removed], objects, cause)) = snapshot {
+        if let Some((changes, cause)) = published {
             yield_now().await;
+            let ([added, changed, removed], objects) = (changes.counts(), changes.objects());
             info!(
                 added,
                 changed, removed, objects, cause, "published snapshot"
@@ -475,12 +475,8 @@ impl Controller {
     }
 }
 
-/// What is to be told when the clients were: nothing is, while more is read first.
-#[derive(Default)]
-struct Published {
-    /// How many resources are new, changed and gone, of which objects, and why.
-    snapshot: Option<([usize; 3], String, String)>,
-}
+/// What is other in the snapshot that the clients were sent, and why; `None` where none was.
+type Published = Option<(Changes, String)>;
 
 /// Events that are taken in before the next compilation, at most.
 const BURST_MAX: usize = 10_000;

@@ -291,8 +291,8 @@ fn secret(number: usize) -> String {
     format!("bench/sec/{}", secret_name(number))
 }
 
-fn lock(written: &Mutex<Written>) -> MutexGuard<'_, Written> {
-    written.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Notes what a message tells. A patch is `{"data":[…`; a status is an object, and large.

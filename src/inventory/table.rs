@@ -17,6 +17,8 @@ pub struct Table<V>(Box<[(Name, V)]>);
 /// A name: one that is common is there once.
 type Name = Cow<'static, str>;
 
+type Pair<'a, V> = fn(&'a (Name, V)) -> (&'a str, &'a V);
+
 impl<V> Table<V> {
     /// The value of that name.
     pub fn get(&self, name: &str) -> Option<&V> {
@@ -52,7 +54,7 @@ impl<V> Table<V> {
 
     /// All of them, by name.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &V)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value))
+        self.into_iter()
     }
 
     /// Those whose names begin so, by name.
@@ -195,10 +197,10 @@ impl<V> FromIterator<(String, V)> for Table<V> {
 
 impl<'a, V> IntoIterator for &'a Table<V> {
     type Item = (&'a str, &'a V);
-    type IntoIter = Box<dyn Iterator<Item = Self::Item> + 'a>;
+    type IntoIter = std::iter::Map<std::slice::Iter<'a, (Name, V)>, Pair<'a, V>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        Box::new(self.iter())
+        self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 }
 

@@ -277,8 +277,11 @@ fn sift(hosts: &mut [(bool, VirtualHost)], name: &str, checked: &mut Checked) {
     let value = RouteConfiguration {
         virtual_hosts: virtual_hosts.collect(),
     };
-    let body = route::encode(name, &value).encode_to_vec();
-    if !violations(ResourceType::Route, &body).is_empty() {
+    let is_good = value.virtual_hosts.is_empty() || {
+        let body = route::encode(name, &value).encode_to_vec();
+        violations(ResourceType::Route, &body).is_empty()
+    };
+    if !is_good {
         return;
     }
     for shape in of_a_kind.into_keys() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::super::exposes::{in_order, of_owner, owner};
+use super::super::exposes::{of_owner, owner};
 use super::super::{Endpoint, LbPolicy};
 use super::Incremental;
 use super::parts::Id;
@@ -25,8 +25,9 @@ impl Incremental {
             return false;
         };
         for (id, cluster, endpoints) in moved {
-            if let Some(part) = self.parts.get_mut(&id) {
-                part.piece.endpoints.set(&cluster, &endpoints);
+            let part = self.parts.get_mut(&id);
+            if let Some(known) = part.and_then(|part| part.piece.endpoints.get_mut(&cluster)) {
+                *known = Arc::clone(&endpoints);
             }
             self.gateway.endpoints.insert(cluster, endpoints);
         }
@@ -69,16 +70,17 @@ impl Incremental {
         if !told.problems.is_empty() || !told.wants.is_empty() {
             return None;
         }
-        let mut objects: Vec<(u32, &Object)> = Vec::new();
-        for path in self.members.get(path)? {
-            let (member, object) = (self.owners.get(path)?, inventory.objects.get(path)?);
-            // What becomes of one can change another: a slave takes over from its scaler.
-            if !Arc::ptr_eq(&member.object, object) && !is_moved(&member.object, object) {
+        let objects = self.objects_of(inventory, path);
+        // What becomes of one can change another: a slave takes over from its scaler.
+        for (_, object) in &objects {
+            let before = &self.owners.get(&object.path)?.object;
+            if !std::ptr::eq(before.as_ref(), *object) && !is_moved(before, object) {
                 return None;
             }
-            objects.push((owner(object)?.0, object));
         }
-        in_order(&mut objects);
+        if objects.len() != self.members.get(path)?.len() {
+            return None;
+        }
         let (mut problems, mut wants) = (BTreeSet::new(), BTreeSet::new());
         let policy = &self.policy;
         let exposes = of_owner(inventory, policy, path, &objects, &mut problems, &mut wants);

@@ -1,5 +1,6 @@
 //! What parts of the exposes have of the listeners, and which of them are in each other's way.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -55,7 +56,7 @@ impl Sides {
 }
 
 /// The plain HTTP chains among listeners, and whether each can be shared.
-fn http(listeners: &Values<Listener>) -> impl Iterator<Item = (&String, bool)> {
+fn http(listeners: &Values<Listener>) -> impl Iterator<Item = (&str, bool)> {
     listeners.iter().filter_map(|(name, listener)| {
         let mut chains = listener.chains.iter();
         let chain = chains.find(|chain| chain.name == HTTP_CHAIN)?;
@@ -102,7 +103,7 @@ impl Holders {
             sides[usize::from(*proxied)].insert(id);
         }
         for (listener, shared) in http(&piece.listeners) {
-            let sides = self.http.entry(listener.clone()).or_default();
+            let sides = self.http.entry(listener.to_owned()).or_default();
             sides.side(shared).insert(id);
         }
     }
@@ -140,9 +141,9 @@ impl Holders {
 }
 
 /// Takes something out of a value, and the value where nothing is left.
-pub(super) fn remove<K: Ord, V>(
+pub(super) fn remove<K: Ord + Borrow<Q>, Q: Ord + ?Sized, V>(
     map: &mut BTreeMap<K, V>,
-    key: &K,
+    key: &Q,
     take: impl FnOnce(&mut V) -> bool,
 ) {
     if map.get_mut(key).is_some_and(take) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::claims::Claim;
 use super::super::compile::{Compiled, Draft, Want};
 use super::super::{Cluster, Endpoint, Listener, Named, Protocol, RouteConfiguration, TlsSecret};
-use crate::inventory::{ObjectPath, Problem};
+use crate::inventory::{ObjectPath, Problem, Table};
 
 /// A [`Draft`] that is kept.
 #[derive(Debug)]
@@ -38,38 +38,13 @@ pub(super) struct Sets {
 }
 
 /// Values by name, a few of them.
-#[derive(Debug)]
-pub(super) struct Values<T>(Box<[(String, Arc<T>)]>);
+pub(super) type Values<T> = Table<Arc<T>>;
 
-impl<T> Values<T> {
-    pub(super) fn get(&self, name: &str) -> Option<&Arc<T>> {
-        let found = self.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| value)
-    }
-
-    /// Puts another value in the place of the one of that name.
-    pub(super) fn set(&mut self, name: &str, value: &Arc<T>) {
-        let mut known = self.0.iter_mut().filter(|(known, _)| known == name);
-        if let Some((_, known)) = known.next() {
-            *known = Arc::clone(value);
-        }
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Arc<T>)> {
-        self.0.iter().map(|(name, value)| (name, value))
-    }
-
-    pub(super) fn keys(&self) -> impl Iterator<Item = &String> {
-        self.0.iter().map(|(name, _)| name)
-    }
-}
-
-impl<T> From<&Named<T>> for Values<T> {
-    fn from(values: &Named<T>) -> Self {
-        let values = values.iter();
-        let values = values.map(|(name, value)| (name.clone(), Arc::clone(value)));
-        Self(values.collect())
-    }
+fn values<T>(values: &Named<T>) -> Values<T> {
+    let values = values.iter();
+    values
+        .map(|(name, value)| (name.clone(), Arc::clone(value)))
+        .collect()
 }
 
 impl From<Compiled> for Sets {
@@ -97,11 +72,11 @@ impl From<Draft> for Piece {
         });
         let proxied = claims.wanted_proxied();
         Self {
-            clusters: (&gateway.clusters).into(),
-            endpoints: (&gateway.endpoints).into(),
-            secrets: (&gateway.secrets).into(),
-            listeners: (&gateway.listeners).into(),
-            routes: (&gateway.routes).into(),
+            clusters: values(&gateway.clusters),
+            endpoints: values(&gateway.endpoints),
+            secrets: values(&gateway.secrets),
+            listeners: values(&gateway.listeners),
+            routes: values(&gateway.routes),
             uses: uses.into_iter().collect(),
             claims: claims
                 .wanted()

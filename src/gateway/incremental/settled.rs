@@ -174,13 +174,13 @@ impl Shares {
     }
 }
 
-fn add<'n>(share: &mut Share, id: Id, names: impl Iterator<Item = &'n String>) {
+fn add<'n>(share: &mut Share, id: Id, names: impl Iterator<Item = &'n str>) {
     for name in names {
-        share.entry(name.clone()).or_default().insert(id);
+        share.entry(name.to_owned()).or_default().insert(id);
     }
 }
 
-fn take<'n>(share: &mut Share, id: Id, names: impl Iterator<Item = &'n String>) {
+fn take<'n>(share: &mut Share, id: Id, names: impl Iterator<Item = &'n str>) {
     for name in names {
         remove(share, name, |ids| {
             ids.remove(&id);
@@ -201,11 +201,14 @@ struct Dirty {
 
 impl Dirty {
     fn note(&mut self, piece: &Piece) {
-        self.clusters.extend(piece.clusters.keys().cloned());
-        self.endpoints.extend(piece.endpoints.keys().cloned());
-        self.secrets.extend(piece.secrets.keys().cloned());
-        self.listeners.extend(piece.listeners.keys().cloned());
-        self.routes.extend(piece.routes.keys().cloned());
+        self.clusters
+            .extend(piece.clusters.keys().map(str::to_owned));
+        self.endpoints
+            .extend(piece.endpoints.keys().map(str::to_owned));
+        self.secrets.extend(piece.secrets.keys().map(str::to_owned));
+        self.listeners
+            .extend(piece.listeners.keys().map(str::to_owned));
+        self.routes.extend(piece.routes.keys().map(str::to_owned));
     }
 
     /// One part stands in the place of one: what is the same in both was merged before. Mostly
