@@ -88,11 +88,7 @@ fn a_starting_node_that_leaves_takes_what_was_held_with_it() {
     inventory.apply(node("n2", NodeStatus::Starting));
     inventory.apply(Event::Remove(object("b", &[]).path.clone()));
     inventory.apply(Event::Node("n2".to_owned(), None));
-    assert!(
-        !inventory
-            .objects
-            .contains_key(&object("b", &[]).path.clone())
-    );
+    assert!(!inventory.objects.contains_key(&object("b", &[]).path));
 }
 
 /// Two nodes that ran `a` and `b` and of which the second is not heard of any more.

@@ -1,5 +1,5 @@
 //! PURE: what is kept of a daemon's status, and how: the branches that the projection looks at,
-//! and what a node says of an object as its JSON text, which takes a tenth of the room of a tree.
+//! and what a node says of an object as its JSON text, which takes less room than a tree of it.
 //!
 //! What the branches mean is for `projection` to say.
 
