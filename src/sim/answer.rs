@@ -13,6 +13,8 @@ use super::state::State;
 pub(super) enum Answer {
     /// One JSON text, then the connection closes.
     Json(Value),
+    /// The status.
+    Status(String),
     /// The event stream.
     Events(mpsc::Receiver<Vec<u8>>),
 }
@@ -39,7 +41,7 @@ pub(super) fn answer(state: &mut State, session: &str, request: &[u8]) -> Answer
             "name": "root", "namespace": null, "auth": "secret", "raw_grant": "root",
             "grant": {"root": null},
         }),
-        (None | Some("GET"), "daemon_status") => status(state),
+        (None | Some("GET"), "daemon_status") => return Answer::Status(state.status()),
         (None | Some("GET"), "events") => {
             if options.get("full") == Some(&Value::Bool(true)) {
                 let error = "Object of type bytes is not JSON serializable";
@@ -62,23 +64,6 @@ pub(super) fn answer(state: &mut State, session: &str, request: &[u8]) -> Answer
         }
     };
     Answer::Json(json)
-}
-
-/// `daemon_status` leaves the instances out of which nothing is known.
-pub(super) fn status(state: &State) -> Value {
-    let mut tree = Value::Object(state.tree());
-    let nodes = tree
-        .pointer_mut("/monitor/nodes")
-        .and_then(Value::as_object_mut);
-    for node in nodes.into_iter().flat_map(Map::values_mut) {
-        if let Some(instances) = node
-            .pointer_mut("/services/status")
-            .and_then(Value::as_object_mut)
-        {
-            instances.retain(|_, instance| instance.get("kind").is_some());
-        }
-    }
-    tree
 }
 
 fn config(state: &State, options: &Map<String, Value>) -> Value {

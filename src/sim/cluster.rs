@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::Refused;
 use super::boot::Boot;
 use super::ini::{Ini, digest};
 use super::status;
+use super::told::Report;
 
 /// An object path, taken apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +60,7 @@ pub(super) struct Instance {
     /// When that changed; none until it does.
     pub(super) monitor_since: Option<f64>,
     /// What the daemon reports; none before the first evaluation.
-    pub(super) report: Option<Value>,
+    pub(super) report: Option<Report>,
 }
 
 /// An object of the cluster.
@@ -281,7 +280,7 @@ impl Cluster {
         let mut reports = Vec::new();
         for (node, instance) in &object.instances {
             match status::report(self, object, node, instance) {
-                Ok(report) => reports.push((node.clone(), report)),
+                Ok(report) => reports.push((node.clone(), Report::new(&report))),
                 Err(super::driver::Fault::Crash(_)) => {}
                 Err(super::driver::Fault::Unloadable(_)) => return self.erase(path),
             }

@@ -180,6 +180,11 @@ impl User {
         self.root || namespaces.is_some_and(|namespaces| namespaces.contains(namespace))
     }
 
+    /// Whether this user is shown everything.
+    pub(super) fn is_root(&self) -> bool {
+        self.root
+    }
+
     /// Whether this user is shown an object.
     pub(super) fn is_shown(&self, path: &str) -> bool {
         self.may("guest", namespace(path))

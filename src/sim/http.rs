@@ -189,11 +189,11 @@ fn document(
     let request = json!({"action": action, "method": method, "options": options});
     let answered = answer::answer(&mut shared.lock(), session, request.to_string().as_bytes());
     match answered {
-        Answer::Json(mut json) => {
-            if action == "daemon_status" {
-                user.filter_status(&mut json);
-            }
-            json
+        Answer::Json(json) => json,
+        Answer::Status(text) => {
+            let mut status = serde_json::from_str(&text).unwrap_or_default();
+            user.filter_status(&mut status);
+            status
         }
         Answer::Events(_) => json!({"status": 501, "error": "only full=true is simulated"}),
     }
@@ -249,7 +249,7 @@ async fn pump(
     let mut stream = respond.send_response(response, false).map_err(|_| HangUp)?;
     let (mut messages, full, cut) = subscribe(&mut shared.lock(), session, user);
     let mut id = 1;
-    let text = event(id, &full.to_string());
+    let text = event(id, &full);
     if cut {
         let half = text.as_bytes().get(..text.len() / 2).unwrap_or_default();
         send(shared, &mut stream, half).await?;
@@ -286,16 +286,20 @@ fn subscribe(
     state: &mut State,
     session: &str,
     user: &User,
-) -> (mpsc::Receiver<Vec<u8>>, Value, bool) {
+) -> (mpsc::Receiver<Vec<u8>>, String, bool) {
     *state.requests.entry("events".to_owned()).or_default() += 1;
     state
         .sessions
         .request(session, 0, "sending GET /events result");
     let messages = state.journal.subscribe();
-    let mut status = answer::status(state);
-    user.filter_status(&mut status);
-    let (node, now) = (state.cluster.local(), state.cluster.now);
-    let full = json!({"nodename": node, "ts": now, "kind": "full", "data": status});
+    let mut status = state.status();
+    if !user.is_root() {
+        let mut tree = serde_json::from_str(&status).unwrap_or_default();
+        user.filter_status(&mut tree);
+        status = tree.to_string();
+    }
+    let (node, now) = (json!(state.cluster.local()), json!(state.cluster.now));
+    let full = format!(r#"{{"data":{status},"kind":"full","nodename":{node},"ts":{now}}}"#);
     (messages, full, state.cuts_status())
 }
 

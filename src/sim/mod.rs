@@ -19,6 +19,7 @@ mod raw;
 mod scaler;
 mod state;
 mod status;
+mod told;
 
 pub mod backend;
 pub mod certificate;

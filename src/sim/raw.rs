@@ -211,14 +211,17 @@ async fn respond(shared: &Shared, session: &str, request: &[u8], stream: &mut Un
         Answer::Json(json) => {
             let mut bytes = json.to_string().into_bytes();
             bytes.push(0);
-            // A status is told by what only it has.
-            if json.get("monitor").is_some() && shared.lock().cuts_status() {
+            // A client that is gone does not want its answer.
+            let _ = stream.write_all(&bytes).await;
+            bytes.len()
+        }
+        Answer::Status(text) => {
+            let mut bytes = text.into_bytes();
+            bytes.push(0);
+            if shared.lock().cuts_status() {
                 bytes.truncate(bytes.len() / 2);
             }
-            if json.get("monitor").is_some() {
-                shared.tapped(&bytes);
-            }
-            // A client that is gone does not want its answer.
+            shared.tapped(&bytes);
             let _ = stream.write_all(&bytes).await;
             bytes.len()
         }

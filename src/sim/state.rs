@@ -15,7 +15,8 @@ use super::ini::Ini;
 use super::journal::{Journal, Part};
 use super::listener::Sessions;
 use super::scaler::{self, Plan};
-use super::status::{self, Members};
+use super::status::{self, Members, Nodes};
+use super::told;
 
 /// The daemon's state.
 pub(super) struct State {
@@ -53,6 +54,8 @@ pub(super) struct State {
     pub(super) tap: Option<Tap>,
     /// The nodes as they were drawn last; none where everything is to be drawn anew.
     drawn: Option<Members>,
+    /// What the nodes said of themselves then.
+    nodes: Nodes,
 }
 
 /// Hears statuses and the messages of event streams.
@@ -82,12 +85,22 @@ impl State {
             accounts: Accounts::default(),
             tap: None,
             drawn: None,
+            nodes: Nodes::default(),
         }
     }
 
     /// The whole status tree as it is now.
     pub(super) fn tree(&self) -> Map<String, Value> {
         whole(&self.cluster, &self.sessions)
+    }
+
+    /// What `daemon_status` answers, as text.
+    pub(super) fn status(&mut self) -> String {
+        if self.blank() {
+            return told::status(&Value::Object(self.tree()));
+        }
+        self.note();
+        told::status(self.journal.tree())
     }
 
     /// Whether the status that is sent now is to be cut in the middle.
@@ -112,7 +125,12 @@ impl State {
             &["listener"],
             Some(self.sessions.tree(self.cluster.born)),
         )];
-        parts.extend(status::parts(&self.cluster, &touched));
+        // Most is noted for a client that comes or goes, and nothing else is new.
+        let nodes = status::nodes(&self.cluster);
+        if !touched.is_empty() || nodes != self.nodes {
+            parts.extend(status::parts(&self.cluster, &touched));
+            self.nodes = nodes;
+        }
         let whole = cfg!(test).then(|| self.tree());
         self.journal.record_parts(parts, whole);
     }

@@ -209,11 +209,8 @@ fn aggregate(cluster: &Cluster, object: &Object) -> Value {
     let provisioned = object
         .instances
         .values()
-        .filter_map(|instance| instance.report.as_ref());
-    let provisioned = provisioned
-        .filter_map(|report| report.get("provisioned"))
-        .next()
-        .cloned();
+        .filter_map(|instance| instance.report.as_ref())
+        .find_map(|report| report.value().get("provisioned").cloned());
     let mut aggregate = json!({
         "avail": avail, "frozen": "thawed", "overall": avail, "placement": "optimal",
         "provisioned": provisioned.unwrap_or_else(|| "n/a".into()),
@@ -232,17 +229,17 @@ fn across(cluster: &Cluster, object: &Object) -> &'static str {
     let present = |node: &str| cluster.nodes.get(node).is_some_and(|node| node.present);
     let seen = object.instances.iter().filter(|(node, _)| present(node));
     let reports = seen.filter_map(|(_, instance)| instance.report.as_ref());
-    let avails: Vec<&str> = reports
-        .filter_map(|report| report["avail"].as_str())
+    let avails: Vec<String> = reports
+        .filter_map(|report| Some(report.value().get("avail")?.as_str()?.to_owned()))
         .collect();
-    let up = avails.iter().filter(|avail| **avail == "up").count();
+    let up = avails.iter().filter(|avail| *avail == "up").count();
     if object.topology() != "flex" && up > 1 {
         return "warn";
     }
     if up > 0 {
         "up"
     } else {
-        merge(avails.into_iter())
+        merge(avails.iter().map(String::as_str))
     }
 }
 
@@ -293,6 +290,16 @@ pub(super) fn tree(cluster: &Cluster) -> Map<String, Value> {
 
 /// The nodes that there are: where these are the same, [`parts`] says what may have changed.
 pub(super) type Members = Vec<(String, bool, bool)>;
+
+/// What is drawn of the nodes, but for their objects: the generation, and what each says of itself.
+pub(super) type Nodes = (u64, Vec<(String, f64)>);
+
+/// Where this is the same, [`parts`] has nothing but objects that were touched.
+pub(super) fn nodes(cluster: &Cluster) -> Nodes {
+    let nodes = cluster.nodes.values();
+    let nodes = nodes.map(|node| (node.status.clone(), node.since));
+    (cluster.generation, nodes.collect())
+}
 
 /// None while the daemon starts.
 pub(super) fn members(cluster: &Cluster) -> Option<Members> {
@@ -387,7 +394,7 @@ fn instance_report(cluster: &Cluster, node: &str, path: &str) -> Option<Value> {
     // A peer's instances are known from its heartbeat, whatever the local daemon has seen.
     let known = object.stage == Stage::Evaluated || (cluster.boot.is_some() && !local);
     let instance = object.instances.get(node).filter(|_| known)?;
-    instance.report.clone()
+    Some(instance.report.as_ref()?.value())
 }
 
 /// What there is to say of a node, but for its objects.

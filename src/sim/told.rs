@@ -1,0 +1,62 @@
+//! What the daemon says, as text: the report of an instance as it is kept, and a status without a
+//! copy of it first. A cluster of thousands of objects would take gigabytes as trees, and seconds
+//! to be drawn as one. What is said is decided in `status`.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+/// What the daemon reports of one instance.
+#[derive(Clone, Debug)]
+pub(super) struct Report(Box<str>);
+
+impl Report {
+    /// Keeps a report.
+    pub(super) fn new(value: &Value) -> Self {
+        Self(value.to_string().into())
+    }
+
+    /// The report as a tree.
+    pub(super) fn value(&self) -> Value {
+        // It was one.
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+}
+
+/// A status tree as `daemon_status` answers it: without the instances of which nothing is known.
+pub(super) fn status(tree: &Value) -> String {
+    let told = Told {
+        value: tree,
+        below: &["monitor", "nodes", EACH, "services", "status"],
+    };
+    // A tree that was drawn always has a JSON form.
+    serde_json::to_string(&told).unwrap_or_default()
+}
+
+/// A value, and the way from it to where instances are left out.
+struct Told<'a> {
+    value: &'a Value,
+    below: &'a [&'a str],
+}
+
+impl Serialize for Told<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Value::Object(members) = self.value else {
+            return self.value.serialize(serializer);
+        };
+        let mut map = serializer.serialize_map(None)?;
+        for (key, value) in members {
+            match self.below.split_first() {
+                None if value.get("kind").is_none() => {}
+                Some((next, below)) if [EACH, key].contains(next) => {
+                    map.serialize_entry(key, &Told { value, below })?;
+                }
+                _ => map.serialize_entry(key, value)?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// Stands for every name.
+const EACH: &str = "*";
