@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::held::Told;
 use super::session::Session;
 use super::{Resource, ResourceType};
 
@@ -59,14 +60,14 @@ impl Session {
             (None, Some(_)) => Copied::Nothing,
             (Some((held, version)), served) => {
                 let wanted = served.zip(feed).map(|(one, feed)| feed.version(one));
-                if wanted.is_some_and(|wanted| wanted.to_string() == *version) {
+                if wanted.is_some_and(|wanted| *version == Told::Ours(wanted)) {
                     return None;
                 }
                 match &held.copy {
                     // The answer to who asks for what there is nothing of.
                     Some(copy) if served.is_none() && copy.origins.is_empty() => return None,
                     Some(copy) => Copied::Content(Arc::clone(copy)),
-                    None => Copied::Unknown(version.clone()),
+                    None => Copied::Unknown(version.to_string()),
                 }
             }
         };

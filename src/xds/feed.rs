@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::held::{Held, Told};
 use super::subscription::{Subscription, WILDCARD};
 use super::suspects::Doubts;
 use super::{Resource, Version};
@@ -40,23 +41,6 @@ pub(super) struct Feed {
     pub(super) waiting_since: BTreeMap<String, Duration>,
     /// The first answer to a wildcard must be sent, even if there is nothing to say.
     pub(super) owes_wildcard: bool,
-}
-
-/// What is known of the client's copy of a resource.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    /// The version; `None` after a refusal left it open what was applied.
-    pub(super) version: Option<String>,
-    /// What it acknowledged last, also where a refusal came behind, and when; `None` for the time
-    /// of what the client told of an earlier stream.
-    pub(super) acked: Option<(String, Option<Duration>)>,
-    /// What was sent under the version that it acknowledged last; `None` where another session
-    /// sent it.
-    pub(super) copy: Option<Arc<Resource>>,
-    /// Whether it is certain that there is a copy, whichever it is.
-    pub(super) serves: bool,
-    /// The clusters that the copy may send traffic to; `None` where another session sent it.
-    pub(super) clusters: Option<BTreeSet<String>>,
 }
 
 /// A resource that the client said no to.
@@ -118,11 +102,8 @@ impl Feed {
         if let Some(told) = self.told_last(&resource.name) {
             return told == Some(version);
         }
-        let held = self
-            .held
-            .get(&resource.name)
-            .and_then(|held| held.version.as_ref());
-        held.is_some_and(|held| version.is(held))
+        let held = self.held.get(&resource.name);
+        held.is_some_and(|held| held.is(version))
     }
 
     /// Whether the client has a copy, or may have, when it has taken what is under way.
@@ -184,23 +165,6 @@ impl Feed {
     pub(super) fn sent_ahead(&mut self, name: &str) -> bool {
         let mut flights = self.in_flight.iter_mut();
         flights.any(|flight| flight.unasked.remove(name))
-    }
-
-    /// Takes what a client says it has from an earlier stream.
-    pub(super) fn told(&mut self, versions: BTreeMap<String, String>) {
-        // In their order: thousands of names are put in at once.
-        self.pending.append(&mut versions.keys().cloned().collect());
-        let held = versions.into_iter().map(|(name, version)| {
-            let held = Held {
-                acked: Some((version.clone(), None)),
-                copy: None,
-                version: Some(version),
-                serves: true,
-                clusters: None,
-            };
-            (name, held)
-        });
-        self.held.append(&mut held.collect());
     }
 
     /// What the next session of this client must know.
@@ -283,8 +247,8 @@ impl Feed {
         self.whole_refused = None;
         for (resource, version) in &response.resources {
             let held = Held {
-                version: Some(version.to_string()),
-                acked: Some((version.to_string(), Some(now))),
+                version: Some(Told::Ours(*version)),
+                acked: Some((Told::Ours(*version), Some(now))),
                 copy: Some(Arc::clone(resource)),
                 serves: !self.takes_away(&resource.name),
                 clusters: Some(resource.clusters.iter().cloned().collect()),

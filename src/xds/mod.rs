@@ -18,8 +18,10 @@ pub mod encoding;
 pub mod endpoint;
 mod feed;
 mod guard;
+mod held;
 pub mod json;
 pub mod listener;
+mod opening;
 mod order;
 pub mod preflight;
 mod quic;
@@ -140,9 +142,19 @@ impl Version {
         Self(hasher.finish())
     }
 
-    /// Whether it is this one, as it is written.
-    pub(crate) fn is(self, text: &str) -> bool {
-        text.as_bytes() == self.digits()
+    /// The version that is written so; `None` for what is none.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let digits: &[u8; VERSION_CHARS] = text.as_bytes().try_into().ok()?;
+        let mut number = 0_u64;
+        for digit in digits {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'v' => digit - b'a' + 10,
+                _ => return None,
+            };
+            number = number.checked_mul(32)? | u64::from(value);
+        }
+        Some(Self(number))
     }
 
     fn digits(self) -> [u8; VERSION_CHARS] {
@@ -315,6 +327,7 @@ mod tests {
     fn a_version_has_thirteen_characters() {
         assert_eq!(Version(0).to_string(), "0000000000000");
         assert_eq!(Version(u64::MAX).to_string(), "fvvvvvvvvvvvv");
+        assert_eq!(Version::read("fvvvvvvvvvvvv"), Some(Version(u64::MAX)));
     }
 
     #[test]

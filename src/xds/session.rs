@@ -169,13 +169,12 @@ impl Session {
             if request.subscribe.is_empty() && request.unsubscribe.is_empty() {
                 request.subscribe.push(WILDCARD.to_owned());
             }
-            feed.told(request.initial);
+            let (versions, names) = (request.initial, &request.subscribe);
+            feed.open(kind, &self.snapshot, versions, names, !warms);
         }
-        for name in &request.subscribe {
+        for name in request.subscribe.iter().filter(|_| !first) {
             // A name that is subscribed again later in a stream must be answered again.
-            let resource = self.snapshot.get(kind, name).filter(|_| first && !warms);
-            let known = resource.is_some_and(|resource| feed.has(resource));
-            let known = known || feed.sent_ahead(name);
+            let known = feed.sent_ahead(name);
             feed.subscribe(name, known);
         }
         for name in &request.unsubscribe {
@@ -184,7 +183,7 @@ impl Session {
         if first || !request.unsubscribe.is_empty() {
             self.had = None;
         }
-        if request.subscribe.iter().any(|name| name == WILDCARD) {
+        if !first && request.subscribe.iter().any(|name| name == WILDCARD) {
             let all = self.snapshot.all(kind).map(|resource| &resource.name);
             let new: BTreeSet<String> = all
                 .filter(|name| !feed.pending.contains(*name))

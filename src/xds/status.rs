@@ -135,7 +135,9 @@ impl Session {
             kind,
             name: name.to_owned(),
             wanted: resource.map(|resource| feed.version(resource)),
-            acked: held.and_then(|held| held.acked.clone()),
+            acked: held
+                .and_then(|held| held.acked.as_ref())
+                .map(|(version, at)| (version.to_string(), *at)),
             state,
             origins: resource.map_or_else(Vec::new, |resource| resource.origins.clone()),
         }

@@ -21,8 +21,16 @@ impl Subscription {
     }
 
     /// The names that the client asked for one by one.
-    pub fn names(&self) -> impl Iterator<Item = &String> {
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &String> {
         self.names.iter()
+    }
+
+    /// Adds names and the wildcard as [`Subscription::subscribe`] does, thousands at once.
+    pub(super) fn subscribe_all(&mut self, names: &[String]) {
+        self.wildcard |= names.iter().any(|name| name == WILDCARD);
+        let left = NAMES_MAX.saturating_sub(self.names.len());
+        let names = names.iter().filter(|name| *name != WILDCARD).take(left);
+        self.names.append(&mut names.cloned().collect());
     }
 
     /// Adds a name, or everything if it is [`WILDCARD`]. A first request without any name means

@@ -27,7 +27,13 @@ impl Session {
             let mut changes = self.snapshot.changes(had);
             return changes.all(|(kind, name)| self.has(kind, name));
         }
-        let kinds = ResourceType::ALL.into_iter();
+        let mut kinds = ResourceType::ALL.into_iter();
+        if self.only.is_none() {
+            return kinds.all(|kind| match self.feeds.get(&kind) {
+                Some(feed) => feed.has_all(kind, &self.snapshot),
+                None => self.snapshot.count(kind) == 0,
+            });
+        }
         let mut all = kinds.flat_map(|kind| self.snapshot.all(kind).map(move |one| (kind, one)));
         all.all(|(kind, resource)| self.has(kind, &resource.name))
     }

@@ -1,0 +1,95 @@
+//! What is known of a client's copy of a resource, in little room: a client has thousands, and
+//! there are hundreds of clients.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Resource, Version};
+
+/// What is known of the client's copy of a resource.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// The version; `None` after a refusal left it open what was applied.
+    pub(super) version: Option<Told>,
+    /// What it acknowledged last, also where a refusal came behind, and when; `None` for the time
+    /// of what the client told of an earlier stream.
+    pub(super) acked: Option<(Told, Option<Duration>)>,
+    /// What was sent under the version that it acknowledged last; `None` where another session
+    /// sent it.
+    pub(super) copy: Option<Arc<Resource>>,
+    /// Whether it is certain that there is a copy, whichever it is.
+    pub(super) serves: bool,
+    /// The clusters that the copy may send traffic to; `None` where another session sent it.
+    pub(super) clusters: Option<BTreeSet<String>>,
+}
+
+impl Held {
+    /// What a client says that it has from an earlier stream.
+    pub(super) fn earlier(version: &str) -> Self {
+        let version = Told::from(version);
+        Self {
+            version: Some(version.clone()),
+            acked: Some((version, None)),
+            serves: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether it is this version, as far as is known.
+    pub(super) fn is(&self, version: Version) -> bool {
+        self.version == Some(Told::Ours(version))
+    }
+}
+
+/// A version as a client tells it, which may be anything.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Told {
+    /// One that we may have given it.
+    Ours(Version),
+    /// Another text.
+    Other(Box<str>),
+}
+
+impl From<&str> for Told {
+    fn from(text: &str) -> Self {
+        Version::read(text).map_or_else(|| Self::Other(text.into()), Self::Ours)
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ours(version) => fmt::Display::fmt(version, f),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_tells_is_what_it_told() {
+        let ours = Version::of(&"x").to_string();
+        assert_eq!(Told::from(ours.as_str()), Told::Ours(Version::of(&"x")));
+        for text in [
+            ours.as_str(),
+            "0000000000000",
+            "fvvvvvvvvvvvv",
+            "gvvvvvvvvvvvv",
+            "FVVVVVVVVVVVV",
+            "fvvvvvvvvvvv",
+            "fvvvvvvvvvvvvv",
+            "1",
+            "",
+            "+000000000000",
+            "ffffffffffffw",
+            "é00000000000",
+        ] {
+            assert_eq!(Told::from(text).to_string(), text);
+        }
+    }
+}
