@@ -174,9 +174,6 @@ impl Controller {
                         self.tell(published).await;
                         return false;
                     }
-                    if !self.view.ready && self.gathers() {
-                        continue;
-                    }
                 }
                 event = self.reads.next() => {
                     self.take(event);
@@ -269,8 +266,11 @@ impl Controller {
     }
 
     fn gather_max(&self) -> Duration {
-        // No more than a third of the time goes into compiling one read after the other.
-        GATHER_MAX.max(self.compiled_in * 2)
+        match self.view.ready {
+            // No more than half of the time goes into compiling one read after the other.
+            true => GATHER_MAX.max(self.compiled_in),
+            false => FIRST_WAIT_MAX,
+        }
     }
 
     /// Says once that the daemon is away; that it is back is said when its status comes.
@@ -313,7 +313,6 @@ impl Controller {
         self.lacks.need(&compiled.namespaces);
         self.writes.want(compiled.writes.clone());
         if !self.view.ready && !self.is_complete(synced_at) {
-            self.compiled_in = now() - began;
             self.show();
             return None;
         }
@@ -483,7 +482,7 @@ type Published = Option<(Changes, String)>;
 const BURST_MAX: usize = 10_000;
 /// How long the first snapshot waits for reads and for starting nodes.
 const FIRST_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long what was read waits for more reads, where compiling is quick.
+/// How long what was read waits for more reads, once something is served and compiling is quick.
 const GATHER_MAX: Duration = Duration::from_millis(20);
 /// How long a removal waits for reads at most.
 const HOLD_BACK_MAX: Duration = Duration::from_secs(5);

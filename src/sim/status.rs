@@ -210,10 +210,10 @@ fn aggregate(cluster: &Cluster, object: &Object) -> Value {
         .instances
         .values()
         .filter_map(|instance| instance.report.as_ref())
-        .find_map(|report| report.value().get("provisioned").cloned());
+        .find_map(|report| report.provisioned);
     let mut aggregate = json!({
         "avail": avail, "frozen": "thawed", "overall": avail, "placement": "optimal",
-        "provisioned": provisioned.unwrap_or_else(|| "n/a".into()),
+        "provisioned": provisioned.map_or_else(|| "n/a".into(), Value::from),
     });
     if let Some(scale) = object.scale() {
         aggregate["scale"] = scale.into();
@@ -229,17 +229,17 @@ fn across(cluster: &Cluster, object: &Object) -> &'static str {
     let present = |node: &str| cluster.nodes.get(node).is_some_and(|node| node.present);
     let seen = object.instances.iter().filter(|(node, _)| present(node));
     let reports = seen.filter_map(|(_, instance)| instance.report.as_ref());
-    let avails: Vec<String> = reports
-        .filter_map(|report| Some(report.value().get("avail")?.as_str()?.to_owned()))
+    let avails: Vec<&str> = reports
+        .filter_map(|report| report.avail.as_deref())
         .collect();
-    let up = avails.iter().filter(|avail| *avail == "up").count();
+    let up = avails.iter().filter(|avail| **avail == "up").count();
     if object.topology() != "flex" && up > 1 {
         return "warn";
     }
     if up > 0 {
         "up"
     } else {
-        merge(avails.iter().map(String::as_str))
+        merge(avails.into_iter())
     }
 }
 

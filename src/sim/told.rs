@@ -8,18 +8,29 @@ use serde_json::Value;
 
 /// What the daemon reports of one instance.
 #[derive(Clone, Debug)]
-pub(super) struct Report(Box<str>);
+pub(super) struct Report {
+    text: Box<str>,
+    /// Its `avail`.
+    pub(super) avail: Option<Box<str>>,
+    /// Its `provisioned`.
+    pub(super) provisioned: Option<bool>,
+}
 
 impl Report {
     /// Keeps a report.
     pub(super) fn new(value: &Value) -> Self {
-        Self(value.to_string().into())
+        let avail = value.get("avail").and_then(Value::as_str);
+        Self {
+            text: value.to_string().into(),
+            avail: avail.map(Into::into),
+            provisioned: value.get("provisioned").and_then(Value::as_bool),
+        }
     }
 
     /// The report as a tree.
     pub(super) fn value(&self) -> Value {
         // It was one.
-        serde_json::from_str(&self.0).unwrap_or_default()
+        serde_json::from_str(&self.text).unwrap_or_default()
     }
 }
 
