@@ -22,8 +22,34 @@ use news::{News, Seen, change, news};
 /// What happened lately. Cheap to clone; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
-    events: Arc<Mutex<VecDeque<pb::Event>>>,
+    events: Arc<Mutex<Remembered>>,
     newest: watch::Sender<u64>,
+}
+
+/// What is remembered, the oldest first, and how much text that is.
+#[derive(Debug, Default)]
+struct Remembered {
+    events: VecDeque<pb::Event>,
+    bytes: usize,
+}
+
+impl Remembered {
+    /// Takes an event in; the oldest are forgotten for it.
+    fn push(&mut self, event: pb::Event) {
+        self.bytes += size(&event);
+        self.events.push_back(event);
+        while self.events.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
+            let Some(oldest) = self.events.pop_front() else {
+                return;
+            };
+            self.bytes -= size(&oldest);
+        }
+    }
+}
+
+fn size(event: &pb::Event) -> usize {
+    let objects = event.objects.iter().map(String::len);
+    event.text.len() + objects.sum::<usize>()
 }
 
 impl Live {
@@ -101,15 +127,15 @@ impl Live {
     }
 
     fn since(&self, after: u64) -> VecDeque<pb::Event> {
-        let events = self.lock();
-        let events = events.iter().filter(|event| event.id > after);
+        let remembered = self.lock();
+        let events = remembered.events.iter().filter(|event| event.id > after);
         events.cloned().collect()
     }
 
     fn note(&self, news: impl IntoIterator<Item = News>) {
         let at = since_1970();
         let mut newest = *self.newest.borrow();
-        let mut events = self.lock();
+        let mut remembered = self.lock();
         for News {
             kind,
             text,
@@ -117,7 +143,7 @@ impl Live {
         } in news
         {
             newest += 1;
-            events.push_back(pb::Event {
+            remembered.push(pb::Event {
                 id: newest,
                 at: Some(Timestamp {
                     seconds: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
@@ -128,9 +154,7 @@ impl Live {
                 objects,
             });
         }
-        let over = events.len().saturating_sub(EVENTS_MAX);
-        events.drain(..over);
-        drop(events);
+        drop(remembered);
         self.newest.send_if_modified(|id| {
             let more = *id != newest;
             *id = newest;
@@ -138,7 +162,7 @@ impl Live {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<pb::Event>> {
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -170,7 +194,29 @@ fn look(knowledge: &Knowledge) -> Seen {
 
 /// What is remembered.
 const EVENTS_MAX: usize = 500;
+/// So many bytes of it at most: where much changes at once, there is much to tell.
+const BYTES_MAX: usize = 4 << 20;
 /// The least time between two looks.
 const GATHER: Duration = Duration::from_millis(50);
 /// The same while nobody waits: what is told of many changes at once takes less than of each.
 const GATHER_UNSEEN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_events_are_remembered_for_less_long() {
+        let mut remembered = Remembered::default();
+        for id in 1..=20 {
+            remembered.push(pb::Event {
+                id,
+                text: "x".repeat(1 << 20),
+                ..pb::Event::default()
+            });
+        }
+        let ids: Vec<u64> = remembered.events.iter().map(|event| event.id).collect();
+        assert_eq!(ids, [17, 18, 19, 20]);
+        assert_eq!(remembered.bytes, BYTES_MAX);
+    }
+}
