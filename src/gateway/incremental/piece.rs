@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::super::claims::Claim;
 use super::super::compile::{Compiled, Draft, Want};
-use super::super::{Cluster, Endpoint, Listener, Named, Protocol, RouteConfiguration, TlsSecret};
+use super::super::{
+    Cluster, Endpoint, Gateway, Listener, Named, Protocol, RouteConfiguration, TlsSecret,
+};
 use crate::inventory::{ObjectPath, Problem, Table};
 
 /// A [`Draft`] that is kept.
@@ -47,6 +49,21 @@ fn values<T>(values: &Named<T>) -> Values<T> {
         .collect()
 }
 
+/// Gives back the room that lists were given while they grew: for one it was made for four.
+fn shrink(gateway: &mut Gateway) {
+    gateway.listeners.change_all(|listener| {
+        listener.chains.shrink_to_fit();
+    });
+    gateway.routes.change_all(|configuration| {
+        configuration.virtual_hosts.shrink_to_fit();
+        for host in &mut configuration.virtual_hosts {
+            host.domains.shrink_to_fit();
+            host.routes.shrink_to_fit();
+        }
+    });
+    gateway.endpoints.change_all(Vec::shrink_to_fit);
+}
+
 impl From<Compiled> for Sets {
     fn from(compiled: Compiled) -> Self {
         Self {
@@ -61,10 +78,11 @@ impl From<Compiled> for Sets {
 impl From<Draft> for Piece {
     fn from(draft: Draft) -> Self {
         let Draft {
-            compiled,
+            mut compiled,
             claims,
             uses,
         } = draft;
+        shrink(&mut compiled.gateway);
         let gateway = &compiled.gateway;
         let addresses = claims.addresses().flat_map(|(key, addresses)| {
             let addresses = addresses.iter();
