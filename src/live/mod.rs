@@ -2,6 +2,8 @@
 //! it for whoever waits. Read-only.
 
 mod news;
+mod remembered;
+mod untold;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,42 +16,18 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{now, since_1970};
-use crate::pb;
+use crate::pb::{self, EventKind};
 use crate::status::Knowledge;
 use crate::xds::Snapshot;
 use news::{News, Seen, change, news};
+use remembered::{Entry, Remembered};
+use untold::Untold;
 
 /// What happened lately. Cheap to clone; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     events: Arc<Mutex<Remembered>>,
     newest: watch::Sender<u64>,
-}
-
-/// What is remembered, the oldest first, and how much text that is.
-#[derive(Debug, Default)]
-struct Remembered {
-    events: VecDeque<pb::Event>,
-    bytes: usize,
-}
-
-impl Remembered {
-    /// Takes an event in; the oldest are forgotten for it.
-    fn push(&mut self, event: pb::Event) {
-        self.bytes += size(&event);
-        self.events.push_back(event);
-        while self.events.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
-            let Some(oldest) = self.events.pop_front() else {
-                return;
-            };
-            self.bytes -= size(&oldest);
-        }
-    }
-}
-
-fn size(event: &pb::Event) -> usize {
-    let objects = event.objects.iter().map(String::len);
-    event.text.len() + objects.sum::<usize>()
 }
 
 impl Live {
@@ -87,8 +65,8 @@ impl Live {
         }
     }
 
-    /// Notes what is other in a newer snapshot; returns which to compare the next one with. What
-    /// changed in thousands of resources takes its time to be told.
+    /// Notes what is other in a newer snapshot; returns which to compare the next one with. Where
+    /// nobody waits for it, it is not put into words yet.
     async fn compare(
         &self,
         before: Option<Arc<Snapshot>>,
@@ -98,9 +76,23 @@ impl Live {
         if before.as_ref().is_some_and(|it| Arc::ptr_eq(it, &after)) {
             return before;
         }
-        let newer = Arc::clone(&after);
-        let told = spawn_blocking(move || change(before.as_deref(), &newer));
-        self.note(told.await.ok().flatten());
+        let Some(before) = before else {
+            self.note(change(None, &after));
+            return Some(after);
+        };
+        let untold = Untold::between(&before, &after);
+        let (Some(untold), seen) = (untold, self.newest.receiver_count() > 0) else {
+            return Some(after);
+        };
+        if seen {
+            // What changed in thousands of resources takes its time to be told.
+            let told = spawn_blocking(move || untold.news());
+            self.note(told.await.ok().flatten());
+        } else {
+            let kind = EventKind::Change;
+            let event = event(kind, String::new(), Vec::new());
+            self.remember([(event, Some(untold))]);
+        }
         Some(after)
     }
 
@@ -117,42 +109,51 @@ impl Live {
                     if let Some(event) = next.pop_front() {
                         return Some((event, (live, newest, after, next)));
                     }
-                    newest.wait_for(|id| *id > after).await.ok()?;
-                    next = live.since(after);
-                    after = next.back().map_or(after, |event: &pb::Event| event.id);
+                    let until = *newest.wait_for(|id| *id > after).await.ok()?;
+                    next = live.since(after).await;
+                    after = next.back().map_or(until, |event| event.id.max(until));
                 }
             },
         );
         events.boxed()
     }
 
-    fn since(&self, after: u64) -> VecDeque<pb::Event> {
-        let remembered = self.lock();
-        let events = remembered.events.iter().filter(|event| event.id > after);
-        events.cloned().collect()
+    /// What is remembered of what happened after an event, all of it in words.
+    async fn since(&self, after: u64) -> VecDeque<pb::Event> {
+        let live = self.clone();
+        let told = spawn_blocking(move || {
+            let mut entries = live.lock().since(after);
+            for entry in &mut entries {
+                let Some(untold) = entry.untold.take() else {
+                    continue;
+                };
+                let news = untold.news();
+                live.lock().tell(entry.event.id, news.clone());
+                if let Some(news) = news {
+                    entry.tell(news);
+                }
+            }
+            let events = entries.into_iter().map(|entry| entry.event);
+            events.filter(|event| !event.text.is_empty()).collect()
+        });
+        told.await.unwrap_or_default()
     }
 
     fn note(&self, news: impl IntoIterator<Item = News>) {
-        let at = since_1970();
+        let news = news.into_iter();
+        self.remember(news.map(|one| (event(one.kind, one.text, one.objects), None)));
+    }
+
+    fn remember(&self, events: impl IntoIterator<Item = (pb::Event, Option<Untold>)>) {
         let mut newest = *self.newest.borrow();
         let mut remembered = self.lock();
-        for News {
-            kind,
-            text,
-            objects,
-        } in news
-        {
+        for (event, untold) in events {
             newest += 1;
-            remembered.push(pb::Event {
+            let event = pb::Event {
                 id: newest,
-                at: Some(Timestamp {
-                    seconds: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
-                    nanos: i32::try_from(at.subsec_nanos()).unwrap_or_default(),
-                }),
-                kind: kind.into(),
-                text,
-                objects,
-            });
+                ..event
+            };
+            remembered.push(Entry { event, untold });
         }
         drop(remembered);
         self.newest.send_if_modified(|id| {
@@ -164,6 +165,21 @@ impl Live {
 
     fn lock(&self) -> MutexGuard<'_, Remembered> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What happened now; its number comes later.
+fn event(kind: EventKind, text: String, objects: Vec<String>) -> pb::Event {
+    let at = since_1970();
+    pb::Event {
+        id: 0,
+        at: Some(Timestamp {
+            seconds: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
+            nanos: i32::try_from(at.subsec_nanos()).unwrap_or_default(),
+        }),
+        kind: kind.into(),
+        text,
+        objects,
     }
 }
 
@@ -192,31 +208,7 @@ fn look(knowledge: &Knowledge) -> Seen {
     }
 }
 
-/// What is remembered.
-const EVENTS_MAX: usize = 500;
-/// So many bytes of it at most: where much changes at once, there is much to tell.
-const BYTES_MAX: usize = 4 << 20;
 /// The least time between two looks.
 const GATHER: Duration = Duration::from_millis(50);
 /// The same while nobody waits: what is told of many changes at once takes less than of each.
 const GATHER_UNSEEN: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_events_are_remembered_for_less_long() {
-        let mut remembered = Remembered::default();
-        for id in 1..=20 {
-            remembered.push(pb::Event {
-                id,
-                text: "x".repeat(1 << 20),
-                ..pb::Event::default()
-            });
-        }
-        let ids: Vec<u64> = remembered.events.iter().map(|event| event.id).collect();
-        assert_eq!(ids, [17, 18, 19, 20]);
-        assert_eq!(remembered.bytes, BYTES_MAX);
-    }
-}

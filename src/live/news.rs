@@ -134,7 +134,7 @@ fn shown(name: &str) -> String {
 }
 
 /// The text, or its first lines, how many there are beside them, and the last one, which sums up.
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let line = |line: &&str| line.chars().take(LINE_CHARS_MAX).collect::<String>();
     let mut shown: Vec<String> = lines.iter().take(LINES_MAX).map(line).collect();
@@ -148,7 +148,7 @@ fn bounded(text: &str) -> String {
 /// As much of a text as somebody reads.
 const LINES_MAX: usize = 60;
 const LINE_CHARS_MAX: usize = 2_000;
-const OBJECTS_MAX: usize = 50;
+pub(super) const OBJECTS_MAX: usize = 50;
 const NAME_CHARS_MAX: usize = 200;
 
 #[cfg(test)]
