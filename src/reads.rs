@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
@@ -221,10 +222,10 @@ async fn at(time: Option<Instant>) {
 }
 
 fn read(daemon: &Arc<dyn Daemon>, want: Want) -> BoxFuture<'static, (Want, Result<Event, Error>)> {
-    let daemon = Arc::clone(daemon);
+    let (daemon, wanted) = (Arc::clone(daemon), want.clone());
     let task = async move {
         debug!(?want, "reading");
-        let result = match &want {
+        match &want {
             Want::Secret(path, revision) => {
                 let keys = read_pair(daemon.as_ref(), path).await;
                 keys.map(|keys| Event::Secret(path.clone(), reading(revision, keys)))
@@ -245,10 +246,18 @@ fn read(daemon: &Arc<dyn Daemon>, want: Want) -> BoxFuture<'static, (Want, Resul
                 let revision = revision.clone();
                 Event::Config(path.clone(), Reading { revision, content })
             }),
-        };
-        (want, result)
+        }
     };
-    task.boxed()
+    // An answer is taken apart beside what is compiled meanwhile.
+    let beside = async move {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(task);
+        match tasks.join_next().await {
+            Some(Ok(result)) => (wanted, result),
+            _ => (wanted, Err(Error::Closed)),
+        }
+    };
+    beside.boxed()
 }
 
 fn reading(revision: &str, keys: Secret) -> Reading<Secret> {
