@@ -1,13 +1,13 @@
-//! PURE: Envoy's API as descriptors: its messages, the fields that hold secrets, the rules that
-//! every message is checked by, and what a message was called in the v2 API.
+//! PURE: Envoy's API as descriptors: its messages, the fields that hold secrets, and what a
+//! message was called in the v2 API.
 //!
-//! Decoding costs some milliseconds and megabytes, so each part waits until somebody asks. Who
-//! encodes asks for the rules: they are worth it, as one bad value refuses what all others have.
+//! Decoding costs many milliseconds and megabytes, so it waits until somebody asks: who shows a
+//! message, compares two, or reads one from a user's JSON. Who encodes does not: what is sent is
+//! checked by the table of `preflight`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use envoy_types::pb::validate::FieldRules;
 use prost_reflect::{DescriptorPool, ExtensionDescriptor, FieldDescriptor, MessageDescriptor};
 
 use super::json::JsonError;
@@ -51,67 +51,10 @@ impl Api {
     }
 }
 
-/// The rules of protoc-gen-validate that stand in Envoy's API, by full name.
-pub(super) struct Rules {
-    pub(super) fields: BTreeMap<String, FieldRules>,
-    /// The oneofs of which one field must be set.
-    pub(super) required: BTreeSet<String>,
-    /// The messages whose rules are switched off.
-    pub(super) disabled: BTreeSet<String>,
-}
-
-impl Rules {
-    fn load() -> Result<Self, JsonError> {
-        let pool = &api()?.pool;
-        let option = extension(pool, "validate.rules")?;
-        let rules = |field: FieldDescriptor| {
-            let options = has_options(&field).then(|| field.options())?;
-            let value = options.has_extension(&option).then(|| {
-                let value = options.get_extension(&option);
-                value.as_message()?.transcode_to().ok()
-            })??;
-            Some((field.full_name().to_owned(), value))
-        };
-        let fields: BTreeMap<_, _> = fields(pool).filter_map(rules).collect();
-        if fields.is_empty() {
-            return Err(JsonError::Descriptors("no field has rules".to_owned()));
-        }
-        let required = extension(pool, "validate.required")?;
-        let disabled = ["validate.disabled", "validate.ignored"].map(|name| extension(pool, name));
-        let [disabled, ignored] = disabled;
-        let (disabled, ignored) = (disabled?, ignored?);
-        Ok(Self {
-            fields,
-            required: pool
-                .all_messages()
-                .flat_map(|message| message.oneofs().collect::<Vec<_>>())
-                .filter(|oneof| oneof.options().get_extension(&required).as_bool() == Some(true))
-                .map(|oneof| oneof.full_name().to_owned())
-                .collect(),
-            disabled: pool
-                .all_messages()
-                .filter(|message| {
-                    let options = message.options();
-                    [&disabled, &ignored]
-                        .iter()
-                        .any(|option| options.get_extension(option).as_bool() == Some(true))
-                })
-                .map(|message| message.full_name().to_owned())
-                .collect(),
-        })
-    }
-}
-
 /// The descriptors.
 pub(super) fn api() -> Result<&'static Api, JsonError> {
     static API: LazyLock<Result<Api, JsonError>> = LazyLock::new(Api::load);
     API.as_ref().map_err(again)
-}
-
-/// The rules.
-pub(super) fn rules() -> Result<&'static Rules, JsonError> {
-    static RULES: LazyLock<Result<Rules, JsonError>> = LazyLock::new(Rules::load);
-    RULES.as_ref().map_err(again)
 }
 
 /// What a message of the v2 API is called today; Envoy's API itself says so.
@@ -140,16 +83,19 @@ fn again(error: &JsonError) -> JsonError {
     JsonError::Descriptors(error.to_string())
 }
 
-fn fields(pool: &DescriptorPool) -> impl Iterator<Item = FieldDescriptor> {
+pub(super) fn fields(pool: &DescriptorPool) -> impl Iterator<Item = FieldDescriptor> {
     pool.all_messages()
         .flat_map(|message| message.fields().collect::<Vec<_>>())
 }
 
-fn has_options(field: &FieldDescriptor) -> bool {
+pub(super) fn has_options(field: &FieldDescriptor) -> bool {
     field.field_descriptor_proto().options.is_some()
 }
 
-fn extension(pool: &DescriptorPool, name: &str) -> Result<ExtensionDescriptor, JsonError> {
+pub(super) fn extension(
+    pool: &DescriptorPool,
+    name: &str,
+) -> Result<ExtensionDescriptor, JsonError> {
     pool.get_extension_by_name(name)
         .ok_or_else(|| JsonError::Descriptors(format!("no option {name}")))
 }
@@ -165,12 +111,6 @@ const SENSITIVE: &str = "udpa.annotations.sensitive";
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_built_in_descriptors_have_kept_the_rules() {
-        let rules = rules().unwrap();
-        assert!(rules.fields.len() > 1_000 && rules.required.len() > 50);
-    }
 
     #[test]
     fn a_v2_message_has_a_successor() {

@@ -27,6 +27,9 @@ pub enum JsonError {
         #[source]
         source: prost::DecodeError,
     },
+    /// The bytes are not a message of the type, says who reads them without descriptors.
+    #[error("not an encoded {0}")]
+    Damaged(String),
     /// The message has no JSON form, for example an `Any` of an unknown type.
     #[error("{message} has no JSON form: {reason}")]
     Render {

@@ -25,7 +25,6 @@ pub mod preflight;
 mod quic;
 pub mod route;
 mod route_policy;
-mod rules;
 pub mod saved;
 pub mod secret;
 pub mod session;
