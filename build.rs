@@ -1,6 +1,6 @@
 //! Makes the four things of the build that are not Rust: our own messages and service from
-//! `proto/`, Envoy's message descriptors, as small as they get, the table of the rules in them,
-//! and the number that stands for this version of the encoder.
+//! `proto/`, Envoy's message descriptors, as small as they get, a table of what is always
+//! needed of them, and the number that stands for this version of the encoder.
 //!
 //! Envoy's descriptors come from the locked `envoy-types` package, the same that the typed messages
 //! come from, so the two cannot disagree. No `.proto` file of others is read, no `protoc` is run.
@@ -11,7 +11,7 @@
     reason = "this is how a build script talks to cargo"
 )]
 
-#[path = "src/xds/preflight/layout.rs"]
+#[path = "src/xds/wire/layout.rs"]
 mod layout;
 #[path = "build/table.rs"]
 mod table;
@@ -128,8 +128,8 @@ fn metadata(root: &Path, more: &[&str]) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Strips and compresses the descriptor set, and writes the table of the rules in it. That takes
-/// long in a debug build and its input hardly ever changes, so it is done once for each input.
+/// Strips and compresses the descriptor set, and writes the table of it. That takes long in a
+/// debug build and its input hardly ever changes, so it is done once for each input.
 fn write_descriptors(source: &Path, out: &Path) -> Result<()> {
     let full = fs::read(source).map_err(|error| {
         format!(
@@ -150,13 +150,13 @@ fn write_descriptors(source: &Path, out: &Path) -> Result<()> {
     let stripped = strip(&full).ok_or("the descriptor set of envoy-types is not protobuf")?;
     let compressed = miniz_oxide::deflate::compress_to_vec(&stripped, 9);
     fs::write(out.join("envoy-descriptors.deflate"), compressed)?;
-    fs::write(out.join("envoy-rules"), table::table(&stripped)?)?;
+    fs::write(out.join("envoy-table"), table::table(&stripped)?)?;
     fs::write(key_file, key)?;
     Ok(())
 }
 
 /// All that says what becomes of the descriptor set.
-const CODE: [&str; 3] = ["build.rs", "build/table.rs", "src/xds/preflight/layout.rs"];
+const CODE: [&str; 3] = ["build.rs", "build/table.rs", "src/xds/wire/layout.rs"];
 
 /// Drops `source_code_info` from every file of an encoded `FileDescriptorSet`: it is four fifths
 /// of the bytes. Everything else is copied as it is: decoding into prost's own types would lose
@@ -251,7 +251,7 @@ fn encoder(xds: &Path, envoy_types: &str) -> Result<u64> {
     println!("cargo::rerun-if-changed={}", xds.display());
     // What is found wrong is not served, so what finds it counts too.
     let mut files: Vec<PathBuf> = Vec::new();
-    for folder in [xds.to_owned(), xds.join("preflight")] {
+    for folder in [xds.to_owned(), xds.join("preflight"), xds.join("wire")] {
         for entry in fs::read_dir(folder)? {
             files.push(entry?.path());
         }

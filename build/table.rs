@@ -1,5 +1,5 @@
-//! Writes the table of Envoy's messages and their rules, by which the program checks what it
-//! encodes: names, fields, and what protoc-gen-validate says of them. Nothing else of the
+//! Writes the table of Envoy's messages, by which the program checks what it encodes: names,
+//! fields, what protoc-gen-validate says of them, and which are secret. Nothing else of the
 //! descriptors is in it. How it is laid out stands in `layout.rs`.
 
 use std::collections::BTreeMap;
@@ -38,6 +38,7 @@ pub(crate) fn table(set: &[u8]) -> Result<Vec<u8>> {
         sections: Default::default(),
         blobs: BTreeMap::new(),
         rules: BTreeMap::new(),
+        secrets: 0,
     };
     writer.write(&pool)?;
     let mut table = Vec::new();
@@ -55,6 +56,7 @@ struct Options {
     required: ExtensionDescriptor,
     disabled: ExtensionDescriptor,
     ignored: ExtensionDescriptor,
+    sensitive: ExtensionDescriptor,
 }
 
 impl Options {
@@ -68,6 +70,7 @@ impl Options {
             required: option("validate.required")?,
             disabled: option("validate.disabled")?,
             ignored: option("validate.ignored")?,
+            sensitive: option("udpa.annotations.sensitive")?,
         })
     }
 }
@@ -80,6 +83,8 @@ struct Writer {
     /// Where each blob stands, and each record of rules: equal ones are written once.
     blobs: BTreeMap<Vec<u8>, u32>,
     rules: BTreeMap<u32, u16>,
+    /// How many fields are secret.
+    secrets: usize,
 }
 
 impl Writer {
@@ -92,6 +97,10 @@ impl Writer {
         self.message_record(0, false)?;
         if self.rules.is_empty() {
             return Err("no field has rules".into());
+        }
+        // Every key would count as harmless.
+        if self.secrets == 0 {
+            return Err("no field is secret".into());
         }
         let names: Vec<String> = self.enumerations.keys().cloned().collect();
         for name in names {
@@ -166,6 +175,10 @@ impl Writer {
             prost_reflect::Kind::Enum(of) => (Kind::Enum, self.enumerations.get(of.full_name())),
             scalar => (kind(&scalar)?, Some(&NONE)),
         };
+        let sensitive = field.options();
+        let sensitive = sensitive.get_extension(&self.options.sensitive);
+        let sensitive = sensitive.as_bool() == Some(true);
+        self.secrets += usize::from(sensitive);
         let record = Field {
             number: field.number(),
             of: *of.ok_or("a field of no known type")?,
@@ -174,6 +187,7 @@ impl Writer {
             rules: self.rules(field)?,
             kind: kind as u8,
             shape: shape as u8,
+            sensitive: sensitive.into(),
         };
         record.write(&mut self.sections[FIELDS]);
         Ok(())

@@ -6,7 +6,7 @@
 //! checked by the table of `preflight`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use prost_reflect::{DescriptorPool, ExtensionDescriptor, FieldDescriptor, MessageDescriptor};
 
@@ -53,9 +53,11 @@ impl Api {
 
 /// The descriptors.
 pub(super) fn api() -> Result<&'static Api, JsonError> {
-    static API: LazyLock<Result<Api, JsonError>> = LazyLock::new(Api::load);
-    API.as_ref().map_err(again)
+    let again = |error: &JsonError| JsonError::Descriptors(error.to_string());
+    API.get_or_init(Api::load).as_ref().map_err(again)
 }
+
+static API: OnceLock<Result<Api, JsonError>> = OnceLock::new();
 
 /// What a message of the v2 API is called today; Envoy's API itself says so.
 pub(super) fn successor(v2_name: &str) -> Option<&'static str> {
@@ -77,10 +79,6 @@ fn successors() -> Result<BTreeMap<String, String>, JsonError> {
         Some((name.to_owned(), message.full_name().to_owned()))
     };
     Ok(pool.all_messages().filter_map(before).collect())
-}
-
-fn again(error: &JsonError) -> JsonError {
-    JsonError::Descriptors(error.to_string())
 }
 
 pub(super) fn fields(pool: &DescriptorPool) -> impl Iterator<Item = FieldDescriptor> {
@@ -110,7 +108,98 @@ const SENSITIVE: &str = "udpa.annotations.sensitive";
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::process::Command;
+    use std::{env, fs};
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::gateway::{Policy, Want, compile};
+    use crate::inventory::{Config, Event, Inventory, ObjectPath, Reading, Sensitive};
+    use crate::opensvc::mirror::Mirror;
+    use crate::xds::{ResourceType, Snapshot, encode, saved};
+
+    /// What is served of a golden case, saved too; nothing if a user gave JSON.
+    fn serve(case: &Path) -> Option<Snapshot> {
+        let read = |file: &str| fs::read_to_string(case.join(file)).unwrap_or_default();
+        let (status, reads) = (read("status.json"), read("reads.json"));
+        let is_plain = |text: &String| !text.contains("_data");
+        if ![&status, &reads].into_iter().all(is_plain) {
+            return None;
+        }
+        let reads: Value = serde_json::from_str(&reads).unwrap_or_default();
+        let mut inventory = Inventory::default();
+        let status: Value = serde_json::from_str(&status).unwrap();
+        for event in Mirror::default().reset(status) {
+            inventory.apply(event);
+        }
+        let mut compiled = compile(&inventory, &Policy::default());
+        while !compiled.wants.is_empty() {
+            let mut changed = false;
+            for want in compiled.wants {
+                changed |= inventory.apply(answer(&reads, want));
+            }
+            compiled = compile(&inventory, &Policy::default());
+            if !changed {
+                break;
+            }
+        }
+        let (snapshot, _) = encode(&compiled.gateway, &Snapshot::default());
+        saved::from_bytes(&saved::to_bytes(&snapshot)).unwrap();
+        Some(snapshot)
+    }
+
+    fn answer(reads: &Value, want: Want) -> Event {
+        let secret = |path: &ObjectPath, revision| {
+            let keys = reads["secrets"][path.to_string()].as_object();
+            let text = |it: &Value| Sensitive::new(it.as_str().unwrap_or_default().to_owned());
+            let key = |(name, value): (&String, &Value)| (name.clone(), text(value));
+            let content = keys.map(|keys| keys.iter().map(key).collect());
+            Reading { revision, content }
+        };
+        match want {
+            Want::Secret(path, revision) => Event::Secret(path.clone(), secret(&path, revision)),
+            Want::Trust(path, revision) => Event::Trust(path.clone(), secret(&path, revision)),
+            Want::Challenges(path, revision) => {
+                Event::Challenges(path.clone(), secret(&path, revision))
+            }
+            Want::Config(path, revision) => {
+                let content = Some(Config::default());
+                Event::Config(path, Reading { revision, content })
+            }
+        }
+    }
+
+    /// In a process of its own: other tests load them.
+    #[test]
+    fn what_is_served_needs_no_descriptors() {
+        const ALONE: &str = "OSVC_IGW_TEST_ALONE";
+        if env::var_os(ALONE).is_none() {
+            let this = "xds::api::tests::what_is_served_needs_no_descriptors";
+            let mut alone = Command::new(env::current_exe().unwrap());
+            let ended = alone
+                .args([this, "--exact"])
+                .env(ALONE, "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&ended.stdout);
+            assert!(
+                ended.status.success() && said.contains("1 passed"),
+                "{said}"
+            );
+            return;
+        }
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let cases = fs::read_dir(golden).unwrap();
+        let served = cases.filter_map(|case| serve(&case.unwrap().path()));
+        let has_all = |snapshot: &Snapshot| {
+            let mut kinds = ResourceType::ALL.into_iter();
+            kinds.all(|kind| snapshot.all(kind).next().is_some())
+        };
+        assert!(served.filter(has_all).count() > 10);
+        assert!(API.get().is_none());
+    }
 
     #[test]
     fn a_v2_message_has_a_successor() {

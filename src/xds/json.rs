@@ -87,22 +87,6 @@ pub fn to_json(type_url: &str, body: &[u8]) -> Result<Value, JsonError> {
     Ok(value)
 }
 
-/// Whether there is a secret in an encoded message, at any depth.
-///
-/// # Errors
-/// As [`to_json`].
-pub(super) fn holds_secret(type_url: &str, body: &[u8]) -> Result<bool, JsonError> {
-    fn any(value: &Value) -> bool {
-        match value {
-            Value::String(text) => text == REDACTED,
-            Value::Array(values) => values.iter().any(any),
-            Value::Object(members) => members.values().any(any),
-            _ => false,
-        }
-    }
-    Ok(any(&to_json(type_url, body)?))
-}
-
 /// Encodes proto-JSON, in Envoy's spelling or in camel case, as a message of the named type.
 ///
 /// Nothing is let through in silence: an unknown field, enum value or type is an error that says

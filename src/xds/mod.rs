@@ -27,6 +27,7 @@ pub mod route;
 mod route_policy;
 pub mod saved;
 pub mod secret;
+mod sensitive;
 pub mod session;
 pub mod sources;
 pub mod standalone;
@@ -38,6 +39,7 @@ mod take;
 mod udp;
 mod v2;
 pub mod whole;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -308,6 +310,8 @@ const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 
 #[cfg(test)]
 mod tests {
+    pub(super) mod random;
+
     use super::*;
 
     #[test]

@@ -5,10 +5,7 @@
 //! fault it was, so it is found here. Cross-field checks of Envoy's own are not repeated here.
 //! All that is sent is checked, all the time: no descriptors are loaded for it.
 
-mod layout;
 mod rules;
-mod table;
-mod wire;
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
@@ -17,9 +14,8 @@ use envoy_types::pb::validate::field_rules::Type;
 use envoy_types::pb::validate::{EnumRules, FieldRules, MapRules, RepeatedRules};
 
 use self::rules::{broken, duration};
-use self::table::{Field, MessageType, Shape};
-use self::wire::{Key, Message, Value};
-use super::json::{ANY, JsonError};
+use super::json::JsonError;
+use super::wire::{Field, Key, Message, MessageType, Shape, Value};
 use crate::gateway::Origin;
 use crate::inventory::Problem;
 
@@ -95,8 +91,8 @@ enum Step<'a> {
 
 impl<'a> Walk<'a> {
     fn message(&mut self, message: &Message<'a>) {
-        if message.of.name() == ANY {
-            return self.any(message);
+        if let Some((url, body)) = message.packed() {
+            return self.packed(url, body);
         }
         if message.of.is_disabled() {
             return;
@@ -114,19 +110,12 @@ impl<'a> Walk<'a> {
     }
 
     /// What is packed is checked as Envoy checks it when it unpacks.
-    fn any(&mut self, message: &Message<'a>) {
-        let Some(Value::String(url)) = message.numbered(1) else {
-            return;
-        };
-        let body = match message.numbered(2) {
-            Some(Value::Bytes(body)) => *body,
-            _ => &[],
-        };
+    fn packed(&mut self, url: &str, body: &'a [u8]) {
         if url.is_empty() || self.path.len() > DEPTH_MAX {
             return;
         }
         match MessageType::named(url).and_then(|of| Message::read(of, body).ok()) {
-            Some(packed) => self.message(&packed),
+            Some(message) => self.message(&message),
             None => self.say(format!("holds no message {url:?}")),
         }
     }

@@ -6,7 +6,7 @@ use envoy_types::pb::validate::field_rules::Type;
 use envoy_types::pb::validate::string_rules::WellKnown;
 use envoy_types::pb::validate::{BytesRules, DurationRules, KnownRegex, StringRules};
 
-use super::wire::Value;
+use crate::xds::wire::Value;
 
 /// The rule that a number, a text, a truth or bytes break.
 pub(super) fn broken(rules: &Type, value: &Value<'_>) -> Option<String> {

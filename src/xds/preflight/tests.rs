@@ -1,14 +1,13 @@
 //! What is found wrong and how it is told; and that it is what the descriptors themselves say.
 
 mod oracle;
-mod random;
 
 use prost::Message as _;
 use serde_json::{Value as Json, json};
 
-use self::random::Random;
 use super::super::api::api;
-use super::super::json::from_json;
+use super::super::json::{ANY, from_json};
+use super::super::tests::random::{self, Random};
 use super::*;
 
 const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";

@@ -9,9 +9,10 @@ use envoy_types::pb::validate::{EnumRules, FieldRules, MapRules, RepeatedRules};
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage, Value};
 
 use super::super::rules::{broken, duration};
-use super::super::{DEPTH_MAX, VIOLATIONS_MAX, Violation, is_required, wire};
+use super::super::{DEPTH_MAX, VIOLATIONS_MAX, Violation, is_required};
 use crate::xds::api::{api, extension, fields, has_options};
 use crate::xds::json::ANY;
+use crate::xds::wire;
 
 /// The rules that stand in Envoy's API, by full name.
 pub(super) struct Rules {

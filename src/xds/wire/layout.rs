@@ -1,5 +1,5 @@
 //! PURE: how the table of Envoy's messages and their rules is laid out. The build writes it
-//! (`build/table.rs`), the check reads it (`table.rs`): this file is compiled into both.
+//! (`build/table.rs`), the program reads it (`table.rs`): this file is compiled into both.
 //!
 //! First the length of each section, then the sections; numbers are little-endian. What belongs
 //! to a record stands in its section from where the record says to where the next one does.
@@ -70,6 +70,8 @@ record! {
         kind: u8,
         /// The number of a [`Shape`].
         shape: u8,
+        /// Whether it is a secret.
+        sensitive: u8,
     }
 }
 

@@ -1,7 +1,5 @@
 //! PURE: random messages of all of Envoy's types, with values at the borders of their rules.
 
-use std::collections::HashMap;
-
 use envoy_types::pb::google::protobuf::Duration;
 use envoy_types::pb::validate::FieldRules;
 use envoy_types::pb::validate::field_rules::Type;
@@ -9,13 +7,13 @@ use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
-use super::oracle::RULES;
 use crate::xds::api::api;
 use crate::xds::json::ANY;
+use crate::xds::wire::MessageType;
 
 /// The types of message that are checked: not those that describe messages, whose options are
 /// extensions.
-pub(super) fn messages() -> Vec<MessageDescriptor> {
+pub(in crate::xds) fn messages() -> Vec<MessageDescriptor> {
     let all = api().unwrap().pool.all_messages();
     all.filter(|message| {
         let descriptors = message.parent_file().name() == "google/protobuf/descriptor.proto";
@@ -25,10 +23,10 @@ pub(super) fn messages() -> Vec<MessageDescriptor> {
 }
 
 /// Chance, the same in every run.
-pub(super) struct Random(u64);
+pub(in crate::xds) struct Random(u64);
 
 impl Random {
-    pub(super) fn seeded(seed: u64) -> Self {
+    pub(in crate::xds) fn seeded(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -54,7 +52,7 @@ impl Random {
     }
 
     /// A message as it may come: in one part or in two, with more that is unknown or not packed.
-    pub(super) fn encoded(&mut self, of: &MessageDescriptor) -> Vec<u8> {
+    pub(in crate::xds) fn encoded(&mut self, of: &MessageDescriptor) -> Vec<u8> {
         let mut body = self.message(of, LEVELS).encode_to_vec();
         if self.one_in(4) {
             body.extend(self.message(of, LEVELS - 1).encode_to_vec());
@@ -73,7 +71,7 @@ impl Random {
     }
 
     /// Changes a byte, or cuts off what is behind it.
-    pub(super) fn damage(&mut self, body: &mut Vec<u8>) {
+    pub(in crate::xds) fn damage(&mut self, body: &mut Vec<u8>) {
         let place = self.below(body.len());
         match body.get_mut(place) {
             Some(byte) if self.one_in(2) => *byte ^= 1 << self.below(8),
@@ -89,11 +87,12 @@ impl Random {
             return message;
         }
         // Few fields or many; all of them in a good message.
+        let rules = MessageType::named(of.full_name());
         let rare = self.pick(&[1, 2, 4, 16]);
         for field in of.fields() {
             let deep = matches!(field.kind(), Kind::Message(_));
             if self.one_in(rare) && !(deep && (levels == 0 || self.one_in(2))) {
-                let rules = RULES.fields.get(field.full_name());
+                let rules = rules.and_then(|it| it.field(field.number())?.rules());
                 let value = self.value(&field, rules, levels);
                 message.set_field(&field, value);
             }
@@ -149,13 +148,13 @@ impl Random {
                 ),
                 _ => (None, None, [None, None]),
             };
-            let mut entries = HashMap::new();
+            let mut entries = Vec::new();
             for _ in 0..self.count(counts) {
                 let key = self.one(&entry.map_entry_key_field().kind(), keys, levels);
                 let value = entry.map_entry_value_field().kind();
-                entries.insert(map_key(key), self.one(&value, values, levels));
+                entries.push((map_key(key), self.one(&value, values, levels)));
             }
-            return Value::Map(entries);
+            return Value::Map(entries.into_iter().collect());
         }
         self.one(&field.kind(), rules, levels)
     }

@@ -1,7 +1,13 @@
 //! PURE: encoded messages, read as protobuf says: what is sent last counts, parts of a message
 //! are put together, what is unknown is passed over. Nothing is copied.
 //!
-//! Which values are good is not known here. <https://protobuf.dev/programming-guides/encoding/>
+//! Which values are good is not known here. What a message has is in `table`, so no descriptors
+//! are loaded for any of it.
+//!
+//! <https://protobuf.dev/programming-guides/encoding/>
+
+mod layout;
+mod table;
 
 use std::collections::BTreeMap;
 use std::{fmt, str};
@@ -9,7 +15,9 @@ use std::{fmt, str};
 use prost::DecodeError;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
-use super::table::{Field, Kind, MessageType, Shape};
+use self::table::Kind;
+pub(super) use self::table::{Field, MessageType, Shape};
+use super::json::ANY;
 
 /// These bytes are not the message that they should be.
 #[derive(Debug)]
@@ -31,8 +39,7 @@ pub(super) struct Message<'a> {
 }
 
 struct Member<'a> {
-    place: u16,
-    oneof: Option<u16>,
+    field: Field,
     value: Value<'a>,
 }
 
@@ -118,8 +125,7 @@ impl<'a> Message<'a> {
 
     /// What was sent for the field, be it what would be there anyway.
     pub(super) fn sent(&self, field: Field) -> Option<&Value<'a>> {
-        let place = |member: &Member<'_>| member.place.cmp(&field.place());
-        let place = self.members.binary_search_by(place).ok()?;
+        let place = self.place(field).ok()?;
         self.members.get(place).map(|member| &member.value)
     }
 
@@ -137,7 +143,35 @@ impl<'a> Message<'a> {
     /// Whether one of the fields of a oneof is set.
     pub(super) fn has_one(&self, oneof: u16) -> bool {
         let mut members = self.members.iter();
-        members.any(|member| member.oneof == Some(oneof))
+        members.any(|member| member.field.oneof() == Some(oneof))
+    }
+
+    /// The fields that are set, and what they hold.
+    pub(super) fn members(&self) -> impl Iterator<Item = (Field, &Value<'a>)> {
+        let members = self.members.iter();
+        members.filter_map(|member| Some((member.field, self.set(member.field)?)))
+    }
+
+    /// The type URL and the bytes of what is packed in it, if it is there for that.
+    pub(super) fn packed(&self) -> Option<(&'a str, &'a [u8])> {
+        if self.of.name() != ANY {
+            return None;
+        }
+        let url = match self.numbered(1) {
+            Some(Value::String(url)) => *url,
+            _ => "",
+        };
+        let body = match self.numbered(2) {
+            Some(Value::Bytes(body)) => *body,
+            _ => &[],
+        };
+        Some((url, body))
+    }
+
+    /// Where the field stands, or would.
+    fn place(&self, field: Field) -> std::result::Result<usize, usize> {
+        let place = |member: &Member<'_>| member.field.place().cmp(&field.place());
+        self.members.binary_search_by(place)
     }
 
     fn merge(&mut self, bytes: &mut &'a [u8], depth: u32) -> Result<()> {
@@ -152,20 +186,14 @@ impl<'a> Message<'a> {
     }
 
     fn member(&mut self, field: Field) -> &mut Value<'a> {
-        let (place, oneof) = (field.place(), field.oneof());
-        if oneof.is_some() {
-            let keep = |member: &Member<'_>| member.oneof != oneof || member.place == place;
-            self.members.retain(keep);
+        if field.oneof().is_some() {
+            let (oneof, place) = (field.oneof(), field.place());
+            self.members
+                .retain(|member| member.field.oneof() != oneof || member.field.place() == place);
         }
-        let found = self.members.binary_search_by(|it| it.place.cmp(&place));
-        let at = found.unwrap_or_else(|at| {
+        let at = self.place(field).unwrap_or_else(|at| {
             let value = Value::default(field);
-            let member = Member {
-                place,
-                oneof,
-                value,
-            };
-            self.members.insert(at, member);
+            self.members.insert(at, Member { field, value });
             at
         });
         &mut self.members[at].value

@@ -1,5 +1,5 @@
 //! PURE: Envoy's messages and their rules, as the build wrote them down: which fields a message
-//! has, and what protoc-gen-validate says of them.
+//! has, what protoc-gen-validate says of them, and which are secret.
 //!
 //! The table is read where it stands in the program, so it costs nothing until it is asked. Only
 //! rules are decoded, each when it is first met. How it is laid out stands in `layout.rs`.
@@ -11,9 +11,9 @@ use envoy_types::pb::validate::FieldRules;
 use prost::Message;
 
 use super::layout::{self, Length, NONE, Number, SECTIONS};
-pub(super) use super::layout::{Kind, Shape};
+pub(in crate::xds) use super::layout::{Kind, Shape};
 
-static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/envoy-rules"));
+static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/envoy-table"));
 
 struct Table {
     sections: [&'static [u8]; SECTIONS],
@@ -63,7 +63,7 @@ impl Table {
 
 /// A message that Envoy has.
 #[derive(Clone, Copy)]
-pub(super) struct MessageType {
+pub(in crate::xds) struct MessageType {
     this: layout::Message,
     next: layout::Message,
 }
@@ -78,7 +78,7 @@ impl MessageType {
     }
 
     /// The message with that full name or type URL.
-    pub(super) fn named(type_url: &str) -> Option<Self> {
+    pub(in crate::xds) fn named(type_url: &str) -> Option<Self> {
         let name = type_url.rsplit('/').next().unwrap_or(type_url);
         let records = TABLE.sections[layout::MESSAGES].len() / layout::Message::SIZE;
         let (mut low, mut high) = (0, records.saturating_sub(1));
@@ -95,22 +95,22 @@ impl MessageType {
     }
 
     /// Its full name.
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::xds) fn name(self) -> &'static str {
         TABLE.text(self.this.name)
     }
 
     /// Whether its rules are switched off.
-    pub(super) fn is_disabled(self) -> bool {
+    pub(in crate::xds) fn is_disabled(self) -> bool {
         self.this.disabled != 0
     }
 
     /// Its fields, by number.
-    pub(super) fn fields(self) -> impl Iterator<Item = Field> {
+    pub(in crate::xds) fn fields(self) -> impl Iterator<Item = Field> {
         (self.this.fields..self.next.fields).filter_map(Field::at)
     }
 
     /// The field of that number.
-    pub(super) fn field(self, number: u32) -> Option<Field> {
+    pub(in crate::xds) fn field(self, number: u32) -> Option<Field> {
         let (mut low, mut high) = (self.this.fields, self.next.fields);
         while low < high {
             let middle = low.midpoint(high);
@@ -125,7 +125,7 @@ impl MessageType {
     }
 
     /// The oneofs of which a field must be set, each with the names of its fields.
-    pub(super) fn needed(self) -> impl Iterator<Item = (u16, &'static str)> {
+    pub(in crate::xds) fn needed(self) -> impl Iterator<Item = (u16, &'static str)> {
         let needed = |place: u16| {
             let record = layout::Oneof::read(TABLE.sections[layout::ONEOFS], place.into())?;
             let names = TABLE.text(record.needed);
@@ -137,13 +137,13 @@ impl MessageType {
 
 /// A field of a message.
 #[derive(Clone, Copy)]
-pub(super) struct Field {
+pub(in crate::xds) struct Field {
     place: u16,
     record: layout::Field,
     /// What one value of it is.
-    pub(super) kind: Kind,
+    pub(in crate::xds) kind: Kind,
     /// How many values it has.
-    pub(super) shape: Shape,
+    pub(in crate::xds) shape: Shape,
 }
 
 impl Field {
@@ -157,23 +157,28 @@ impl Field {
         })
     }
 
+    /// Whether it is a secret.
+    pub(in crate::xds) fn is_sensitive(self) -> bool {
+        self.record.sensitive != 0
+    }
+
     /// A number that no other field of any message has.
     pub(super) fn place(self) -> u16 {
         self.place
     }
 
     /// Its name.
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::xds) fn name(self) -> &'static str {
         TABLE.text(self.record.name)
     }
 
     /// The oneof that it is in.
-    pub(super) fn oneof(self) -> Option<u16> {
+    pub(in crate::xds) fn oneof(self) -> Option<u16> {
         Some(self.record.oneof).filter(|oneof| *oneof != NONE)
     }
 
     /// The message that it holds, or that the entries of a map are.
-    pub(super) fn message(self) -> Option<MessageType> {
+    pub(in crate::xds) fn message(self) -> Option<MessageType> {
         match self.kind {
             Kind::Message => MessageType::at(self.record.of.into()),
             _ => None,
@@ -181,18 +186,18 @@ impl Field {
     }
 
     /// The keys and the values of a map.
-    pub(super) fn entry(self) -> Option<(Self, Self)> {
+    pub(in crate::xds) fn entry(self) -> Option<(Self, Self)> {
         let entry = self.message()?;
         Some((entry.field(1)?, entry.field(2)?))
     }
 
     /// Its rules.
-    pub(super) fn rules(self) -> Option<&'static FieldRules> {
+    pub(in crate::xds) fn rules(self) -> Option<&'static FieldRules> {
         TABLE.rules(self.record.rules)
     }
 
     /// Whether the enumeration that it holds has that number.
-    pub(super) fn has_number(self, number: i32) -> bool {
+    pub(in crate::xds) fn has_number(self, number: i32) -> bool {
         let place = |more: usize| {
             let section = TABLE.sections[layout::ENUMERATIONS];
             let record = layout::Enumeration::read(section, usize::from(self.record.of) + more);
