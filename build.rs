@@ -256,10 +256,7 @@ fn encoder(xds: &Path, envoy_types: &str) -> Result<u64> {
             files.push(entry?.path());
         }
     }
-    files.retain(|file| {
-        let is_rust = file.extension().is_some_and(|extension| extension == "rs");
-        is_rust && !file.ends_with("tests.rs")
-    });
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
     files.sort();
     for file in files {
         let text = fs::read_to_string(&file)?;

@@ -56,8 +56,8 @@ pub(super) enum Value<'a> {
     Bytes(&'a [u8]),
     Enum(i32),
     Message(Message<'a>),
-    List(Vec<Value<'a>>),
-    Map(BTreeMap<Key<'a>, Value<'a>>),
+    List(Vec<Self>),
+    Map(BTreeMap<Key<'a>, Self>),
 }
 
 /// The key of an entry of a map.
