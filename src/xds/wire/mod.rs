@@ -414,3 +414,31 @@ fn skip(number: u32, wire: WireType, bytes: &mut &[u8], depth: u32) -> Result<()
 
 /// Messages in messages: as many as prost reads.
 const DEPTH_MAX: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use prost::encoding::{sint32, sint64};
+
+    use super::*;
+
+    #[test]
+    fn negative_numbers_are_read_as_prost_writes_them() {
+        for number in [0, 1, -1, 2, i64::from(i32::MIN), i64::from(i32::MAX)] {
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            sint32::encode(1, &(number as i32), &mut short);
+            sint64::encode(1, &number, &mut long);
+            // Behind the key, which is one byte.
+            let short = scalar(Kind::Sint32, &mut &short[1..]).unwrap();
+            let long = scalar(Kind::Sint64, &mut &long[1..]).unwrap();
+            assert!(matches!(short, Value::I32(read) if i64::from(read) == number));
+            assert!(matches!(long, Value::I64(read) if read == number));
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_the_same() {
+        let nan = |bits| Value::F64(f64::from_bits(bits)).identity();
+        assert!(nan(0x7ff8_0000_0000_0000) == nan(0x7ff8_0000_0000_0001));
+        assert!(Value::F64(0.0).identity() != Value::F64(-0.0).identity());
+    }
+}

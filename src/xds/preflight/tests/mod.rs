@@ -230,6 +230,21 @@ fn of_a_oneof_the_last_one_counts() {
 }
 
 #[test]
+fn of_the_entries_of_a_key_the_last_one_counts() {
+    let with = |streams: u32| {
+        let streams = json!({"max_concurrent_streams": streams});
+        let options = json!({"x": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": streams}}});
+        let options = cluster(json!({"typed_extension_protocol_options": options}));
+        from_json(CLUSTER, &options).unwrap()
+    };
+    let (bad, good) = (with(0), with(100));
+    assert_eq!(check_same(CLUSTER, &[&bad[..], &good].concat()), Some(0));
+    assert_eq!(check_same(CLUSTER, &[&good[..], &bad].concat()), Some(1));
+}
+
+#[test]
 fn lists_of_numbers_are_read_in_both_ways() {
     let name = "envoy.extensions.filters.http.compressor.v3.Compressor.ResponseDirectionConfig";
     let Ok(message) = api().unwrap().message(name) else {
