@@ -8,6 +8,7 @@
 FROM docker.io/library/rust:1.90-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY build build
 COPY proto proto
 COPY src src
 COPY .ci/root .ci/root

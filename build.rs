@@ -1,6 +1,6 @@
-//! Makes the three things of the build that are not Rust: our own messages and service from
-//! `proto/`, Envoy's message descriptors, as small as they get, and the number that stands for
-//! this version of the encoder.
+//! Makes the four things of the build that are not Rust: our own messages and service from
+//! `proto/`, Envoy's message descriptors, as small as they get, a table of what is always
+//! needed of them, and the number that stands for this version of the encoder.
 //!
 //! Envoy's descriptors come from the locked `envoy-types` package, the same that the typed messages
 //! come from, so the two cannot disagree. No `.proto` file of others is read, no `protoc` is run.
@@ -10,6 +10,11 @@
     clippy::print_stdout,
     reason = "this is how a build script talks to cargo"
 )]
+
+#[path = "src/xds/wire/layout.rs"]
+mod layout;
+#[path = "build/table.rs"]
+mod table;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -34,14 +39,16 @@ fn main() -> ExitCode {
 fn build() -> Result<()> {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(variable("OUT_DIR")?);
-    println!("cargo::rerun-if-changed=build.rs");
+    for code in CODE {
+        println!("cargo::rerun-if-changed={code}");
+    }
     println!("cargo::rerun-if-changed=Cargo.lock");
 
     compile_own(&root.join("proto"), &out)?;
     let package = envoy_types(&root)?;
     let source = package.folder.join("src/generated/types.bin");
     println!("cargo::rerun-if-changed={}", source.display());
-    write_descriptors(&source, &out.join("envoy-descriptors.deflate"))?;
+    write_descriptors(&source, &out)?;
 
     let encoder = encoder(&root.join("src/xds"), &package.version)?;
     println!("cargo::rustc-env=OSVC_IGW_ENCODER={encoder}");
@@ -121,9 +128,9 @@ fn metadata(root: &Path, more: &[&str]) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Strips and compresses the descriptor set. Compressing takes long in a debug build and its
-/// input hardly ever changes, so it is done once for each input.
-fn write_descriptors(source: &Path, target: &Path) -> Result<()> {
+/// Strips and compresses the descriptor set, and writes the table of it. That takes long in a
+/// debug build and its input hardly ever changes, so it is done once for each input.
+fn write_descriptors(source: &Path, out: &Path) -> Result<()> {
     let full = fs::read(source).map_err(|error| {
         format!(
             "envoy-types has no descriptor set at {}: {error}",
@@ -132,17 +139,24 @@ fn write_descriptors(source: &Path, target: &Path) -> Result<()> {
     })?;
     let mut key = Fnv::new();
     key.write(&full);
-    key.write(&fs::read("build.rs")?);
+    for code in CODE {
+        key.write(&fs::read(code)?);
+    }
     let key = key.0.to_string();
-    let key_file = target.with_extension("key");
-    if target.exists() && fs::read_to_string(&key_file).is_ok_and(|old| old == key) {
+    let key_file = out.join("envoy-descriptors.key");
+    if fs::read_to_string(&key_file).is_ok_and(|old| old == key) {
         return Ok(());
     }
     let stripped = strip(&full).ok_or("the descriptor set of envoy-types is not protobuf")?;
-    fs::write(target, miniz_oxide::deflate::compress_to_vec(&stripped, 9))?;
+    let compressed = miniz_oxide::deflate::compress_to_vec(&stripped, 9);
+    fs::write(out.join("envoy-descriptors.deflate"), compressed)?;
+    fs::write(out.join("envoy-table"), table::table(&stripped)?)?;
     fs::write(key_file, key)?;
     Ok(())
 }
+
+/// All that says what becomes of the descriptor set.
+const CODE: [&str; 3] = ["build.rs", "build/table.rs", "src/xds/wire/layout.rs"];
 
 /// Drops `source_code_info` from every file of an encoded `FileDescriptorSet`: it is four fifths
 /// of the bytes. Everything else is copied as it is: decoding into prost's own types would lose
@@ -235,8 +249,13 @@ fn encoder(xds: &Path, envoy_types: &str) -> Result<u64> {
         return Ok(hash.0);
     }
     println!("cargo::rerun-if-changed={}", xds.display());
-    let entries = fs::read_dir(xds)?.collect::<std::io::Result<Vec<_>>>()?;
-    let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    // What is found wrong is not served, so what finds it counts too.
+    let mut files: Vec<PathBuf> = Vec::new();
+    for folder in [xds.to_owned(), xds.join("preflight"), xds.join("wire")] {
+        for entry in fs::read_dir(folder)? {
+            files.push(entry?.path());
+        }
+    }
     files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
     files.sort();
     for file in files {

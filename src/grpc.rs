@@ -1,14 +1,11 @@
 //! EDGE: what is served beside Envoy's discovery services at the same address: our own service,
 //! the standard health service, and reflection over all of them. Read-only.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::{self, StreamExt};
-use prost_reflect::FileDescriptor;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -22,47 +19,23 @@ use crate::differences;
 use crate::live::Live;
 use crate::pb::gateway_server::{self, GatewayServer};
 use crate::pb::{self, GetDiffRequest, GetGraphRequest, GetStatusRequest, WatchEventsRequest};
+use crate::reflection;
 use crate::status::Knowledge;
-use crate::xds::json;
-
-/// Why the services cannot be made: this program is broken.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The descriptors of Envoy's services.
-    #[error(transparent)]
-    Envoy(#[from] json::JsonError),
-    /// The descriptors of the services.
-    #[error("the built-in descriptors of the services are damaged: {0}")]
-    Descriptors(#[from] tonic_reflection::server::Error),
-}
 
 /// The services, and who keeps their health.
-///
-/// # Errors
-/// When the descriptors that were built in are damaged.
 pub fn services(
     knowledge: Knowledge,
     live: Live,
     stop: CancellationToken,
-) -> Result<(Routes, HealthReporter), Error> {
+) -> (Routes, HealthReporter) {
     let (reporter, health) = tonic_health::server::health_reporter();
     let gateway = GatewayServer::new(Gateway {
         knowledge,
         live,
         stop,
     });
-    let envoy = envoy_services()?;
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .register_file_descriptor_set(envoy.clone())
-    };
-    let routes = Routes::new(health)
-        .add_service(gateway)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
-    Ok((routes, reporter))
+    let routes = Routes::new(health).add_service(gateway);
+    (reflection::add(routes, &SERVICES), reporter)
 }
 
 /// Tells the health of all services: serving from the first full status of the daemon on. What an
@@ -93,33 +66,6 @@ async fn tell(reporter: &HealthReporter, status: ServingStatus) {
     for service in SERVICES.into_iter().chain([own, ""]) {
         reporter.set_service_status(service, status).await;
     }
-}
-
-/// The files that define Envoy's services, and all that they import. What else they define and is
-/// not served is left out.
-fn envoy_services() -> Result<FileDescriptorSet, json::JsonError> {
-    let pool = json::descriptors()?;
-    let mut files: BTreeMap<String, FileDescriptorProto> = BTreeMap::new();
-    let services = SERVICES
-        .into_iter()
-        .filter_map(|name| pool.get_service_by_name(name));
-    let mut next: Vec<FileDescriptor> = services.map(|it| it.parent_file()).collect();
-    while let Some(file) = next.pop() {
-        if files.contains_key(file.name()) {
-            continue;
-        }
-        next.extend(file.dependencies());
-        let mut content = file.file_descriptor_proto().clone();
-        let package = file.package_name().to_owned();
-        content.service.retain(|service| {
-            let name = format!("{package}.{}", service.name());
-            SERVICES.contains(&name.as_str())
-        });
-        files.insert(file.name().to_owned(), content);
-    }
-    Ok(FileDescriptorSet {
-        file: files.into_values().collect(),
-    })
 }
 
 struct Gateway {
@@ -207,7 +153,7 @@ impl Watch {
 }
 
 /// The services of Envoy's API that are served.
-const SERVICES: [&str; 7] = [
+static SERVICES: [&str; 7] = [
     "envoy.service.discovery.v3.AggregatedDiscoveryService",
     "envoy.service.cluster.v3.ClusterDiscoveryService",
     "envoy.service.endpoint.v3.EndpointDiscoveryService",

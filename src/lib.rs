@@ -119,6 +119,7 @@ pub mod opensvc;
 mod page;
 pub mod pb;
 mod reads;
+mod reflection;
 pub mod run;
 pub mod screen;
 pub mod sim;

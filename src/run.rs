@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
@@ -25,7 +25,7 @@ use crate::opensvc::Daemon;
 use crate::state::StateDir;
 use crate::status::Knowledge;
 use crate::traces::Traces;
-use crate::xds::{self, ResourceType, Snapshot};
+use crate::xds::{ResourceType, Snapshot};
 
 /// What the controller runs with.
 #[derive(Clone)]
@@ -68,9 +68,6 @@ pub enum Error {
         /// What the system said, or what is wrong with it.
         source: std::io::Error,
     },
-    /// The services beside xDS cannot be made.
-    #[error(transparent)]
-    Services(#[from] grpc::Error),
     /// A part ended that should not have.
     #[error("{part} ended: {reason}")]
     Ended {
@@ -103,8 +100,6 @@ pub async fn run(
         acme,
         ..
     } = settings;
-    // While the daemon is asked for its status there is time for it.
-    drop(spawn_blocking(xds::preflight::prepare));
     let (snapshots_tx, snapshots) = watch::channel(None);
     let (views_tx, views) = watch::channel(View::default());
     let ads = Ads::new(snapshots, streams_max, stop.clone());
@@ -112,7 +107,7 @@ pub async fn run(
     let traces = Traces::from_environment(gateway);
     let knowledge = Knowledge::new(gateway, views, ads.clients(), snapshots_tx.subscribe());
     let live = Live::default();
-    let (beside, health) = grpc::services(knowledge.clone(), live.clone(), stop.clone())?;
+    let (beside, health) = grpc::services(knowledge.clone(), live.clone(), stop.clone());
     let health = grpc::keep_health(health, snapshots_tx.subscribe(), stop.clone());
     let ads = ads.beside(beside);
     let noting = live.clone().follow(knowledge.clone(), stop.clone());

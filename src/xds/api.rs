@@ -1,13 +1,13 @@
-//! PURE: Envoy's API as descriptors: its messages, the fields that hold secrets, the rules that
-//! every message is checked by, and what a message was called in the v2 API.
+//! PURE: Envoy's API as descriptors: its messages, the fields that hold secrets, and what a
+//! message was called in the v2 API.
 //!
-//! Decoding costs some milliseconds and megabytes, so each part waits until somebody asks. Who
-//! encodes asks for the rules: they are worth it, as one bad value refuses what all others have.
+//! Decoding costs many milliseconds and megabytes, so it waits until somebody asks: who shows a
+//! message, compares two, or reads one from a user's JSON. Who encodes does not: what is sent is
+//! checked by the table of `preflight`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
-use envoy_types::pb::validate::FieldRules;
 use prost_reflect::{DescriptorPool, ExtensionDescriptor, FieldDescriptor, MessageDescriptor};
 
 use super::json::JsonError;
@@ -51,68 +51,13 @@ impl Api {
     }
 }
 
-/// The rules of protoc-gen-validate that stand in Envoy's API, by full name.
-pub(super) struct Rules {
-    pub(super) fields: BTreeMap<String, FieldRules>,
-    /// The oneofs of which one field must be set.
-    pub(super) required: BTreeSet<String>,
-    /// The messages whose rules are switched off.
-    pub(super) disabled: BTreeSet<String>,
-}
-
-impl Rules {
-    fn load() -> Result<Self, JsonError> {
-        let pool = &api()?.pool;
-        let option = extension(pool, "validate.rules")?;
-        let rules = |field: FieldDescriptor| {
-            let options = has_options(&field).then(|| field.options())?;
-            let value = options.has_extension(&option).then(|| {
-                let value = options.get_extension(&option);
-                value.as_message()?.transcode_to().ok()
-            })??;
-            Some((field.full_name().to_owned(), value))
-        };
-        let fields: BTreeMap<_, _> = fields(pool).filter_map(rules).collect();
-        if fields.is_empty() {
-            return Err(JsonError::Descriptors("no field has rules".to_owned()));
-        }
-        let required = extension(pool, "validate.required")?;
-        let disabled = ["validate.disabled", "validate.ignored"].map(|name| extension(pool, name));
-        let [disabled, ignored] = disabled;
-        let (disabled, ignored) = (disabled?, ignored?);
-        Ok(Self {
-            fields,
-            required: pool
-                .all_messages()
-                .flat_map(|message| message.oneofs().collect::<Vec<_>>())
-                .filter(|oneof| oneof.options().get_extension(&required).as_bool() == Some(true))
-                .map(|oneof| oneof.full_name().to_owned())
-                .collect(),
-            disabled: pool
-                .all_messages()
-                .filter(|message| {
-                    let options = message.options();
-                    [&disabled, &ignored]
-                        .iter()
-                        .any(|option| options.get_extension(option).as_bool() == Some(true))
-                })
-                .map(|message| message.full_name().to_owned())
-                .collect(),
-        })
-    }
-}
-
 /// The descriptors.
 pub(super) fn api() -> Result<&'static Api, JsonError> {
-    static API: LazyLock<Result<Api, JsonError>> = LazyLock::new(Api::load);
-    API.as_ref().map_err(again)
+    let again = |error: &JsonError| JsonError::Descriptors(error.to_string());
+    API.get_or_init(Api::load).as_ref().map_err(again)
 }
 
-/// The rules.
-pub(super) fn rules() -> Result<&'static Rules, JsonError> {
-    static RULES: LazyLock<Result<Rules, JsonError>> = LazyLock::new(Rules::load);
-    RULES.as_ref().map_err(again)
-}
+static API: OnceLock<Result<Api, JsonError>> = OnceLock::new();
 
 /// What a message of the v2 API is called today; Envoy's API itself says so.
 pub(super) fn successor(v2_name: &str) -> Option<&'static str> {
@@ -136,20 +81,19 @@ fn successors() -> Result<BTreeMap<String, String>, JsonError> {
     Ok(pool.all_messages().filter_map(before).collect())
 }
 
-fn again(error: &JsonError) -> JsonError {
-    JsonError::Descriptors(error.to_string())
-}
-
-fn fields(pool: &DescriptorPool) -> impl Iterator<Item = FieldDescriptor> {
+pub(super) fn fields(pool: &DescriptorPool) -> impl Iterator<Item = FieldDescriptor> {
     pool.all_messages()
         .flat_map(|message| message.fields().collect::<Vec<_>>())
 }
 
-fn has_options(field: &FieldDescriptor) -> bool {
+pub(super) fn has_options(field: &FieldDescriptor) -> bool {
     field.field_descriptor_proto().options.is_some()
 }
 
-fn extension(pool: &DescriptorPool, name: &str) -> Result<ExtensionDescriptor, JsonError> {
+pub(super) fn extension(
+    pool: &DescriptorPool,
+    name: &str,
+) -> Result<ExtensionDescriptor, JsonError> {
     pool.get_extension_by_name(name)
         .ok_or_else(|| JsonError::Descriptors(format!("no option {name}")))
 }
@@ -164,12 +108,97 @@ const SENSITIVE: &str = "udpa.annotations.sensitive";
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
+    use std::process::Command;
+    use std::{env, fs};
 
+    use serde_json::Value;
+
+    use super::*;
+    use crate::gateway::{Policy, Want, compile};
+    use crate::inventory::{Config, Event, Inventory, ObjectPath, Reading, Sensitive};
+    use crate::opensvc::mirror::Mirror;
+    use crate::xds::{ResourceType, Snapshot, encode, saved};
+
+    /// What is served of a golden case, saved too; nothing if a user gave JSON.
+    fn serve(case: &Path) -> Option<Snapshot> {
+        let read = |file: &str| fs::read_to_string(case.join(file)).unwrap_or_default();
+        let (status, reads) = (read("status.json"), read("reads.json"));
+        let is_plain = |text: &String| !text.contains("_data");
+        if ![&status, &reads].into_iter().all(is_plain) {
+            return None;
+        }
+        let reads: Value = serde_json::from_str(&reads).unwrap_or_default();
+        let mut inventory = Inventory::default();
+        let status: Value = serde_json::from_str(&status).unwrap();
+        for event in Mirror::default().reset(status) {
+            inventory.apply(event);
+        }
+        let mut compiled = compile(&inventory, &Policy::default());
+        while !compiled.wants.is_empty() {
+            let mut changed = false;
+            for want in compiled.wants {
+                changed |= inventory.apply(answer(&reads, want));
+            }
+            compiled = compile(&inventory, &Policy::default());
+            if !changed {
+                break;
+            }
+        }
+        let (snapshot, _) = encode(&compiled.gateway, &Snapshot::default());
+        saved::from_bytes(&saved::to_bytes(&snapshot)).unwrap();
+        Some(snapshot)
+    }
+
+    fn answer(reads: &Value, want: Want) -> Event {
+        let secret = |path: &ObjectPath, revision| {
+            let keys = reads["secrets"][path.to_string()].as_object();
+            let text = |it: &Value| Sensitive::new(it.as_str().unwrap_or_default().to_owned());
+            let key = |(name, value): (&String, &Value)| (name.clone(), text(value));
+            let content = keys.map(|keys| keys.iter().map(key).collect());
+            Reading { revision, content }
+        };
+        match want {
+            Want::Secret(path, revision) => Event::Secret(path.clone(), secret(&path, revision)),
+            Want::Trust(path, revision) => Event::Trust(path.clone(), secret(&path, revision)),
+            Want::Challenges(path, revision) => {
+                Event::Challenges(path.clone(), secret(&path, revision))
+            }
+            Want::Config(path, revision) => {
+                let content = Some(Config::default());
+                Event::Config(path, Reading { revision, content })
+            }
+        }
+    }
+
+    /// In a process of its own: other tests load them.
     #[test]
-    fn the_built_in_descriptors_have_kept_the_rules() {
-        let rules = rules().unwrap();
-        assert!(rules.fields.len() > 1_000 && rules.required.len() > 50);
+    fn what_is_served_needs_no_descriptors() {
+        const ALONE: &str = "OSVC_IGW_TEST_ALONE";
+        if env::var_os(ALONE).is_none() {
+            let this = "xds::api::tests::what_is_served_needs_no_descriptors";
+            let mut alone = Command::new(env::current_exe().unwrap());
+            let ended = alone
+                .args([this, "--exact"])
+                .env(ALONE, "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&ended.stdout);
+            assert!(
+                ended.status.success() && said.contains("1 passed"),
+                "{said}"
+            );
+            return;
+        }
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let cases = fs::read_dir(golden).unwrap();
+        let served = cases.filter_map(|case| serve(&case.unwrap().path()));
+        let has_all = |snapshot: &Snapshot| {
+            let mut kinds = ResourceType::ALL.into_iter();
+            kinds.all(|kind| snapshot.all(kind).next().is_some())
+        };
+        assert!(served.filter(has_all).count() > 10);
+        assert!(API.get().is_none());
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub enum JsonError {
         #[source]
         source: prost::DecodeError,
     },
+    /// The bytes are not a message of the type, says who reads them without descriptors.
+    #[error("not an encoded {0}")]
+    Damaged(String),
     /// The message has no JSON form, for example an `Any` of an unknown type.
     #[error("{message} has no JSON form: {reason}")]
     Render {
@@ -82,22 +85,6 @@ pub fn to_json(type_url: &str, body: &[u8]) -> Result<Value, JsonError> {
         })?;
     api.redact(&descriptor, &mut value);
     Ok(value)
-}
-
-/// Whether there is a secret in an encoded message, at any depth.
-///
-/// # Errors
-/// As [`to_json`].
-pub(super) fn holds_secret(type_url: &str, body: &[u8]) -> Result<bool, JsonError> {
-    fn any(value: &Value) -> bool {
-        match value {
-            Value::String(text) => text == REDACTED,
-            Value::Array(values) => values.iter().any(any),
-            Value::Object(members) => members.values().any(any),
-            _ => false,
-        }
-    }
-    Ok(any(&to_json(type_url, body)?))
 }
 
 /// Encodes proto-JSON, in Envoy's spelling or in camel case, as a message of the named type.

@@ -27,9 +27,9 @@ pub mod preflight;
 mod quic;
 pub mod route;
 mod route_policy;
-mod rules;
 pub mod saved;
 pub mod secret;
+mod sensitive;
 pub mod session;
 pub mod sources;
 pub mod standalone;
@@ -41,6 +41,7 @@ mod take;
 mod udp;
 mod v2;
 pub mod whole;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -321,6 +322,8 @@ const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 
 #[cfg(test)]
 mod tests {
+    pub(super) mod random;
+
     use super::*;
 
     #[test]

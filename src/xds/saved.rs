@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::json::holds_secret;
+use super::sensitive::holds_secret;
 use super::{Resource, ResourceType, Snapshot, Version};
 use crate::gateway::Origin;
 
@@ -67,10 +67,8 @@ struct SavedOrigin {
 pub fn to_bytes(snapshot: &Snapshot) -> Vec<u8> {
     let mut resources = Vec::new();
     for kind in ResourceType::ALL {
-        // What cannot be looked into may hold anything.
         let open = snapshot.all(kind).filter(|resource| {
-            kind != ResourceType::Secret
-                && !holds_secret(kind.url(), &resource.body).unwrap_or(true)
+            kind != ResourceType::Secret && !holds_secret(kind.url(), &resource.body)
         });
         resources.extend(open.map(|resource| save(kind, resource)));
     }

@@ -79,7 +79,7 @@ fn golden_case_has_all_its_files() {
 }
 
 /// The folders that hold Rust.
-const SOURCE_FOLDERS: &[&str] = &["src", "tests", "examples", "benches"];
+const SOURCE_FOLDERS: &[&str] = &["build", "src", "tests", "examples", "benches"];
 
 /// What may stand in the root of the repository, beside files whose name begins with a dot.
 const ROOT: &[&str] = &[
@@ -90,6 +90,7 @@ const ROOT: &[&str] = &[
     "LICENSE",
     "README.md",
     "benches",
+    "build",
     "build.rs",
     "charts",
     "examples",

@@ -1,14 +1,15 @@
 //! PURE: the rules of protoc-gen-validate for one value: is this number, this text one that Envoy
 //! takes? Which rule is for which value is the walk's business.
 
+use envoy_types::pb::google::protobuf::Duration;
 use envoy_types::pb::validate::field_rules::Type;
 use envoy_types::pb::validate::string_rules::WellKnown;
 use envoy_types::pb::validate::{BytesRules, DurationRules, KnownRegex, StringRules};
-use prost::Message;
-use prost_reflect::{DynamicMessage, Value};
+
+use crate::xds::wire::Value;
 
 /// The rule that a number, a text, a truth or bytes break.
-pub(super) fn broken(rules: &Type, value: &Value) -> Option<String> {
+pub(super) fn broken(rules: &Type, value: &Value<'_>) -> Option<String> {
     macro_rules! range {
         ($kind:ty, $rules:expr, $value:expr) => {{
             let (rules, value) = ($rules, *$value);
@@ -149,13 +150,11 @@ fn bytes(length: u64, rules: &BytesRules) -> Option<String> {
 }
 
 /// No duration of Envoy's configuration can be negative, be there a rule for it or not.
-pub(super) fn duration(message: &DynamicMessage, rules: Option<&DurationRules>) -> Option<String> {
-    type Pb = envoy_types::pb::google::protobuf::Duration;
-    let nanos =
-        |duration: &Pb| i128::from(duration.seconds) * 1_000_000_000 + i128::from(duration.nanos);
-    let value = Pb::decode(message.encode_to_vec().as_slice()).unwrap_or_default();
-    let value = nanos(&value);
-    let shown = |duration: &Pb| {
+pub(super) fn duration(seconds: i64, nanos: i32, rules: Option<&DurationRules>) -> Option<String> {
+    let whole = |seconds: i64, nanos: i32| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    let value = whole(seconds, nanos);
+    let nanos = |duration: &Duration| whole(duration.seconds, duration.nanos);
+    let shown = |duration: &Duration| {
         format!(
             "{:?}",
             std::time::Duration::from_nanos(nanos(duration) as u64)
