@@ -13,7 +13,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
@@ -222,10 +221,10 @@ async fn at(time: Option<Instant>) {
 }
 
 fn read(daemon: &Arc<dyn Daemon>, want: Want) -> BoxFuture<'static, (Want, Result<Event, Error>)> {
-    let (daemon, wanted) = (Arc::clone(daemon), want.clone());
+    let daemon = Arc::clone(daemon);
     let task = async move {
         debug!(?want, "reading");
-        match &want {
+        let result = match &want {
             Want::Secret(path, revision) => {
                 let keys = read_pair(daemon.as_ref(), path).await;
                 keys.map(|keys| Event::Secret(path.clone(), reading(revision, keys)))
@@ -246,18 +245,10 @@ fn read(daemon: &Arc<dyn Daemon>, want: Want) -> BoxFuture<'static, (Want, Resul
                 let revision = revision.clone();
                 Event::Config(path.clone(), Reading { revision, content })
             }),
-        }
+        };
+        (want, result)
     };
-    // An answer is taken apart beside what is compiled meanwhile.
-    let beside = async move {
-        let mut tasks = JoinSet::new();
-        tasks.spawn(task);
-        match tasks.join_next().await {
-            Some(Ok(result)) => (wanted, result),
-            _ => (wanted, Err(Error::Closed)),
-        }
-    };
-    beside.boxed()
+    task.boxed()
 }
 
 fn reading(revision: &str, keys: Secret) -> Reading<Secret> {
