@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::controller::{Controller, View};
 use crate::gateway::Policy;
 use crate::opensvc::Daemon;
-use crate::xds::diff::{Diff, Style};
 use crate::xds::Snapshot;
+use crate::xds::diff::{Diff, Style};
 
 /// How it is printed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -36,7 +36,7 @@ use crate::named::Named;
 
 pub use allow::{Prefix, ProxyVersion};
 pub use compile::{Compiled, Want, compile};
-pub use defaults::{Downstream, Policy};
+pub use defaults::{Downstream, Policy, SCOPED_ROUTES_ABOVE};
 pub use incremental::Incremental;
 pub use routes::model::{
     Conditions, Cors, Encoding, Forward, HashKey, HashPolicy, HeaderEdits, Mirror, NamedMatch,

@@ -264,7 +264,11 @@ fn route_hosts(
                 resource.problems.push(found.problem(&host.origin));
                 return false;
             }
-            leave_out_routes(Arc::make_mut(host), |place| bad.get(&(at, Some(place))), resource);
+            leave_out_routes(
+                Arc::make_mut(host),
+                |place| bad.get(&(at, Some(place))),
+                resource,
+            );
             true
         });
     }

@@ -40,8 +40,8 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// Nothing yet. A route configuration of more virtual hosts than this is laid out in scopes,
-    /// in the place of [`super::layout::HOSTS_MAX`].
+    /// Nothing yet. A route configuration of more virtual hosts than this is laid out in scopes
+    /// ([`crate::gateway::Policy::scoped_routes_above`]).
     pub fn with_scopes_above(hosts_max: usize) -> Self {
         Self {
             layouts: Layouts::above(hosts_max),

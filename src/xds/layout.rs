@@ -8,11 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{ResourceType, scope};
-use crate::gateway::{ChainAction, Gateway, Listener, RouteConfiguration, VirtualHost};
-
-/// With more virtual hosts than these a route configuration is laid out in scopes, and with fewer
-/// than half of them again in one: each change of the layout replaces its listener.
-pub const HOSTS_MAX: usize = 2_000;
+use crate::gateway::{
+    ChainAction, Gateway, Listener, RouteConfiguration, SCOPED_ROUTES_ABOVE, VirtualHost,
+};
 
 /// What has to be encoded, by type and name.
 pub(super) type Names = Vec<(ResourceType, String)>;
@@ -30,12 +28,13 @@ pub(super) struct Layouts {
 
 impl Default for Layouts {
     fn default() -> Self {
-        Self::above(HOSTS_MAX)
+        Self::above(SCOPED_ROUTES_ABOVE)
     }
 }
 
 impl Layouts {
-    /// None yet; scopes are for those with more virtual hosts.
+    /// None yet. Scopes are for those with more virtual hosts than that, and again for none with
+    /// fewer than half of them: each change of the layout replaces a listener.
     pub(super) fn above(hosts_max: usize) -> Self {
         Self {
             hosts_max,

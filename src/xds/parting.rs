@@ -7,12 +7,12 @@
 
 use std::time::Duration;
 
+use super::Resource;
 use super::ResourceType;
 use super::feed::Feed;
 use super::layout;
 use super::order::WARMING_MAX;
 use super::session::Session;
-use super::Resource;
 
 impl Session {
     /// Whether the client has what the listener routes by, or asks for it when it has the listener,

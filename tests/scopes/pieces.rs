@@ -56,7 +56,8 @@ impl World {
     pub(super) fn gateway(&self) -> Gateway {
         let mut here = gateway(80);
         let virtual_hosts = self.hosts.values().cloned().collect();
-        here.routes.insert(name(80), RouteConfiguration { virtual_hosts });
+        here.routes
+            .insert(name(80), RouteConfiguration { virtual_hosts });
         here
     }
 
@@ -64,8 +65,20 @@ impl World {
     pub(super) fn asked(&mut self) -> Vec<String> {
         let hosts = self.hosts.values();
         let mut all: Vec<String> = hosts.flat_map(|host| host.domains.clone()).collect();
-        all = all.iter().map(|domain| domain.replace('*', "some")).collect();
-        let more = ["", "*", "x", "[::1]", "a.p0.d1.test", "p1.d2.test.org", "[::99]:1", "a:b:80"];
+        all = all
+            .iter()
+            .map(|domain| domain.replace('*', "some"))
+            .collect();
+        let more = [
+            "",
+            "*",
+            "x",
+            "[::1]",
+            "a.p0.d1.test",
+            "p1.d2.test.org",
+            "[::99]:1",
+            "a:b:80",
+        ];
         all.extend(more.map(str::to_owned));
         let upper = all.iter().map(|one| one.to_uppercase());
         let ports = all.iter().map(|one| format!("{one}:8080"));
