@@ -176,7 +176,7 @@ fn laid_out_anew(gateway: &Gateway, name: &str) -> Names {
 }
 
 /// The names of the scopes of a route configuration.
-pub(super) fn scopes(routes: &str) -> impl Iterator<Item = String> {
+pub(super) fn scopes(routes: &str) -> impl Iterator<Item = String> + Clone {
     (0..scope::BUCKETS).map(move |bucket| scope::name(routes, bucket))
 }
 

@@ -359,8 +359,10 @@ impl Session {
             resources: resources.clone(),
             removed: removed.clone(),
         });
-        if kind == ResourceType::Cluster {
-            self.sent_clusters(now, &resources, &removed);
+        match kind {
+            ResourceType::Cluster => self.sent_clusters(now, &resources, &removed),
+            ResourceType::Listener => self.sent_listeners(&resources),
+            _ => {}
         }
         let nonce = self.nonce.to_string();
         let resources = match kind {

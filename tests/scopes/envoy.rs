@@ -10,40 +10,16 @@ use osvc_igw::gateway::{
 };
 use osvc_igw::xds::scope::{BUCKETS, HEADER};
 use osvc_igw::xds::{Encoding, ResourceType, Snapshot};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
+use super::asking::{Asking, answer, get};
 use super::site::{gateway, host, listen, name, serve};
 use super::{encoded, is_scoped};
 use crate::random::Random;
 use crate::support::stand::{LATE, Stand};
 use crate::variants::separate;
-
-/// The status and the body of the answer to these bytes, over a connection of its own.
-async fn answer(port: u16, request: &[u8]) -> String {
-    let exchange = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.write_all(request).await?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await?;
-        Ok::<_, std::io::Error>(bytes)
-    };
-    match timeout(Duration::from_secs(10), exchange).await {
-        Ok(Ok(bytes)) => {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-            let status = head.split(' ').nth(1).unwrap_or("no answer");
-            format!("{status} {body}")
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "silence".to_owned(),
-    }
-}
-
-fn get(host: &str) -> Vec<u8> {
-    format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").into_bytes()
-}
 
 async fn answers(port: u16, host: &str, expected: &str) {
     let mut last = String::new();
@@ -212,92 +188,6 @@ async fn envoy_finds_each_of_many_hosts_in_the_bucket_that_is_computed_here() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// Asks all the time, over one connection that stays and over new ones, until it is told to stop;
-/// returns what went wrong.
-struct Asking {
-    stop: tokio::sync::watch::Sender<bool>,
-    asking: tokio::task::JoinHandle<(usize, Vec<String>)>,
-}
-
-impl Asking {
-    fn start(port: u16) -> Self {
-        let (stop, stopped) = tokio::sync::watch::channel(false);
-        let asking = tokio::spawn(async move {
-            let (mut count, mut wrong) = (0, Vec::new());
-            let mut kept: Option<BufReader<TcpStream>> = None;
-            while !*stopped.borrow() {
-                let at = count % 3;
-                let (host, expected) = (format!("h{at}.test"), format!("200 host {at}"));
-                let found = answer(port, &get(&host)).await;
-                if found != expected {
-                    wrong.push(format!("{host}: {found}"));
-                }
-                if let Err(found) = ask_on(&mut kept, port, &host, &format!("host {at}")).await {
-                    wrong.push(format!("{host} on a connection that stays: {found}"));
-                }
-                count += 1;
-                sleep(Duration::from_millis(2)).await;
-            }
-            (count, wrong)
-        });
-        Self { stop, asking }
-    }
-
-    async fn stop(self) {
-        self.stop.send_replace(true);
-        let (count, wrong) = self.asking.await.unwrap();
-        assert!(wrong.is_empty(), "{} of {count}: {wrong:?}", wrong.len());
-        assert!(count > 0);
-    }
-}
-
-/// One request over a connection that is made where there is none, or the other end closes it.
-async fn ask_on(
-    kept: &mut Option<BufReader<TcpStream>>,
-    port: u16,
-    host: &str,
-    expected: &str,
-) -> Result<(), String> {
-    let mut stream = match kept.take() {
-        Some(stream) => stream,
-        None => {
-            let stream = TcpStream::connect(("127.0.0.1", port)).await;
-            BufReader::new(stream.map_err(|error| error.to_string())?)
-        }
-    };
-    let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n");
-    let sent = stream.get_mut().write_all(request.as_bytes()).await;
-    let (mut head, mut length, mut closes) = (String::new(), 0, false);
-    loop {
-        let mut line = String::new();
-        match stream.read_line(&mut line).await {
-            // It drained while nothing was under way.
-            Ok(0) if head.is_empty() => return Ok(()),
-            Err(_) if head.is_empty() || sent.is_err() => return Ok(()),
-            Ok(0) | Err(_) => return Err(format!("it ends behind {head:?}")),
-            Ok(_) => {}
-        }
-        if let Some(value) = line.strip_prefix("content-length: ") {
-            length = value.trim().parse().unwrap();
-        }
-        closes |= line.starts_with("connection: close");
-        if line == "\r\n" {
-            break;
-        }
-        head += &line;
-    }
-    let mut body = vec![0; length];
-    let read = stream.read_exact(&mut body).await;
-    read.map_err(|error| error.to_string())?;
-    if !head.starts_with("HTTP/1.1 200") || body != expected.as_bytes() {
-        return Err(format!("{head:?} {:?}", String::from_utf8_lossy(&body)));
-    }
-    if !closes {
-        *kept = Some(stream);
-    }
-    Ok(())
-}
-
 /// Waits until Envoy has all that is served, and its listeners have all that they wait for.
 async fn settled(stand: &Stand, snapshot: &Snapshot) {
     let settled = async {
@@ -305,11 +195,10 @@ async fn settled(stand: &Stand, snapshot: &Snapshot) {
             let clients = stand.clients.list();
             let synced = clients.first().and_then(|client| client.synced.clone());
             let has_all = synced.is_some_and(|synced| synced.changes(snapshot).count() == 0);
-            let warming = stand
-                .envoy
-                .stat("listener_manager.total_listeners_warming")
-                .await;
-            if has_all && warming == Some(0) {
+            let path = format!("/stats?filter=^{WARMING}$");
+            let warming = stand.envoy.text(&path).await;
+            let warming = warming.trim() != format!("{WARMING}: 0");
+            if has_all && !warming {
                 return;
             }
             sleep(Duration::from_millis(20)).await;
@@ -321,9 +210,6 @@ async fn settled(stand: &Stand, snapshot: &Snapshot) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_layout_loses_no_request() {
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .init();
     let stand = Stand::start().await;
     let ports = two_ports();
     let mut encoding = Encoding::with_scopes_above(20);
@@ -477,6 +363,8 @@ async fn one_domain_more_among_thousands_is_one_small_response() {
     *expected.get_mut(&ResourceType::Route).unwrap() += 1;
     assert_eq!(sent(), expected);
 }
+
+const WARMING: &str = "listener_manager.total_listeners_warming";
 
 /// Says in its answer what it was asked.
 async fn mirror() -> std::net::SocketAddr {

@@ -6,8 +6,10 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
+mod asking;
 mod envoy;
 mod pieces;
+mod session;
 mod site;
 
 use std::collections::{BTreeMap, BTreeSet};
