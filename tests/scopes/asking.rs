@@ -1,5 +1,6 @@
 //! Who asks a listener: once, or all the time over connections that stay and over new ones.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -13,19 +14,33 @@ pub(super) async fn answer(port: u16, request: &[u8]) -> String {
     let exchange = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.write_all(request).await?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await?;
-        Ok::<_, std::io::Error>(bytes)
+        let mut stream = BufReader::new(stream);
+        // Envoy leaves the connection open for a second, for who has not read all.
+        let (head, length) = head_of(&mut stream).await?;
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await?;
+        let status = head.split(' ').nth(1).unwrap_or("no answer").to_owned();
+        Ok::<_, io::Error>(format!("{status} {}", String::from_utf8_lossy(&body)))
     };
     match timeout(Duration::from_secs(10), exchange).await {
-        Ok(Ok(bytes)) => {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-            let status = head.split(' ').nth(1).unwrap_or("no answer");
-            format!("{status} {body}")
-        }
+        Ok(Ok(answer)) => answer,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "silence".to_owned(),
+    }
+}
+
+/// The head of an answer, and how long its body is.
+async fn head_of(stream: &mut BufReader<TcpStream>) -> io::Result<(String, usize)> {
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await? == 0 || line == "\r\n" {
+            return Ok((head, length));
+        }
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.trim().parse().unwrap();
+        }
+        head += &line;
     }
 }
 
@@ -89,24 +104,13 @@ async fn ask_on(
     };
     let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n");
     let sent = stream.get_mut().write_all(request.as_bytes()).await;
-    let (mut head, mut length, mut closes) = (String::new(), 0, false);
-    loop {
-        let mut line = String::new();
-        match stream.read_line(&mut line).await {
-            // It drained while nothing was under way.
-            Ok(0) if head.is_empty() => return Ok(()),
-            Err(_) if head.is_empty() || sent.is_err() => return Ok(()),
-            Ok(0) | Err(_) => return Err(format!("it ends behind {head:?}")),
-            Ok(_) => {}
-        }
-        if let Some(value) = line.strip_prefix("content-length: ") {
-            length = value.trim().parse().unwrap();
-        }
-        closes |= line.starts_with("connection: close");
-        if line == "\r\n" {
-            break;
-        }
-        head += &line;
+    let (head, length) = match head_of(&mut stream).await {
+        Ok(read) if sent.is_ok() => read,
+        _ => (String::new(), 0),
+    };
+    if head.is_empty() {
+        // It had drained, and nothing was under way.
+        return Ok(());
     }
     let mut body = vec![0; length];
     let read = stream.read_exact(&mut body).await;
@@ -114,7 +118,7 @@ async fn ask_on(
     if !head.starts_with("HTTP/1.1 200") || body != expected.as_bytes() {
         return Err(format!("{head:?} {:?}", String::from_utf8_lossy(&body)));
     }
-    if !closes {
+    if !head.contains("connection: close") {
         *kept = Some(stream);
     }
     Ok(())

@@ -122,7 +122,7 @@ fn a_listener_comes_behind_the_scopes_and_routes_of_its_own() {
     );
     // Where it is the first of its Envoy, it has not seen those that came before it.
     let last = sent.last().unwrap();
-    assert_eq!(*last, (ResourceType::Scope, all, 0));
+    assert_eq!(*last, (ResourceType::Scope, 2 * all, 0));
     assert!(talk.session.synced().is_some());
 }
 
@@ -144,6 +144,30 @@ fn a_listener_does_not_wait_for_routes_that_nobody_asks_for() {
             (ResourceType::Listener, 1, 0),
             (ResourceType::Scope, all, 0)
         ]
+    );
+}
+
+/// The first one of an Envoy waits for its scopes, and every other one does not.
+#[test]
+fn of_two_listeners_one_opens_the_way() {
+    let mut here = scoped(80);
+    listen(&mut here, 81);
+    serve(&mut here, 81, hosts());
+    let mut talk = Talk::new(encoded(&here, 2));
+    talk.ask(ResourceType::Listener, "", Vec::new());
+    assert_eq!(told(&talk.taken()), [(ResourceType::Listener, 1, 0)]);
+    talk.ask(ResourceType::Scope, "", Vec::new());
+    let all = usize::from(BUCKETS);
+    assert_eq!(told(&talk.taken()), [(ResourceType::Scope, 2 * all, 0)]);
+    talk.ask(ResourceType::Route, "", [routes(80), routes(81)].concat());
+    let sent = told(&talk.taken());
+    let (last, before) = sent.split_last().unwrap();
+    assert_eq!(*last, (ResourceType::Scope, 2 * all, 0));
+    let (last, before) = before.split_last().unwrap();
+    assert_eq!(*last, (ResourceType::Listener, 1, 0));
+    assert_eq!(
+        before.iter().map(|(_, count, _)| count).sum::<usize>(),
+        2 * all
     );
 }
 
