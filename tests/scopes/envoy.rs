@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use envoy_types::pb::envoy::service::route::v3::scoped_routes_discovery_service_client as srds;
 use osvc_igw::demo::ports;
 use osvc_igw::gateway::{
     Cluster, Endpoint, Gateway, Health, Locality, Route, RouteAction, VirtualHost,
@@ -13,13 +15,13 @@ use osvc_igw::xds::{Encoding, ResourceType, Snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
 
 use super::asking::{Asking, answer, get};
 use super::site::{gateway, host, listen, name, serve};
 use super::{encoded, is_scoped};
 use crate::random::Random;
 use crate::support::stand::{LATE, Stand};
-use crate::variants::separate;
 
 async fn answers(port: u16, host: &str, expected: &str) {
     let mut last = String::new();
@@ -303,26 +305,24 @@ async fn whole_states_carry_scopes_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scopes_come_over_streams_of_their_own_too() {
-    let mut changes = separate("DELTA_GRPC");
-    // Thousands of streams, where Envoy opens a thousand at once if nothing else is said.
-    let more = "circuit_breakers: {thresholds: [{max_requests: 20000}]}";
-    changes.push((
-        "connect_timeout: 1s\n".to_owned(),
-        format!("connect_timeout: 1s\n    {more}\n"),
-    ));
-    let changes: Vec<(&str, &str)> = changes
-        .iter()
-        .map(|(before, after)| (before.as_str(), after.as_str()))
-        .collect();
-    let stand = Stand::start_with(&changes).await;
+async fn scopes_come_over_a_stream_of_their_own_too() {
+    let stand = Stand::start().await;
     let port = ports::free().unwrap();
     let mut here = gateway(port);
     serve(&mut here, port, many(30));
     stand.publish(encoded(&here, 20));
-    answers(port, "h7.test", "200 host 7").await;
-    answers(port, "h29.test:80", "200 host 29").await;
-    stand.refuses(&[]).await;
+    let channel = Channel::from_shared(format!("http://{}", stand.address)).unwrap();
+    let mut client = srds::ScopedRoutesDiscoveryServiceClient::new(channel.connect_lazy());
+    let requests = tokio_stream::once(DeltaDiscoveryRequest::default());
+    let requests = tokio_stream::StreamExt::chain(requests, tokio_stream::pending());
+    let mut responses = client
+        .delta_scoped_routes(requests)
+        .await
+        .unwrap()
+        .into_inner();
+    let response = responses.message().await.unwrap().unwrap();
+    assert_eq!(response.type_url, ResourceType::Scope.url());
+    assert_eq!(response.resources.len(), usize::from(BUCKETS));
 }
 
 /// The number with which it is done: from one of them to one more.

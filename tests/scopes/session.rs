@@ -142,7 +142,7 @@ fn a_listener_does_not_wait_for_routes_that_nobody_asks_for() {
         sent,
         [
             (ResourceType::Listener, 1, 0),
-            (ResourceType::Scope, all, 0)
+            (ResourceType::Scope, 2 * all, 0)
         ]
     );
 }
