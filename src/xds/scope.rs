@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::common::mutation_rules::v3::{
 };
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{
-    HeaderValue, HeaderValueOption, TypedExtensionConfig,
+    ConfigSource, HeaderValue, HeaderValueOption, TypedExtensionConfig,
 };
 use envoy_types::pb::envoy::config::route::v3::ScopedRouteConfiguration;
 use envoy_types::pb::envoy::config::route::v3::scoped_route_configuration::{
@@ -27,7 +27,7 @@ use hcm::{
     HttpConnectionManager, ScopedRds, ScopedRoutes, http_connection_manager::RouteSpecifier,
 };
 
-use super::encode::{ads, any};
+use super::encode::{ads, any, milliseconds};
 
 /// How many buckets there are. With 10,000 hosts two or three share one, so that one more is a
 /// push of about a kilobyte; with more of them, those in which nobody is would cost more.
@@ -94,12 +94,21 @@ pub(super) fn route_by(manager: &mut HttpConnectionManager, routes: &str) {
         scope_key_builder: Some(ScopeKeyBuilder {
             fragments: vec![builder],
         }),
-        rds_config_source: Some(ads()),
+        rds_config_source: Some(patient()),
         config_specifier: Some(ConfigSpecifier::ScopedRds(ScopedRds {
-            scoped_rds_config_source: Some(ads()),
+            scoped_rds_config_source: Some(patient()),
             ..ScopedRds::default()
         })),
     }));
+}
+
+/// The stream that everything comes on. There are thousands of them, and while Envoy waits, the
+/// listener before this one serves.
+fn patient() -> ConfigSource {
+    ConfigSource {
+        initial_fetch_timeout: Some(milliseconds(FETCH_MS)),
+        ..ads()
+    }
 }
 
 /// The header, as Envoy's expressions compute it (config.core.v3, `%CEL(...)%`).
@@ -237,6 +246,8 @@ fn class(is_in: impl Fn(u8) -> bool) -> String {
 
 /// Any character that can be in a host and ends none.
 const ANY: &str = "[!-9;-~]";
+/// Envoy itself would wait 15 s, and then answer 404.
+const FETCH_MS: u32 = 120_000;
 /// In no name of a route configuration otherwise.
 const MARK: char = '~';
 const EARLY_NAME: &str = "envoy.http.early_header_mutation.header_mutation";

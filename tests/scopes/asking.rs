@@ -73,7 +73,7 @@ impl Asking {
                     wrong.push(format!("{host} on a connection that stays: {found}"));
                 }
                 count += 1;
-                sleep(Duration::from_millis(2)).await;
+                sleep(Duration::from_millis(10)).await;
             }
             (count, wrong)
         });
