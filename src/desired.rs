@@ -21,8 +21,8 @@ pub(crate) struct Desired {
 impl Desired {
     pub(crate) fn new(policy: Policy) -> Self {
         Self {
+            encoding: Encoding::with_scopes_above(policy.scoped_routes_above),
             compiling: Incremental::new(policy),
-            encoding: Encoding::default(),
             untold: true,
             expired: 0,
         }

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::controller::{Controller, View};
 use crate::gateway::Policy;
 use crate::opensvc::Daemon;
+use crate::xds::Snapshot;
 use crate::xds::diff::{Diff, Style};
-use crate::xds::{ResourceType, Snapshot};
 
 /// How it is printed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,8 +65,8 @@ fn told(before: Option<&Snapshot>, after: &Snapshot, printed: Printed) -> String
         (Printed::Json, _) => format!("{}\n", diff().to_json()),
         (Printed::Text(style), Some(_)) => format!("{}\n", diff().text(style)),
         (Printed::Text(_), None) => {
-            let kinds = ResourceType::ALL.into_iter();
-            let counts: Vec<String> = kinds
+            let counts: Vec<String> = after
+                .kinds()
                 .map(|kind| format!("{} {kind}", after.count(kind)))
                 .collect();
             format!(

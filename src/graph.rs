@@ -27,7 +27,11 @@ pub fn graph(gateway: &Gateway, held: &[Held]) -> pb::Graph {
         .collect();
     let hosts = gateway.routes.iter().map(|(name, routes)| graph::Hosts {
         name: name.clone(),
-        virtual_hosts: routes.virtual_hosts.iter().map(of_virtual_host).collect(),
+        virtual_hosts: routes
+            .virtual_hosts
+            .iter()
+            .map(|host| of_virtual_host(host))
+            .collect(),
     });
     let clusters = gateway.clusters.iter().map(|(name, cluster)| {
         let endpoints = gateway

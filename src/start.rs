@@ -329,6 +329,7 @@ fn settings(options: &RunOptions) -> Settings {
             },
             health_checks: options.defaults.health_checks == HealthChecks::Tcp,
             hold_down: options.defaults.hold_down,
+            scoped_routes_above: options.defaults.scoped_routes_above(),
             secrets_of: secrets_of(options),
             port_range: options.port_range.min..=options.port_range.max,
             challenge_port: options.door.acme_http_port,

@@ -44,6 +44,7 @@ mod readme;
 mod reconnect;
 mod references;
 mod refusals;
+mod scopes;
 mod session;
 mod shell;
 mod state;

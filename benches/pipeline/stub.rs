@@ -199,6 +199,8 @@ impl First {
                 .collect();
             let subscribe = match kind {
                 ResourceType::Endpoint if clusters.is_empty() => continue,
+                // An Envoy asks for scopes when it has a listener that uses them.
+                ResourceType::Scope => continue,
                 ResourceType::Endpoint => clusters.iter().cloned().collect(),
                 _ => vec!["*".to_owned()],
             };

@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service
 use envoy_types::pb::envoy::service::endpoint::v3::endpoint_discovery_service_server as eds;
 use envoy_types::pb::envoy::service::listener::v3::listener_discovery_service_server as lds;
 use envoy_types::pb::envoy::service::route::v3::route_discovery_service_server as rds;
+use envoy_types::pb::envoy::service::route::v3::scoped_routes_discovery_service_server as srds;
 use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server as sds;
 use envoy_types::pb::envoy::service::status::v3::client_status_discovery_service_server as csds;
 use futures::Stream;
@@ -40,6 +41,7 @@ pub(super) fn all(ads: &Ads) -> Routes {
         .add_service(served!(eds::EndpointDiscoveryServiceServer<Ads>))
         .add_service(served!(lds::ListenerDiscoveryServiceServer<Ads>))
         .add_service(served!(rds::RouteDiscoveryServiceServer<Ads>))
+        .add_service(served!(srds::ScopedRoutesDiscoveryServiceServer<Ads>))
         .add_service(served!(sds::SecretDiscoveryServiceServer<Ads>))
         .add_service(served!(csds::ClientStatusDiscoveryServiceServer<Ads>))
 }
@@ -198,6 +200,13 @@ service!(
     stream_routes StreamRoutesStream,
     delta_routes DeltaRoutesStream,
     fetch_routes
+);
+service!(
+    srds::ScopedRoutesDiscoveryService,
+    ResourceType::Scope,
+    stream_scoped_routes StreamScopedRoutesStream,
+    delta_scoped_routes DeltaScopedRoutesStream,
+    fetch_scoped_routes
 );
 service!(
     sds::SecretDiscoveryService,

@@ -23,7 +23,7 @@ use crate::inventory::{
     Event, Instance, Inventory, Kind, NodeStatus, Object, ObjectPath, Problem, Reading, Report,
     Secret, Write,
 };
-use crate::xds::{Snapshot, encode};
+use crate::xds::{Encoding, Snapshot};
 
 /// A configuration to check.
 #[derive(Clone, Debug)]
@@ -214,13 +214,15 @@ impl World<'_> {
                 changed = true;
             }
             if !changed {
-                let (snapshot, refused) = encode(&compiled.gateway, &Snapshot::default());
+                // In one piece, as Envoy is to judge it.
+                let mut encoding = Encoding::with_scopes_above(usize::MAX);
+                encoding.follow(&compiled.gateway);
                 let over = compiled.expiries.into_iter();
                 let over = over.filter(|(not_after, _)| *not_after < now);
                 let mut problems = compiled.problems;
-                problems.extend(refused);
+                problems.extend(encoding.problems().cloned());
                 problems.extend(over.map(|(_, problem)| problem));
-                return (snapshot, problems);
+                return (encoding.snapshot().clone(), problems);
             }
         }
         (Snapshot::default(), BTreeSet::new())

@@ -14,7 +14,7 @@ use crate::gateway::{Policy, Want, compile};
 use crate::inventory::{Config, Event, Inventory, NodeStatus, ObjectPath, Problem};
 use crate::opensvc::{self, Daemon};
 use crate::reads::Reads;
-use crate::xds::{Snapshot, encode};
+use crate::xds::{Encoding, Snapshot};
 
 /// Where a state is from.
 pub(super) enum Source {
@@ -110,8 +110,10 @@ impl Source {
                 }
             }
         };
-        let (snapshot, refused) = encode(&gateway, &Snapshot::default());
-        problems.extend(refused);
+        let mut encoding = Encoding::with_scopes_above(policy.scoped_routes_above);
+        encoding.follow(&gateway);
+        problems.extend(encoding.problems().cloned());
+        let snapshot = encoding.snapshot().clone();
         Ok(State {
             inventory,
             snapshot,

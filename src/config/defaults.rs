@@ -50,6 +50,17 @@ pub struct DefaultOptions {
     )]
     pub xff_trusted_hops: u8,
 
+    /// With more virtual hosts on one listener than these, Envoy gets the routes in thousands of
+    /// small pieces (scoped routes), so that a change is small; 0: never
+    #[arg(
+        long,
+        env = "OSVC_IGW_SCOPED_ROUTES_ABOVE",
+        value_name = "COUNT",
+        default_value_t = 2_000,
+        allow_negative_numbers = true
+    )]
+    pub scoped_routes_above: u32,
+
     /// How Envoy writes requests and connections to its standard output
     #[arg(
         long,
@@ -59,6 +70,16 @@ pub struct DefaultOptions {
         value_enum
     )]
     pub access_log: AccessLog,
+}
+
+impl DefaultOptions {
+    /// With how many virtual hosts at the most a listener has its routes in one piece.
+    pub fn scoped_routes_above(&self) -> usize {
+        match self.scoped_routes_above {
+            0 => usize::MAX,
+            count => usize::try_from(count).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 /// How Envoy checks that instances work.

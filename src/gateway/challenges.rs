@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::chains::HTTP_CHAIN;
 use super::compile::{Compiled, Want};
@@ -183,11 +184,12 @@ fn answer(routes: &mut RouteConfiguration, carrier: &ObjectPath, challenge: &Cha
         .and_then(|place| hosts.get_mut(place))
         .filter(|host| own(host))
     {
-        host.routes.insert(0, route);
+        Arc::make_mut(host).routes.insert(0, route);
         return;
     }
     // What a wildcard of another namespace does with the name, it still does.
-    let wildcard = best.and_then(|place| hosts.get(place).cloned());
+    let wildcard = best.and_then(|place| hosts.get(place));
+    let wildcard = wildcard.map(|host| VirtualHost::clone(host));
     let mut host = wildcard.unwrap_or_else(|| VirtualHost {
         name: String::new(),
         origin: origin(carrier),
@@ -201,7 +203,7 @@ fn answer(routes: &mut RouteConfiguration, carrier: &ObjectPath, challenge: &Cha
     host.origin = origin(carrier);
     host.domains = vec![challenge.name.clone()];
     host.routes.insert(0, route);
-    hosts.push(host);
+    hosts.push(Arc::new(host));
 }
 
 /// How well a virtual host fits a name, as Envoy ranks it: the name itself, then the longest

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::chains::{HTTP_CHAIN, chain, named_chain};
 use super::claims::{Claim, Claims};
@@ -427,7 +428,7 @@ impl Compiler<'_> {
             let routes = &mut gateway.routes;
             let routes = routes.get_or_insert(&routes_name, RouteConfiguration::default);
             listener.guards_hosts |= !exposed.expose.allow_from.is_empty();
-            routes.virtual_hosts.extend(hosts);
+            routes.virtual_hosts.extend(hosts.into_iter().map(Arc::new));
         }
         listener.original_dst |= exposed.expose.lb_policy == LbPolicy::OriginalDst;
         let mut chains = listener.chains.iter_mut();

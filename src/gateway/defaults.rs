@@ -18,6 +18,8 @@ pub struct Policy {
     pub health_checks: bool,
     /// How long the instances of a node that is lost are still endpoints.
     pub hold_down: Duration,
+    /// With more virtual hosts than these the routes of a listener are laid out in scopes.
+    pub scoped_routes_above: usize,
     /// The namespaces whose `sec` objects services of any namespace may use, by full path.
     pub secrets_of: BTreeSet<String>,
     /// The ports for exposes that state `listener_port = 0`.
@@ -37,6 +39,7 @@ impl Default for Policy {
             downstream: Downstream::default(),
             health_checks: true,
             hold_down: Duration::from_secs(60),
+            scoped_routes_above: SCOPED_ROUTES_ABOVE,
             secrets_of: BTreeSet::new(),
             port_range: 1_025..=u16::MAX,
             challenge_port: 80,
@@ -45,6 +48,9 @@ impl Default for Policy {
         }
     }
 }
+
+/// So many virtual hosts are half a megabyte of routes, and take Envoy a tenth of a second.
+pub const SCOPED_ROUTES_ABOVE: usize = 2_000;
 
 /// What holds for every client of the gateway.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]

@@ -25,8 +25,9 @@ pub mod user_json;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub use crate::inventory::alpn::PROTOCOL as HANDSHAKE_PROTOCOL;
 use crate::inventory::certificate::Trust;
@@ -35,7 +36,7 @@ use crate::named::Named;
 
 pub use allow::{Prefix, ProxyVersion};
 pub use compile::{Compiled, Want, compile};
-pub use defaults::{Downstream, Policy};
+pub use defaults::{Downstream, Policy, SCOPED_ROUTES_ABOVE};
 pub use incremental::Incremental;
 pub use routes::model::{
     Conditions, Cors, Encoding, Forward, HashKey, HashPolicy, HeaderEdits, Mirror, NamedMatch,
@@ -407,8 +408,14 @@ pub enum ChainAction {
 /// The virtual hosts of a listener.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize)]
 pub struct RouteConfiguration {
-    /// The virtual hosts, in the order of their first claimants.
-    pub virtual_hosts: Vec<VirtualHost>,
+    /// The virtual hosts, in the order of their first claimants. They are shared with what they
+    /// were put together from: of thousands, few are others after a change.
+    #[serde(serialize_with = "shared")]
+    pub virtual_hosts: Vec<Arc<VirtualHost>>,
+}
+
+fn shared<S: Serializer>(hosts: &[Arc<VirtualHost>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(hosts.iter().map(AsRef::as_ref))
 }
 
 /// The routes of some domains.

@@ -104,8 +104,9 @@ pub(super) fn news(before: &Seen, after: &Seen) -> Vec<News> {
 /// first snapshot everything is new, and is counted alone.
 pub(super) fn change(before: Option<&Snapshot>, after: &Snapshot) -> Option<News> {
     let Some(before) = before else {
-        let kinds = ResourceType::ALL.into_iter();
-        let counts = kinds.map(|kind| format!("{} {kind}", after.count(kind)));
+        let counts = after
+            .kinds()
+            .map(|kind| format!("{} {kind}", after.count(kind)));
         return Some(News {
             kind: EventKind::Change,
             text: format!("the first: {}", counts.collect::<Vec<_>>().join(", ")),

@@ -191,7 +191,7 @@ impl<const N: usize> EncodeLabelSet for Labels<N> {
 }
 
 const PREFIX: &str = "osvc_igw";
-const TYPES: [&str; 5] = ["cds", "eds", "sds", "lds", "rds"];
+const TYPES: [&str; 6] = ["cds", "eds", "sds", "srds", "lds", "rds"];
 const ISSUED: &str = "issued";
 const FAILED: &str = "failed";
 /// The bounds of what is measured: from a quick push to a machine that is far too busy.

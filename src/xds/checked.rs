@@ -3,6 +3,7 @@
 //! in little else.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use prost::Message;
 
@@ -51,7 +52,7 @@ pub(super) fn of_host(host: &VirtualHost) -> Version {
             rename(&mut mirror.cluster);
         }
     }
-    let virtual_hosts = vec![host];
+    let virtual_hosts = vec![Arc::new(host)];
     let message = route::encode(ANY_NAME, &RouteConfiguration { virtual_hosts });
     Version::of(&message.encode_to_vec())
 }

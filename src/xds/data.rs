@@ -203,7 +203,7 @@ pub(super) fn settle<'a>(gateway: &'a Gateway, previous: &Verdicts) -> Settled<'
                     Form::Tcp => (Given::default(), taken.given()),
                     _ => (taken.given(), Given::default()),
                 };
-                listener::filter(name, value, chain, http, tcp).1
+                listener::filter(name, value, chain, (http, tcp), &[]).1
             };
             judge(form, &data.json, "filter_config_data", &data.origins, &fill);
         }

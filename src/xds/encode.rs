@@ -15,32 +15,21 @@ use prost::Message;
 
 use super::checked::{self, Checked};
 use super::data::{Form, Verdicts};
+use super::layout::Layouts;
 use super::preflight::Violation;
 use super::{
     Resource, ResourceType, Snapshot, Version, cluster, endpoint, listener, preflight, route,
-    secret,
+    scope, secret,
 };
 use crate::gateway::{Cluster, Gateway, Listener, RouteConfiguration, VirtualHost};
 use crate::inventory::Problem;
-
-/// Every resource that a gateway comes to.
-pub(super) fn names(gateway: &Gateway) -> impl Iterator<Item = (ResourceType, &String)> {
-    ResourceType::ALL.into_iter().flat_map(|kind| {
-        let names: Box<dyn Iterator<Item = &String>> = match kind {
-            ResourceType::Cluster => Box::new(gateway.clusters.keys()),
-            ResourceType::Endpoint => Box::new(gateway.endpoints.keys()),
-            ResourceType::Secret => Box::new(gateway.secrets.keys()),
-            ResourceType::Listener => Box::new(gateway.listeners.keys()),
-            ResourceType::Route => Box::new(gateway.routes.keys()),
-        };
-        names.map(move |name| (kind, name))
-    })
-}
 
 /// Encodes one resource after the other.
 pub(super) struct Writer<'a> {
     /// What was settled.
     pub(super) gateway: &'a Gateway,
+    /// How its virtual hosts are laid out.
+    pub(super) layouts: &'a Layouts,
     /// The JSON of the services in it.
     pub(super) verdicts: &'a Verdicts,
     /// What was encoded before.
@@ -62,6 +51,7 @@ impl Writer<'_> {
     /// Encodes the value of that name.
     pub(super) fn write(&mut self, kind: ResourceType, name: &str) -> Written {
         let (gateway, verdicts, previous) = (self.gateway, self.verdicts, self.previous);
+        let layouts = self.layouts;
         let checked = &mut *self.checked;
         let put = Put {
             kind,
@@ -90,16 +80,29 @@ impl Writer<'_> {
                     true
                 })
             }),
+            ResourceType::Scope => layouts.scope(name).map(|(routes, bucket)| {
+                put.put(&(routes, bucket), |resource| {
+                    resource.body = scope::encode(routes, bucket).encode_to_vec();
+                    true
+                })
+            }),
             ResourceType::Listener => gateway.listeners.get(name).map(|value| {
-                put.put(value, |resource| {
+                let scoped = layouts.of_listener(value);
+                let version = match scoped.is_empty() {
+                    true => Version::of(value),
+                    false => Version::of(&(value, &scoped)),
+                };
+                put.put_as(version, |resource| {
+                    resource.scoped = scoped;
                     let known = previous.get(kind, name).map(AsRef::as_ref);
                     listen(resource, Listener::clone(value), verdicts, known)
                 })
             }),
-            ResourceType::Route => gateway.routes.get(name).map(|value| {
-                put.put(value, |resource| {
+            ResourceType::Route => layouts.routes(gateway, name).map(|value| {
+                put.put(value.as_ref(), |resource| {
                     let known = previous.get(kind, name).map(AsRef::as_ref);
-                    route_hosts(resource, RouteConfiguration::clone(value), known, checked);
+                    let hidden = layouts.scope(name).map(|_| scope::HEADER);
+                    route_hosts(resource, value.clone().into_owned(), hidden, known, checked);
                     true
                 })
             }),
@@ -119,8 +122,12 @@ impl Put<'_> {
     /// What was encoded of the same value before, or what `fill` makes of it unless it says that
     /// nothing is left.
     fn put(&self, value: &impl Hash, fill: impl FnOnce(&mut Resource) -> bool) -> Written {
+        self.put_as(Version::of(value), fill)
+    }
+
+    /// The same, of a value of that version.
+    fn put_as(&self, version: Version, fill: impl FnOnce(&mut Resource) -> bool) -> Written {
         let (kind, name) = (self.kind, self.name);
-        let version = Version::of(value);
         let known = self.previous.get(kind, name);
         let resource = match known.filter(|known| known.version == version) {
             Some(known) => Arc::clone(known),
@@ -175,11 +182,13 @@ fn listen(
     verdicts: &Verdicts,
     known: Option<&Resource>,
 ) -> bool {
+    let scoped = resource.scoped.clone();
     let encode = |name: &str, value: &Listener| {
         let filters = value.chains.iter().map(|chain| {
             let json = chain.data.as_ref().map(|data| &data.json);
             let http = verdicts.given(Form::Http, json);
-            listener::filter(name, value, chain, http, verdicts.given(Form::Tcp, json))
+            let tcp = verdicts.given(Form::Tcp, json);
+            listener::filter(name, value, chain, (http, tcp), &scoped)
         });
         listener::encode(name, value, filters.collect()).encode_to_vec()
     };
@@ -215,10 +224,11 @@ fn listen(
 }
 
 /// Encodes a route configuration without the routes and virtual hosts that Envoy would refuse.
-/// What `known` has was checked already.
+/// A `hidden` header of requests is not passed on. What `known` has was checked already.
 fn route_hosts(
     resource: &mut Resource,
     mut value: RouteConfiguration,
+    hidden: Option<&str>,
     known: Option<&Resource>,
     checked: &mut Checked,
 ) {
@@ -226,6 +236,9 @@ fn route_hosts(
     sift(&mut hosts, &resource.name, checked);
     loop {
         value.virtual_hosts = unknown(&hosts);
+        if value.virtual_hosts.is_empty() {
+            break;
+        }
         resource.body = route::encode(&resource.name, &value).encode_to_vec();
         let mut bad: BTreeMap<(usize, Option<usize>), Violation> = BTreeMap::new();
         for violation in violations(ResourceType::Route, &resource.body) {
@@ -251,12 +264,18 @@ fn route_hosts(
                 resource.problems.push(found.problem(&host.origin));
                 return false;
             }
-            leave_out_routes(host, |place| bad.get(&(at, Some(place))), resource);
+            leave_out_routes(
+                Arc::make_mut(host),
+                |place| bad.get(&(at, Some(place))),
+                resource,
+            );
             true
         });
     }
     value.virtual_hosts = hosts.into_iter().map(|(_, host)| host).collect();
-    resource.body = route::encode(&resource.name, &value).encode_to_vec();
+    let mut message = route::encode(&resource.name, &value);
+    message.request_headers_to_remove = hidden.map(str::to_owned).into_iter().collect();
+    resource.body = message.encode_to_vec();
     resource.checked = value.virtual_hosts.iter().map(Version::of).collect();
     resource.clusters = route::clusters(&value);
     let hosts = value.virtual_hosts.iter();
@@ -264,7 +283,7 @@ fn route_hosts(
 }
 
 /// Looks at one host of each shape, and if nothing is wrong with any, they are all known.
-fn sift(hosts: &mut [(bool, VirtualHost)], name: &str, checked: &mut Checked) {
+fn sift(hosts: &mut [(bool, Arc<VirtualHost>)], name: &str, checked: &mut Checked) {
     let shapes = hosts.iter().map(|(is_known, host)| {
         let shape = (!is_known).then(|| checked::of_host(host));
         shape.filter(|shape| !checked.has(*shape))
@@ -272,8 +291,8 @@ fn sift(hosts: &mut [(bool, VirtualHost)], name: &str, checked: &mut Checked) {
     let shapes: Vec<Option<Version>> = shapes.collect();
     let of_a_kind = shapes.iter().zip(hosts.iter());
     let of_a_kind = of_a_kind.filter_map(|(shape, (_, host))| Some(((*shape)?, host)));
-    let of_a_kind: BTreeMap<Version, &VirtualHost> = of_a_kind.collect();
-    let virtual_hosts = of_a_kind.values().map(|host| VirtualHost::clone(host));
+    let of_a_kind: BTreeMap<Version, &Arc<VirtualHost>> = of_a_kind.collect();
+    let virtual_hosts = of_a_kind.values().map(|host| Arc::clone(host));
     let value = RouteConfiguration {
         virtual_hosts: virtual_hosts.collect(),
     };
@@ -410,7 +429,7 @@ mod tests {
 
     fn routes(hosts: Vec<VirtualHost>) -> Gateway {
         let value = RouteConfiguration {
-            virtual_hosts: hosts,
+            virtual_hosts: hosts.into_iter().map(Arc::new).collect(),
         };
         Gateway {
             routes: Named::from([("l".to_owned(), value)]),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::checked::Checked;
 use super::data::{Settled, settle};
-use super::encode::{Writer, names};
-use super::{ResourceType, Snapshot};
+use super::encode::Writer;
+use super::layout::Layouts;
+use super::{ResourceType, Snapshot, scope};
 use crate::gateway::Gateway;
 use crate::inventory::Problem;
 
@@ -33,11 +34,21 @@ pub struct Encoding {
     settled: Vec<Problem>,
     lacks: bool,
     checked: Checked,
+    layouts: Layouts,
     /// What was left out of each resource, where something was.
     refused: BTreeMap<(ResourceType, String), Vec<Problem>>,
 }
 
 impl Encoding {
+    /// Nothing yet. A route configuration of more virtual hosts than this is laid out in scopes
+    /// ([`crate::gateway::Policy::scoped_routes_above`]).
+    pub fn with_scopes_above(hosts_max: usize) -> Self {
+        Self {
+            layouts: Layouts::above(hosts_max),
+            ..Self::default()
+        }
+    }
+
     /// Encodes what is other in the gateway than in the one before. Returns whether the problems
     /// may be others.
     pub fn follow(&mut self, gateway: &Gateway) -> bool {
@@ -53,15 +64,23 @@ impl Encoding {
             self.all();
             return true;
         }
+        let mut work = Vec::new();
+        for (kind, name) in changes {
+            match kind {
+                ResourceType::Route => work.extend(self.layouts.follow(&before, gateway, &name)),
+                _ => work.push((kind, name)),
+            }
+        }
         let previous = self.snapshot.clone();
         let mut writer = Writer {
             gateway,
+            layouts: &self.layouts,
             verdicts: &previous.verdicts,
             previous: &previous,
             checked: &mut self.checked,
         };
         let mut told = false;
-        for (kind, name) in changes {
+        for (kind, name) in work {
             let written = writer.write(kind, &name);
             match written.resource {
                 Some(resource) => self.snapshot.insert(kind, resource),
@@ -85,20 +104,25 @@ impl Encoding {
             problems,
             lacks,
         } = settle(&self.gateway, &previous.verdicts);
+        self.layouts.settle(&gateway, |name| {
+            let first = scope::name(name, 0);
+            previous.get(ResourceType::Scope, &first).is_some()
+        });
         let mut writer = Writer {
             gateway: &gateway,
+            layouts: &self.layouts,
             verdicts: &verdicts,
             previous: &previous,
             checked: &mut self.checked,
         };
         self.refused.clear();
-        for (kind, name) in names(&gateway) {
-            let written = writer.write(kind, name);
+        for (kind, name) in self.layouts.names(&gateway) {
+            let written = writer.write(kind, &name);
             if let Some(resource) = written.resource {
                 self.snapshot.insert(kind, resource);
             }
             if !written.problems.is_empty() {
-                self.refused.insert((kind, name.clone()), written.problems);
+                self.refused.insert((kind, name), written.problems);
             }
         }
         self.snapshot.verdicts = verdicts.clone();

@@ -30,7 +30,7 @@ use envoy_types::pb::google::protobuf::{Any, BoolValue};
 use super::data::Given;
 use super::defaults::{fill_listener, fill_manager, fill_tcp_proxy};
 use super::encode::{ads, any, milliseconds, socket_address};
-use super::{guard, quic, route_policy, udp};
+use super::{guard, quic, route_policy, scope, udp};
 use crate::gateway::{
     ChainAction, ChainMatch, Downstream, FilterChain, HANDSHAKE_PROTOCOL, Listener, Protocol,
 };
@@ -82,20 +82,21 @@ fn tcp_listener(name: &str, listener: &Listener, filters: Vec<(&str, Any)>) -> P
 }
 
 /// The name of the one filter of a chain, and its configuration. Of the two messages that a
-/// service can give, the one that is not for this kind of chain is left alone.
+/// service can give, the one that is not for this kind of chain is left alone. `scoped` are the
+/// route configurations that are laid out in scopes.
 pub fn filter(
     name: &str,
     listener: &Listener,
     chain: &FilterChain,
-    http: Given<HttpConnectionManager>,
-    tcp: Given<TcpProxy>,
+    (http, tcp): (Given<HttpConnectionManager>, Given<TcpProxy>),
+    scoped: &[String],
 ) -> (&'static str, Any) {
     match &chain.action {
         ChainAction::Http => (
             "envoy.filters.network.http_connection_manager",
             any(
                 HTTP_MANAGER,
-                &http_connection_manager(name, listener, chain, &http),
+                &http_connection_manager(name, listener, chain, &http, scoped),
             ),
         ),
         ChainAction::Handshake => (
@@ -234,13 +235,19 @@ fn http_connection_manager(
     listener: &Listener,
     chain: &FilterChain,
     given: &Given<HttpConnectionManager>,
+    scoped: &[String],
 ) -> HttpConnectionManager {
     let mut message = given.message.clone();
     message.stat_prefix = format!("ingress_{name}");
-    message.route_specifier = Some(RouteSpecifier::Rds(Rds {
-        config_source: Some(ads()),
-        route_config_name: listener.route_configuration(chain),
-    }));
+    let routes = listener.route_configuration(chain);
+    if scoped.contains(&routes) {
+        scope::route_by(&mut message, &routes);
+    } else {
+        message.route_specifier = Some(RouteSpecifier::Rds(Rds {
+            config_source: Some(ads()),
+            route_config_name: routes,
+        }));
+    }
     // Routes count on the filters of their policies; Envoy wants the router to be last, once.
     let filters = &mut message.http_filters;
     let router = match filters.iter().position(is_router) {

@@ -20,14 +20,17 @@ mod feed;
 mod guard;
 mod held;
 pub mod json;
+pub mod layout;
 pub mod listener;
 mod opening;
 mod order;
+mod parting;
 pub mod preflight;
 mod quic;
 pub mod route;
 mod route_policy;
 pub mod saved;
+pub mod scope;
 pub mod secret;
 mod sensitive;
 pub mod session;
@@ -64,6 +67,9 @@ pub enum ResourceType {
     Endpoint,
     /// SDS.
     Secret,
+    /// SRDS: the parts of a route configuration that is too large to be one resource. They come
+    /// before the listener that routes by them; a client that has none yet asks for them then.
+    Scope,
     /// LDS.
     Listener,
     /// RDS.
@@ -72,10 +78,11 @@ pub enum ResourceType {
 
 impl ResourceType {
     /// Every type, in push order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Cluster,
         Self::Endpoint,
         Self::Secret,
+        Self::Scope,
         Self::Listener,
         Self::Route,
     ];
@@ -86,6 +93,7 @@ impl ResourceType {
             Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
             Self::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            Self::Scope => "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration",
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
         }
@@ -98,7 +106,7 @@ impl ResourceType {
 
     /// Whether a state-of-the-world response has all of them: what is missing is removed.
     pub(super) fn is_told_whole(self) -> bool {
-        matches!(self, Self::Cluster | Self::Listener)
+        matches!(self, Self::Cluster | Self::Scope | Self::Listener)
     }
 
     /// The most responses of the type that one client may leave unanswered.
@@ -109,12 +117,22 @@ impl ResourceType {
         }
     }
 
-    /// The short word for it: `cds`, `eds`, `sds`, `lds`, `rds`.
+    /// The most resources of the type in one response: a refusal of more costs too many responses
+    /// of one. Envoy listens when it has taken the first response of scopes: it has to have all.
+    pub(super) fn response_max(self) -> usize {
+        match self {
+            Self::Scope => usize::MAX,
+            _ => RESOURCES_MAX,
+        }
+    }
+
+    /// The short word for it: `cds`, `eds`, `sds`, `srds`, `lds`, `rds`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Cluster => "cds",
             Self::Endpoint => "eds",
             Self::Secret => "sds",
+            Self::Scope => "srds",
             Self::Listener => "lds",
             Self::Route => "rds",
         }
@@ -205,6 +223,8 @@ pub struct Resource {
     /// For a cluster: whether it still warms when it has its endpoints, so that only Envoy's ACK
     /// tells that it can be used (it waits for a secret, or for the first checks of its hosts).
     pub warms_until_acked: bool,
+    /// For a listener: the route configurations that it has in scopes.
+    pub scoped: Vec<String>,
     /// The OpenSVC sections that it was made from.
     pub origins: Vec<Origin>,
     /// The chains or virtual hosts in it, each of which Envoy's rules allow.
@@ -222,6 +242,7 @@ impl Resource {
             body: Vec::new(),
             clusters: Vec::new(),
             warms_until_acked: false,
+            scoped: Vec::new(),
             origins: Vec::new(),
             checked: BTreeSet::new(),
             problems: Vec::new(),
@@ -272,8 +293,13 @@ impl Snapshot {
 
     /// How many resources of each type there are.
     pub fn counts(&self) -> BTreeMap<ResourceType, usize> {
+        self.kinds().map(|kind| (kind, self.count(kind))).collect()
+    }
+
+    /// The types that are told of: few have scopes.
+    pub fn kinds(&self) -> impl Iterator<Item = ResourceType> {
         let kinds = ResourceType::ALL.into_iter();
-        kinds.map(|kind| (kind, self.count(kind))).collect()
+        kinds.filter(|kind| *kind != ResourceType::Scope || self.count(*kind) > 0)
     }
 
     /// Takes a resource in, in the place of one of the same name.
@@ -311,6 +337,7 @@ impl Snapshot {
     }
 }
 
+const RESOURCES_MAX: usize = 1_000;
 /// With each waiting twice as long as the one before it, they last for longer than the 15 s that
 /// Envoy lets a cluster warm.
 const CLUSTER_FLIGHTS_MAX: usize = 10;
@@ -344,7 +371,7 @@ mod tests {
     #[test]
     fn types_are_pushed_before_what_names_them() {
         let words = ResourceType::ALL.map(ResourceType::word);
-        assert_eq!(words, ["cds", "eds", "sds", "lds", "rds"]);
+        assert_eq!(words, ["cds", "eds", "sds", "srds", "lds", "rds"]);
         assert!(ResourceType::ALL.is_sorted());
     }
 }

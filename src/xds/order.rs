@@ -145,7 +145,11 @@ impl Session {
             _ => self.settling_ends().is_none_or(|end| now >= end),
         });
         // A listener that waits for a route or a secret leaves the traffic to the one before it.
-        let waited_for = [ResourceType::Secret, ResourceType::Route];
+        let waited_for = [
+            ResourceType::Secret,
+            ResourceType::Scope,
+            ResourceType::Route,
+        ];
         let supplied = waited_for.into_iter().all(|kind| {
             let feed = self.feeds.get(&kind);
             feed.is_none_or(Feed::is_supplied)

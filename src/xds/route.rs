@@ -40,7 +40,11 @@ use crate::gateway::{
 pub fn encode(name: &str, routes: &RouteConfiguration) -> PbRouteConfiguration {
     PbRouteConfiguration {
         name: name.to_owned(),
-        virtual_hosts: routes.virtual_hosts.iter().map(virtual_host).collect(),
+        virtual_hosts: routes
+            .virtual_hosts
+            .iter()
+            .map(|host| virtual_host(host))
+            .collect(),
         // A client names the port it was told of; domains are compared without it.
         ignore_port_in_host_matching: true,
         ..PbRouteConfiguration::default()

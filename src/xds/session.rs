@@ -29,6 +29,8 @@ pub struct Session {
     pub(super) feeds: BTreeMap<ResourceType, Feed>,
     /// Clusters that were sent and cannot be used yet.
     pub(super) warming: BTreeMap<String, Warming>,
+    /// Scopes that are to go, since when.
+    pub(super) parting: BTreeMap<String, Duration>,
     /// What an earlier stream left, of the types that this one has not asked for yet.
     inherited: Suspects,
     pub(super) nonce: u64,
@@ -103,6 +105,7 @@ impl Session {
             snapshot,
             feeds: BTreeMap::new(),
             warming: BTreeMap::new(),
+            parting: BTreeMap::new(),
             inherited: Suspects::default(),
             nonce: 0,
             seed,
@@ -219,6 +222,7 @@ impl Session {
     /// The next response to send now, if any. Call it until it returns `None` after each
     /// `handle_…` and when the time of [`Session::poll_timeout`] has come.
     pub fn poll_response(&mut self, now: Duration) -> Option<Response> {
+        self.part(now);
         ResourceType::ALL
             .into_iter()
             .find_map(|kind| self.respond(now, kind))
@@ -248,6 +252,7 @@ impl Session {
             .chain(settling)
             .chain(opens)
             .chain(leaving)
+            .chain(self.scope_deadlines())
             .filter(|at| *at > now);
         later.min()
     }
@@ -287,7 +292,7 @@ impl Session {
             let batch = match feed.suspects.contains(name) {
                 true if alone.is_empty() => &mut alone,
                 true => continue,
-                false if batch.len() < RESOURCES_MAX => &mut batch,
+                false if batch.len() < kind.response_max() => &mut batch,
                 false => continue,
             };
             match self.judge(now, kind, feed, name) {
@@ -353,8 +358,10 @@ impl Session {
             resources: resources.clone(),
             removed: removed.clone(),
         });
-        if kind == ResourceType::Cluster {
-            self.sent_clusters(now, &resources, &removed);
+        match kind {
+            ResourceType::Cluster => self.sent_clusters(now, &resources, &removed),
+            ResourceType::Listener => self.sent_listeners(&resources),
+            _ => {}
         }
         let nonce = self.nonce.to_string();
         let resources = match kind {
@@ -406,6 +413,9 @@ impl Session {
         {
             return Verdict::Wait;
         }
+        if kind == ResourceType::Listener && !self.has_scopes(now, feed, resource) {
+            return Verdict::Wait;
+        }
         Verdict::Send(Arc::clone(resource), feed.version(resource))
     }
 
@@ -430,6 +440,8 @@ impl Session {
                     Verdict::Remove
                 }
             }
+            ResourceType::Scope if feed.must_wait(now, name, None) => Verdict::Wait,
+            ResourceType::Scope if owed || self.has_parted(now, name) => Verdict::Remove,
             // An empty answer ends the wait of a cluster that has lost its endpoints.
             ResourceType::Endpoint if owed && feed.subscription.matches(name) => Verdict::Remove,
             // A copy from an earlier stream may be in use until its listener has changed.
@@ -466,6 +478,3 @@ impl Batch {
         self.len() == 0
     }
 }
-
-/// The most resources in one response: a refusal of more costs too many responses of one.
-const RESOURCES_MAX: usize = 1_000;

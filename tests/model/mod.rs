@@ -367,6 +367,8 @@ impl Model {
             ResourceType::Cluster => self.clusters.get(name),
             ResourceType::Endpoint => self.endpoints.get(name),
             ResourceType::Secret => self.secrets.get(name),
+            // Scopes are in tests/scopes and tests/session.
+            ResourceType::Scope => None,
             ResourceType::Listener => self.listeners.get(name),
             ResourceType::Route => self.routes.get(name),
         }

@@ -57,7 +57,7 @@ impl Mux {
     pub(super) fn flush(
         &mut self,
         warms: bool,
-        wanted: [(ResourceType, BTreeSet<String>); 5],
+        wanted: [(ResourceType, BTreeSet<String>); 6],
     ) -> Vec<Request> {
         let mut plain = Vec::new();
         let mut answers = Vec::new();

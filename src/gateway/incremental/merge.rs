@@ -51,7 +51,7 @@ pub(super) fn routes<'p>(
         return Some(Arc::clone(first));
     }
     let hosts = parts.iter().flat_map(|part| &part.virtual_hosts);
-    let mut hosts: Vec<&VirtualHost> = hosts.collect();
+    let mut hosts: Vec<&Arc<VirtualHost>> = hosts.collect();
     hosts.sort_by_key(|host| expose(host));
     Some(Arc::new(RouteConfiguration {
         virtual_hosts: hosts.into_iter().cloned().collect(),

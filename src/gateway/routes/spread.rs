@@ -3,6 +3,7 @@
 //! definition of the keywords.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::model::{Mirror, RouteAction, Target, WeightedCluster};
 use super::texts;
@@ -84,7 +85,7 @@ pub fn settle(
 ) {
     routes.change_all(|routes| {
         for host in &mut routes.virtual_hosts {
-            settle_host(host, clusters, problems);
+            settle_host(Arc::make_mut(host), clusters, problems);
         }
     });
 }

@@ -76,6 +76,7 @@ pub(super) fn of_resource(
         (ResourceType::Secret, Action::Changed) => {
             new_traffic("new TLS handshakes use it; open connections go on")
         }
+        (ResourceType::Scope, _) => nothing("it comes and goes with its routes"),
         (ResourceType::Listener, Action::Added) => nothing("a new address is listened on"),
         (ResourceType::Listener, Action::Removed) => closes(old),
         (ResourceType::Listener, Action::Changed) => replaced(old),

@@ -86,7 +86,8 @@ impl Diff {
     /// From one snapshot to the next. It costs what changed, not what there is.
     pub fn between(old: &Snapshot, new: &Snapshot) -> Self {
         let (mut before, mut after) = (Document::default(), Document::default());
-        for (kind, name) in new.changes(old) {
+        let told = |(kind, _): &(ResourceType, &str)| *kind != ResourceType::Scope;
+        for (kind, name) in new.changes(old).filter(told) {
             if let Some(resource) = old.get(kind, name) {
                 before.insert(kind, name, Entry::of(kind, resource));
             }
@@ -100,7 +101,9 @@ impl Diff {
     /// From what one side has to what the other has.
     pub fn of(old: &Document, new: &Document) -> Self {
         let mut changes = Vec::new();
-        for kind in ResourceType::ALL {
+        // What a scope is, its name says: its routes are told of.
+        let kinds = ResourceType::ALL.into_iter();
+        for kind in kinds.filter(|kind| *kind != ResourceType::Scope) {
             let of_kind = |(of, name, _): (ResourceType, &str, &Entry)| {
                 (of == kind).then(|| (name.to_owned(), ()))
             };

@@ -22,7 +22,7 @@ pub(super) fn noun(kind: ResourceType) -> Option<&'static str> {
         ResourceType::Listener => Some("filter_chain"),
         ResourceType::Route => Some("virtual_host"),
         ResourceType::Endpoint => Some("endpoint"),
-        ResourceType::Cluster | ResourceType::Secret => None,
+        ResourceType::Cluster | ResourceType::Secret | ResourceType::Scope => None,
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) fn parts(kind: ResourceType, body: &Value) -> Parts {
                 members.remove("policy");
             }
         }
-        ResourceType::Cluster | ResourceType::Secret => {}
+        ResourceType::Cluster | ResourceType::Secret | ResourceType::Scope => {}
     }
     Parts { head, parts }
 }

@@ -112,6 +112,7 @@ pub(super) fn title(change: &Change) -> String {
         ResourceType::Cluster => "cluster",
         ResourceType::Endpoint => "endpoints of",
         ResourceType::Secret => "secret",
+        ResourceType::Scope => "scope",
         ResourceType::Listener => "listener",
         ResourceType::Route => "routes of",
     };
@@ -177,7 +178,7 @@ pub(super) fn details(change: &Change) -> Option<String> {
         }
         (ResourceType::Route, Some(_)) => domains(body),
         (ResourceType::Secret, _) => vec![certificate(body)?],
-        (ResourceType::Listener | ResourceType::Cluster, _) => return None,
+        (ResourceType::Listener | ResourceType::Cluster | ResourceType::Scope, _) => return None,
     };
     let more = words.len().saturating_sub(WORDS_SHOWN);
     let mut shown = words
