@@ -22,7 +22,7 @@ use crate::inventory::{Event, Inventory, Kind, NodeStatus, Problem, Touched};
 use crate::journey::Gauge;
 use crate::lacks::Lacks;
 use crate::opensvc::{Daemon, Error};
-use crate::reads::Reads;
+use crate::reads::{FIRST_WAIT_MAX, Reads};
 use crate::view;
 pub use crate::view::{Validity, View};
 use crate::writes::Writes;
@@ -380,7 +380,7 @@ impl Controller {
     fn is_complete(&self, synced_at: Instant) -> bool {
         let starting = |status: &NodeStatus| *status == NodeStatus::Starting;
         let settled = !self.inventory.nodes.values().any(starting) && self.reads.is_idle();
-        settled || now() >= synced_at + FIRST_WAIT_MAX
+        settled || now() >= self.reads.first_end(synced_at)
     }
 
     /// Whether a snapshot that removes something waits for the reads that are under way.
@@ -394,7 +394,7 @@ impl Controller {
 
     fn deadline(&self) -> Instant {
         let first = self.synced_at.filter(|_| !self.view.ready);
-        let first = first.map(|at| at + FIRST_WAIT_MAX);
+        let first = first.map(|at| self.reads.first_end(at));
         let held_back = self.held_back_since.map(|at| at + HOLD_BACK_MAX);
         let gathered = self.gathering_since.map(|at| at + self.gather_max());
         let idle = now() + IDLE_WAKE_MAX;
@@ -480,8 +480,6 @@ type Published = Option<(Changes, String)>;
 
 /// Events that are taken in before the next compilation, at most.
 const BURST_MAX: usize = 10_000;
-/// How long the first snapshot waits for reads and for starting nodes.
-const FIRST_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long what was read waits for more reads, once something is served and compiling is quick.
 const GATHER_MAX: Duration = Duration::from_millis(20);
 /// How long a removal waits for reads at most.

@@ -39,6 +39,8 @@ pub(crate) struct Reads {
     /// Whether the budget counts.
     serving: bool,
     began: Instant,
+    /// When something was read last.
+    read_at: Instant,
 }
 
 /// A read that failed and is still wanted.
@@ -62,6 +64,7 @@ impl Reads {
             budget: Budget::new(BURST, PAUSE),
             serving: false,
             began: now(),
+            read_at: now(),
         }
     }
 
@@ -141,6 +144,7 @@ impl Reads {
                 self.under_way.remove(&want);
                 match result {
                     Ok(event) => {
+                        self.read_at = now();
                         self.failed.remove(&want);
                         Some(event)
                     }
@@ -185,6 +189,13 @@ impl Reads {
             Error::Forbidden { lack, .. } => Some(Event::Refused(path, lack)),
             _ => None,
         }
+    }
+
+    /// Until when the first snapshot waits for what is read, since the status came: as long as
+    /// there is progress, so that a large cluster is not served by halves, but not for ever.
+    pub(crate) fn first_end(&self, since: Instant) -> Instant {
+        let progress = self.read_at.max(since) + FIRST_WAIT_MAX;
+        progress.min(since + FIRST_WAIT_LONGEST)
     }
 
     /// Whether nothing is under way and nothing waits for its turn alone. What failed may still
@@ -277,6 +288,9 @@ async fn read_keys(daemon: &dyn Daemon, path: &ObjectPath, keys: &[&str]) -> Res
     Ok(secret)
 }
 
+/// How long the first snapshot waits while nothing is read, and altogether.
+pub(crate) const FIRST_WAIT_MAX: Duration = Duration::from_secs(30);
+const FIRST_WAIT_LONGEST: Duration = Duration::from_secs(600);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// What may not be read is tried so much later: it is tried at once when the rights change.

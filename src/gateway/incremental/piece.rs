@@ -56,7 +56,7 @@ fn shrink(gateway: &mut Gateway) {
     });
     gateway.routes.change_all(|configuration| {
         configuration.virtual_hosts.shrink_to_fit();
-        for host in &mut configuration.virtual_hosts {
+        for host in configuration.virtual_hosts.iter_mut().map(Arc::make_mut) {
             host.domains.shrink_to_fit();
             host.routes.shrink_to_fit();
         }
