@@ -118,7 +118,7 @@ mod tests {
     use crate::gateway::{Policy, Want, compile};
     use crate::inventory::{Config, Event, Inventory, ObjectPath, Reading, Sensitive};
     use crate::opensvc::mirror::Mirror;
-    use crate::xds::{ResourceType, Snapshot, encode, saved};
+    use crate::xds::{Snapshot, encode, saved};
 
     /// What is served of a golden case, saved too; nothing if a user gave JSON.
     fn serve(case: &Path) -> Option<Snapshot> {
@@ -194,7 +194,7 @@ mod tests {
         let cases = fs::read_dir(golden).unwrap();
         let served = cases.filter_map(|case| serve(&case.unwrap().path()));
         let has_all = |snapshot: &Snapshot| {
-            let mut kinds = ResourceType::ALL.into_iter();
+            let mut kinds = snapshot.kinds();
             kinds.all(|kind| snapshot.all(kind).next().is_some())
         };
         assert!(served.filter(has_all).count() > 10);

@@ -1,6 +1,7 @@
 //! One listener, or one set of routes, out of what several parts have of it: in the order in which
 //! compiling all of them together would have come to it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::chains::HTTP_CHAIN;
@@ -58,7 +59,40 @@ pub(super) fn routes<'p>(
     }))
 }
 
+/// What [`routes`] comes to when of several parts some have others than before: their virtual hosts
+/// are put in the place of those that are gone. `None` where there is more to it.
+pub(super) fn changed(
+    known: &RouteConfiguration,
+    gone: &[&Arc<RouteConfiguration>],
+    come: &[&Arc<RouteConfiguration>],
+) -> Option<RouteConfiguration> {
+    let gone = gone.iter().flat_map(|part| &part.virtual_hosts);
+    let gone: BTreeSet<*const VirtualHost> = gone.map(Arc::as_ptr).collect();
+    let come = come.iter().flat_map(|part| &part.virtual_hosts);
+    let come: Vec<&Arc<VirtualHost>> = come.collect();
+    if gone.len() + come.len() > FEW.max(known.virtual_hosts.len() / 4) {
+        return None;
+    }
+    let stays = known.virtual_hosts.iter();
+    let stays = stays.filter(|host| !gone.contains(&Arc::as_ptr(host)));
+    let mut hosts: Vec<Arc<VirtualHost>> = Vec::with_capacity(known.virtual_hosts.len());
+    hosts.extend(stays.cloned());
+    if hosts.len() + gone.len() != known.virtual_hosts.len() {
+        return None;
+    }
+    for host in come {
+        let place = hosts.partition_point(|it| expose(it) <= expose(host));
+        hosts.insert(place, Arc::clone(host));
+    }
+    Some(RouteConfiguration {
+        virtual_hosts: hosts,
+    })
+}
+
 /// The expose that a virtual host was made for: its cluster is called by it.
 fn expose(host: &VirtualHost) -> (&ObjectPath, &str) {
     (&host.origin.object, &host.cluster)
 }
+
+/// Where more than these, and more than a quarter, are others, they are put in order anew.
+const FEW: usize = 64;

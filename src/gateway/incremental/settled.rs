@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::compile::Compiled;
-use super::super::{Gateway, Listener, Named, Protocol, Want, settle};
+use super::super::{Gateway, Listener, Named, Protocol, RouteConfiguration, Want, settle};
 use super::counted::Counted;
 use super::parts::{Id, remove};
 use super::piece::{Piece, Sets, Values};
@@ -75,6 +75,7 @@ impl Incremental {
         let Gateway {
             clusters,
             endpoints,
+            routes,
             ..
         } = &mut self.gateway;
         for (_, part) in &fresh {
@@ -88,6 +89,10 @@ impl Incremental {
         for name in &dirty.endpoints {
             endpoints.remove(name);
         }
+        let shared = &self.shares.routes;
+        dirty
+            .routes
+            .retain(|name| !put_in_place(routes, shared, name, &fresh, stale));
         self.merge(dirty);
     }
 
@@ -158,6 +163,31 @@ impl Incremental {
         let before = std::mem::replace(&mut self.answers, answers);
         self.counts.remove(&mut self.compiled, &before);
     }
+}
+
+/// Puts the virtual hosts of the fresh parts in the place of those of the stale ones, if that
+/// needs no look at every other part.
+fn put_in_place(
+    routes: &mut Named<RouteConfiguration>,
+    shared: &Share,
+    name: &str,
+    fresh: &[(Id, &Part)],
+    stale: &[(Id, Part)],
+) -> bool {
+    let gone = stale.iter().filter_map(|(_, it)| it.piece.routes.get(name));
+    let gone: Vec<_> = gone.collect();
+    let come = fresh.iter().filter_map(|(_, it)| it.piece.routes.get(name));
+    let come: Vec<_> = come.collect();
+    let after = shared.get(name).map_or(0, BTreeSet::len);
+    let before = (after + gone.len()).saturating_sub(come.len());
+    // What one part has alone is not in any order of ours.
+    let several = before > 1 && after > 1;
+    let known = routes.get(name).filter(|_| several);
+    let Some(changed) = known.and_then(|known| merge::changed(known, &gone, &come)) else {
+        return false;
+    };
+    routes.insert(name.to_owned(), changed);
+    true
 }
 
 impl Shares {
