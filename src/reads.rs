@@ -306,69 +306,25 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
-    use futures::future;
-    use futures::stream::{self, BoxStream};
-
     use super::*;
-    use crate::inventory::{Account, Config, Sensitive, Write};
-
-    /// A daemon that answers after a moment.
-    struct Slow;
-
-    impl Daemon for Slow {
-        fn watch(&self) -> BoxStream<'static, Result<Event, Error>> {
-            stream::pending().boxed()
-        }
-
-        fn read_key(
-            &self,
-            _: &ObjectPath,
-            _: &str,
-        ) -> BoxFuture<'static, Result<Option<Sensitive>, Error>> {
-            future::ready(Ok(None)).boxed()
-        }
-
-        fn read_config(&self, _: &ObjectPath) -> BoxFuture<'static, Result<Option<Config>, Error>> {
-            let read = async {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                Ok(Some(Config::default()))
-            };
-            read.boxed()
-        }
-
-        fn write(&self, _: &Write) -> BoxFuture<'static, Result<(), Error>> {
-            future::ready(Ok(())).boxed()
-        }
-
-        fn write_key(
-            &self,
-            _: &ObjectPath,
-            _: &str,
-            _: &Sensitive,
-        ) -> BoxFuture<'static, Result<(), Error>> {
-            future::ready(Ok(())).boxed()
-        }
-
-        fn account(&self) -> BoxFuture<'static, Result<Account, Error>> {
-            future::ready(Ok(Account::default())).boxed()
-        }
-
-        fn create(&self, _: &ObjectPath) -> BoxFuture<'static, Result<(), Error>> {
-            future::ready(Ok(())).boxed()
-        }
-    }
+    use crate::opensvc::raw::Raw;
+    use crate::sim::Sim;
 
     #[tokio::test]
     async fn the_first_snapshot_waits_longer_with_each_read_but_not_for_ever() {
-        let mut reads = Reads::new(Arc::new(Slow));
+        let name = format!("osvc-igw-reads-{}.sock", std::process::id());
+        let socket = std::env::temp_dir().join(name);
+        let daemon = Sim::start(&socket, &["n1"]).unwrap();
+        daemon.create("test/svc/a", "").unwrap();
+        let mut reads = Reads::new(Arc::new(Raw::new(&socket)));
         let since = now();
         assert_eq!(reads.first_end(since), since + FIRST_WAIT_MAX);
-        let path: ObjectPath = "test/svc/a".parse().unwrap();
-        let want = Want::Config(path, "1".to_owned());
+        let want = Want::Config("test/svc/a".parse().unwrap(), "1".to_owned());
         reads.want(BTreeSet::from([want]), false);
         assert!(matches!(reads.next().await, Event::Config(..)));
         assert!(reads.first_end(since) > since + FIRST_WAIT_MAX);
         reads.read_at = since + FIRST_WAIT_LONGEST;
         assert_eq!(reads.first_end(since), since + FIRST_WAIT_LONGEST);
+        std::fs::remove_file(&socket).unwrap();
     }
 }

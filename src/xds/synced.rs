@@ -27,12 +27,14 @@ impl Session {
             let mut changes = self.snapshot.changes(had);
             return changes.all(|(kind, name)| self.has(kind, name));
         }
-        let mut kinds = ResourceType::ALL.into_iter();
+        let kinds = ResourceType::ALL.into_iter();
         if self.only.is_none() {
-            return kinds.all(|kind| match self.feeds.get(&kind) {
-                Some(feed) => feed.has_all(kind, &self.snapshot),
-                None => self.snapshot.count(kind) == 0,
-            });
+            // Who never asks for a type never has all. That is to cost nothing at each change.
+            let held = |kind| self.feeds.get(&kind).map_or(0, |feed| feed.held.len());
+            let mut counted = kinds.map(|kind| held(kind) >= self.snapshot.count(kind));
+            let mut feeds = self.feeds.iter();
+            return counted.all(|enough| enough)
+                && feeds.all(|(kind, feed)| feed.has_all(*kind, &self.snapshot));
         }
         let mut all = kinds.flat_map(|kind| self.snapshot.all(kind).map(move |one| (kind, one)));
         all.all(|(kind, resource)| self.has(kind, &resource.name))
