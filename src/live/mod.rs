@@ -80,17 +80,15 @@ impl Live {
             self.note(change(None, &after));
             return Some(after);
         };
-        let untold = Untold::between(&before, &after);
-        let (Some(untold), seen) = (untold, self.newest.receiver_count() > 0) else {
+        let Some(untold) = Untold::between(&before, &after) else {
             return Some(after);
         };
-        if seen {
+        if self.newest.receiver_count() > 0 {
             // What changed in thousands of resources takes its time to be told.
             let told = spawn_blocking(move || untold.news());
             self.note(told.await.ok().flatten());
         } else {
-            let kind = EventKind::Change;
-            let event = event(kind, String::new(), Vec::new());
+            let event = event(EventKind::Change, String::new(), Vec::new());
             self.remember([(event, Some(untold))]);
         }
         Some(after)

@@ -20,7 +20,7 @@ impl Untold {
     /// What is other in a newer snapshot; `None` where nothing is.
     pub(super) fn between(before: &Snapshot, after: &Snapshot) -> Option<Self> {
         let mut untold = Self::default();
-        for (kind, name) in after.changes(before) {
+        for (kind, name) in after.changes(before).filter(|(kind, _)| kind.is_news()) {
             if let Some(resource) = before.get(kind, name) {
                 untold.before.insert(kind, Arc::clone(resource));
             }

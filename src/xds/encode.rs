@@ -99,10 +99,10 @@ impl Writer<'_> {
                 })
             }),
             ResourceType::Route => layouts.routes(gateway, name).map(|value| {
-                put.put(value.as_ref(), |resource| {
+                put.put_as(Version::of(value.as_ref()), |resource| {
                     let known = previous.get(kind, name).map(AsRef::as_ref);
                     let hidden = layouts.scope(name).map(|_| scope::HEADER);
-                    route_hosts(resource, value.clone().into_owned(), hidden, known, checked);
+                    route_hosts(resource, value.into_owned(), hidden, known, checked);
                     true
                 })
             }),

@@ -104,6 +104,12 @@ impl ResourceType {
         Self::ALL.into_iter().find(|kind| kind.url() == url)
     }
 
+    /// Whether people are told what is other in it. What a scope is, its name says, and what its
+    /// routes are is told of these.
+    pub fn is_news(self) -> bool {
+        self != Self::Scope
+    }
+
     /// Whether a state-of-the-world response has all of them: what is missing is removed.
     pub(super) fn is_told_whole(self) -> bool {
         matches!(self, Self::Cluster | Self::Scope | Self::Listener)

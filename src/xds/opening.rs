@@ -35,14 +35,18 @@ impl Feed {
         self.pending.extend(lacking.iter().cloned());
         self.owed.extend(lacking);
         if self.subscription.is_wildcard() {
-            let other = self
-                .beside(kind, snapshot)
-                .filter(|pair| !self.is_had(*pair));
-            let other: Vec<String> = other.filter_map(name).cloned().collect();
-            self.pending.extend(other);
-            // A client that has something does not wait for a first answer.
-            self.owes_wildcard = self.held.is_empty();
+            self.ask_for_all(kind, snapshot);
         }
+    }
+
+    /// Takes the wildcard: the client is told of all that it does not have as it is.
+    pub(super) fn ask_for_all(&mut self, kind: ResourceType, snapshot: &Snapshot) {
+        let all = self.beside(kind, snapshot);
+        let other = all.filter(|pair| !self.is_had(*pair)).filter_map(name);
+        let other: Vec<String> = other.cloned().collect();
+        self.pending.extend(other);
+        // A client that has something does not wait for a first answer.
+        self.owes_wildcard = self.held.is_empty();
     }
 
     /// Whether the client has all that there is of the type. Nothing may be under way.

@@ -9,7 +9,7 @@
 //! of clusters a few; what changes meanwhile is gathered behind them. Of a refused response each
 //! resource is sent again alone, and the one that is refused alone is tried again with backoff.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,27 +174,21 @@ impl Session {
             }
             let (versions, names) = (request.initial, &request.subscribe);
             feed.open(kind, &self.snapshot, versions, names, !warms);
-        }
-        for name in request.subscribe.iter().filter(|_| !first) {
-            // A name that is subscribed again later in a stream must be answered again.
-            let known = feed.sent_ahead(name);
-            feed.subscribe(name, known);
+        } else {
+            for name in &request.subscribe {
+                // A name that is subscribed again later in a stream must be answered again.
+                let known = feed.sent_ahead(name);
+                feed.subscribe(name, known);
+            }
+            if request.subscribe.iter().any(|name| name == WILDCARD) {
+                feed.ask_for_all(kind, &self.snapshot);
+            }
         }
         for name in &request.unsubscribe {
             feed.unsubscribe(name);
         }
         if first || !request.unsubscribe.is_empty() {
             self.had = None;
-        }
-        if !first && request.subscribe.iter().any(|name| name == WILDCARD) {
-            let all = self.snapshot.all(kind).map(|resource| &resource.name);
-            let new: BTreeSet<String> = all
-                .filter(|name| !feed.pending.contains(*name))
-                .cloned()
-                .collect();
-            feed.pending.extend(new);
-            // A client that has something does not wait for a first answer.
-            feed.owes_wildcard = feed.held.is_empty();
         }
         feed.distrust(doubts.names);
     }

@@ -86,8 +86,7 @@ impl Diff {
     /// From one snapshot to the next. It costs what changed, not what there is.
     pub fn between(old: &Snapshot, new: &Snapshot) -> Self {
         let (mut before, mut after) = (Document::default(), Document::default());
-        let told = |(kind, _): &(ResourceType, &str)| *kind != ResourceType::Scope;
-        for (kind, name) in new.changes(old).filter(told) {
+        for (kind, name) in new.changes(old).filter(|(kind, _)| kind.is_news()) {
             if let Some(resource) = old.get(kind, name) {
                 before.insert(kind, name, Entry::of(kind, resource));
             }
@@ -101,9 +100,8 @@ impl Diff {
     /// From what one side has to what the other has.
     pub fn of(old: &Document, new: &Document) -> Self {
         let mut changes = Vec::new();
-        // What a scope is, its name says: its routes are told of.
         let kinds = ResourceType::ALL.into_iter();
-        for kind in kinds.filter(|kind| *kind != ResourceType::Scope) {
+        for kind in kinds.filter(|kind| kind.is_news()) {
             let of_kind = |(of, name, _): (ResourceType, &str, &Entry)| {
                 (of == kind).then(|| (name.to_owned(), ()))
             };
