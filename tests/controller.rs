@@ -11,8 +11,7 @@ use osvc_igw::controller::{Controller, View};
 use osvc_igw::gateway::Policy;
 use osvc_igw::inventory::Account;
 use osvc_igw::inventory::{
-    Config, Event, Instance, NodeStatus, Object, ObjectPath, Report, Resource, Sensitive, Table,
-    Write,
+    Config, Event, Instance, NodeStatus, Object, ObjectPath, Report, Resource, Sensitive, Write,
 };
 use osvc_igw::opensvc::{Daemon, Error};
 use osvc_igw::xds::ResourceType;
@@ -76,13 +75,9 @@ fn service(number: usize, exposed: bool) -> Event {
     if exposed {
         let ip = json!({"ipaddr": "10.0.0.1", "expose": ["expose#0"]});
         let expose = json!({"port": 80, "listener_port": 1_000 + number % 60_000});
-        instance.resources = Table::from([
-            ("ip#1".to_owned(), resource("ip", "up", ip)),
-            (
-                "expose#0".to_owned(),
-                resource("expose.envoy", "n/a", expose),
-            ),
-        ]);
+        let resources = instance.resources_mut();
+        resources.insert("ip#1", resource("ip", "up", ip));
+        resources.insert("expose#0", resource("expose.envoy", "n/a", expose));
     }
     Event::Put(Arc::new(Object {
         path: format!("test/svc/s{number}").parse().expect("a path"),

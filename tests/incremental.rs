@@ -148,8 +148,8 @@ impl<'a> World<'a> {
         }
         let random = &mut self.random;
         for instance in object.instances.values_mut() {
-            instance.resources.retain(|_, _| random.below(6) != 0);
-            for resource in instance.resources.values_mut() {
+            instance.resources_mut().retain(|_, _| random.below(6) != 0);
+            for resource in instance.resources_mut().values_mut() {
                 let resource = Arc::make_mut(resource);
                 if random.below(4) == 0 {
                     "down".clone_into(&mut resource.status);
@@ -177,7 +177,7 @@ impl<'a> World<'a> {
         for instance in object.instances.values_mut() {
             let doing = ["idle", "idle", "stopping"][random.below(3)];
             doing.clone_into(&mut instance.monitor);
-            let ips = instance.resources.values_mut();
+            let ips = instance.resources_mut().values_mut();
             for ip in ips.filter(|resource| resource.section() == "ip") {
                 let ip = Arc::make_mut(ip);
                 ["up", "up", "down"][random.below(3)].clone_into(&mut ip.status);

@@ -159,8 +159,8 @@ fn altered(object: &Object, random: &mut Random) -> Object {
     let mut object = object.clone();
     object.revision.push('x');
     for instance in object.instances.values_mut() {
-        instance.resources.retain(|_, _| random.below(3) != 0);
-        for resource in instance.resources.values_mut() {
+        instance.resources_mut().retain(|_, _| random.below(3) != 0);
+        for resource in instance.resources_mut().values_mut() {
             "down".clone_into(&mut Arc::make_mut(resource).status);
         }
     }

@@ -120,7 +120,7 @@ fn service(number: usize, revision: u32) -> Object {
         ),
     ]);
     let instance = Instance {
-        resources,
+        resources: resources.into(),
         ..Instance::default()
     };
     Object {

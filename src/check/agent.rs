@@ -185,7 +185,7 @@ impl Reader<'_> {
         }
         Instance {
             monitor: "idle".to_owned(),
-            resources: resources.into(),
+            resources: Arc::new(resources.into()),
             ..Instance::default()
         }
     }

@@ -266,7 +266,9 @@ impl World<'_> {
 fn put(objects: &mut BTreeMap<ObjectPath, Arc<Object>>, write: &Write) {
     let instances = objects.get_mut(&write.object).into_iter();
     let instances = instances.flat_map(|object| Arc::make_mut(object).instances.values_mut());
-    for resource in instances.filter_map(|it: &mut Instance| it.resources.get_mut(&write.section)) {
+    for resource in
+        instances.filter_map(|it: &mut Instance| it.resources_mut().get_mut(&write.section))
+    {
         let value: Option<u16> = write.value.parse().ok();
         let value = value.map_or_else(|| write.value.as_str().into(), serde_json::Value::from);
         let resource = Arc::make_mut(resource);

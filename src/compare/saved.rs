@@ -116,7 +116,7 @@ fn config(inventory: &mut Inventory, path: &ObjectPath, known: &[(ObjectPath, Co
         return Config::new(sections);
     };
     let instances = object.instances.values();
-    for (rid, resource) in instances.flat_map(|instance| &instance.resources) {
+    for (rid, resource) in instances.flat_map(|instance| instance.resources.iter()) {
         if resource.section() != "certificate" || !resource.keywords.is_empty() {
             continue;
         }

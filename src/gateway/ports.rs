@@ -218,7 +218,7 @@ fn sites(inventory: &Inventory) -> BTreeMap<(ObjectPath, String), Site> {
 
 /// The expose sections of an object, as its status or its configuration has them.
 fn sections(inventory: &Inventory, object: &Object) -> BTreeSet<String> {
-    let resources = object.instances.values().flat_map(|it| &it.resources);
+    let resources = object.instances.values().flat_map(|it| it.resources.iter());
     let told = resources.filter(|(_, resource)| resource.driver == EXPOSE_DRIVER);
     let mut sections: BTreeSet<String> = told.map(|(rid, _)| rid.to_owned()).collect();
     let reading = inventory.configs.get(&object.path);

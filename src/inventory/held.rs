@@ -60,7 +60,7 @@ mod tests {
             keywords: Table::from([("ipaddr".to_owned(), json!("10.0.0.1"))]),
         };
         let instance = Instance {
-            resources: Table::from([("ip#1".to_owned(), Arc::new(ip))]),
+            resources: Table::from([("ip#1".to_owned(), Arc::new(ip))]).into(),
             ..Instance::default()
         };
         let instances = nodes.iter();

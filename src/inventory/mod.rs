@@ -15,12 +15,13 @@ mod held;
 pub mod ini;
 pub mod keywords;
 pub mod node;
+mod object;
 pub mod overlay;
 pub mod path;
 mod problem;
 mod scaling;
 pub mod secret;
-mod table;
+pub mod table;
 mod touched;
 pub mod write;
 
@@ -38,6 +39,7 @@ pub use config::Config;
 pub use event::{Event, Reading, Report};
 pub use held::Held;
 pub use node::NodeStatus;
+pub use object::{Instance, Object, Resource};
 pub use path::{Kind, ObjectPath};
 pub use problem::Problem;
 use scaling::Scaling;
@@ -90,78 +92,12 @@ pub type Labels = BTreeMap<String, String>;
 /// The keys of a `sec` object, by name.
 pub type Secret = BTreeMap<String, Sensitive>;
 
-/// An object and its instances.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Object {
-    /// The object's path.
-    pub path: ObjectPath,
-    /// Changes whenever the object's configuration changes on any node (the daemon's checksums).
-    pub revision: String,
-    /// Whether the daemon marks the object as a slave of a scaler.
-    pub slave: bool,
-    /// The instances, by node.
-    pub instances: BTreeMap<String, Instance>,
-}
-
 /// Values by name that others may hold too, written as if they were held here alone.
 fn serialize_shared<K: Serialize, V: Serialize, S: Serializer>(
     values: &BTreeMap<K, Arc<V>>,
     to: S,
 ) -> Result<S::Ok, S::Error> {
     to.collect_map(values.iter().map(|(name, value)| (name, value.as_ref())))
-}
-
-fn serialize_resources<S: Serializer>(
-    resources: &Table<Arc<Resource>>,
-    to: S,
-) -> Result<S::Ok, S::Error> {
-    to.collect_map(resources.iter().map(|(rid, one)| (rid, one.as_ref())))
-}
-
-/// An object on one node.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-pub struct Instance {
-    /// What the daemon is doing with the instance (`idle`, `stopping`, ...).
-    pub monitor: String,
-    /// Whether the object runs on one node at a time (`topology = failover`).
-    pub failover: bool,
-    /// Whether the object is a scaler, whose slaves do its work.
-    pub scaler: bool,
-    /// The resources, by resource id such as `ip#1`. Those that are the same on several nodes
-    /// are held once.
-    #[serde(serialize_with = "serialize_resources")]
-    pub resources: Table<Arc<Resource>>,
-}
-
-/// A section of an object's configuration, as evaluated on one node.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-pub struct Resource {
-    /// The section's type and driver, such as `ip`, `ip.cni`, `expose.envoy`.
-    pub driver: String,
-    /// The status word, such as `up`, `down`, `n/a`.
-    pub status: String,
-    /// The keywords that the agent reports, with whatever JSON types it gave them.
-    pub keywords: Table<serde_json::Value>,
-}
-
-impl Instance {
-    /// Whether an address of the instance works.
-    pub fn is_up(&self) -> bool {
-        let mut resources = self.resources.values();
-        resources.any(|resource| resource.section() == "ip" && resource.is_up())
-    }
-}
-
-impl Resource {
-    /// Whether the agent saw the resource work: `up`, also on a standby.
-    pub fn is_up(&self) -> bool {
-        matches!(self.status.as_str(), "up" | "stdby up")
-    }
-
-    /// The section type: the driver's name up to the dot.
-    pub fn section(&self) -> &str {
-        self.driver.split('.').next().unwrap_or_default()
-    }
 }
 
 impl Inventory {

@@ -91,7 +91,9 @@ fn settle(path: &ObjectPath, node: &str, instance: &mut Instance, config: &Confi
         };
         if let Some(resource) = resource {
             let resource = Arc::new(resource);
-            instance.resources.insert(section.to_owned(), resource);
+            instance
+                .resources_mut()
+                .insert(section.to_owned(), resource);
         }
     }
 }
@@ -208,7 +210,7 @@ mod tests {
                 keywords,
             };
             let instance = Instance {
-                resources: Table::from([("ip#1".to_owned(), Arc::new(ip))]),
+                resources: Table::from([("ip#1".to_owned(), Arc::new(ip))]).into(),
                 ..Instance::default()
             };
             let path: ObjectPath = path.parse().unwrap();

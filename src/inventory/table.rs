@@ -2,7 +2,7 @@
 //! names stand for is the business of whoever fills it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ use super::drivers;
 pub struct Table<V>(Box<[(Name, V)]>);
 
 /// A name: one that is common is there once.
-type Name = Cow<'static, str>;
+pub type Name = Cow<'static, str>;
 
 type Pair<'a, V> = fn(&'a (Name, V)) -> (&'a str, &'a V);
 
@@ -90,7 +90,8 @@ impl<V> Table<V> {
     }
 
     /// Puts a value in, and returns the one of the same name that was there.
-    pub fn insert(&mut self, name: String, value: V) -> Option<V> {
+    pub fn insert(&mut self, name: impl Into<Name>, value: V) -> Option<V> {
+        let name = name.into();
         match self.find(&name) {
             Ok(place) => {
                 let (_, known) = self.0.get_mut(place)?;
@@ -133,18 +134,33 @@ impl<V> Table<V> {
     }
 }
 
-/// The name as it is kept.
-fn kept(name: String) -> Name {
-    static COMMON: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
-        let keywords = drivers::SECTIONS
-            .iter()
-            .flat_map(|section| section.keywords);
-        let keywords = keywords.map(|(keyword, _)| *keyword);
-        keywords.chain(COMMON_BESIDE).collect()
-    });
-    match COMMON.get(name.as_str()) {
-        Some(common) => Cow::Borrowed(common),
-        None => Cow::Owned(name.into_boxed_str().into_string()),
+/// The name as it is kept: one that is common is not copied.
+pub fn name(name: Cow<'_, str>) -> Name {
+    match COMMON.binary_search_by_key(&by_length(&name), |common| by_length(common)) {
+        Ok(place) => Cow::Borrowed(COMMON.get(place).copied().unwrap_or_default()),
+        Err(_) => Cow::Owned(name.into_owned().into_boxed_str().into_string()),
+    }
+}
+
+/// The names that are common. Most others are found to be none of them by their length.
+static COMMON: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let sections = drivers::SECTIONS.iter();
+    let keywords = sections.flat_map(|section| section.keywords);
+    let keywords = keywords.map(|(keyword, _)| *keyword);
+    let mut all: Vec<&str> = keywords.chain(COMMON_BESIDE).collect();
+    all.sort_by_key(|name| by_length(name));
+    all.dedup();
+    all
+});
+
+fn by_length(name: &str) -> (usize, &str) {
+    (name.len(), name)
+}
+
+fn kept(known: Name) -> Name {
+    match known {
+        Cow::Borrowed(_) => known,
+        Cow::Owned(owned) => name(owned.into()),
     }
 }
 
@@ -171,7 +187,11 @@ impl<V: fmt::Debug> fmt::Debug for Table<V> {
 impl<V> From<BTreeMap<String, V>> for Table<V> {
     fn from(values: BTreeMap<String, V>) -> Self {
         let values = values.into_iter();
-        Self(values.map(|(name, value)| (kept(name), value)).collect())
+        Self(
+            values
+                .map(|(text, value)| (name(text.into()), value))
+                .collect(),
+        )
     }
 }
 
@@ -182,8 +202,8 @@ impl<V, const N: usize> From<[(String, V); N]> for Table<V> {
 }
 
 /// Of two values of one name the later one stays.
-impl<V> FromIterator<(String, V)> for Table<V> {
-    fn from_iter<I: IntoIterator<Item = (String, V)>>(values: I) -> Self {
+impl<V> FromIterator<(Name, V)> for Table<V> {
+    fn from_iter<I: IntoIterator<Item = (Name, V)>>(values: I) -> Self {
         let values = values.into_iter();
         let mut all: Vec<(Name, V)> = values.map(|(name, value)| (kept(name), value)).collect();
         if !all.is_sorted_by(|(one, _), (other, _)| one < other) {
@@ -192,6 +212,15 @@ impl<V> FromIterator<(String, V)> for Table<V> {
             all.dedup_by(|(later, _), (first, _)| later == first);
         }
         Self(all.into())
+    }
+}
+
+impl<V> FromIterator<(String, V)> for Table<V> {
+    fn from_iter<I: IntoIterator<Item = (String, V)>>(values: I) -> Self {
+        let values = values.into_iter();
+        values
+            .map(|(name, value)| (Name::from(name), value))
+            .collect()
     }
 }
 

@@ -186,7 +186,7 @@ fn failover(nodes: &[(&str, bool)]) -> Arc<Object> {
         };
         let instance = Instance {
             failover: true,
-            resources: Table::from([("ip#1".to_owned(), Arc::new(address))]),
+            resources: Table::from([("ip#1".to_owned(), Arc::new(address))]).into(),
             ..Instance::default()
         };
         object.instances.insert((*node).to_owned(), instance);
@@ -226,10 +226,9 @@ fn web1(scaler: bool, resources: &[&str]) -> Arc<Object> {
     let mut web1 = Object::clone(&object("web1", &["n1"]));
     for instance in web1.instances.values_mut() {
         instance.scaler = scaler;
-        instance.resources = resources
-            .iter()
-            .map(|section| ((*section).to_owned(), Arc::default()))
-            .collect();
+        let resources = resources.iter();
+        let resources = resources.map(|section| ((*section).to_owned(), Arc::default()));
+        instance.resources = Arc::new(resources.collect());
     }
     Arc::new(web1)
 }
@@ -243,7 +242,8 @@ fn slave(status: &str) -> Arc<Object> {
             status: status.to_owned(),
             ..Resource::default()
         };
-        instance.resources.insert("ip#1".to_owned(), ip.into());
+        let ip = Arc::new(ip);
+        instance.resources_mut().insert("ip#1", ip);
     }
     Arc::new(slave)
 }

@@ -75,9 +75,17 @@ impl Stanza {
         self.path.len()
     }
 
-    /// Puts another value in the place of the one that it sets.
-    pub(super) fn replace(&mut self, with: impl FnOnce(Value) -> Value) {
-        self.value = self.value.take().map(with);
+    /// The value that it sets; `None` where it deletes. It can be taken once.
+    pub(super) fn take_value(&mut self) -> Option<Value> {
+        self.value.take()
+    }
+
+    /// Whether the path is one that the daemon has reason to send.
+    pub(super) fn check_depth(&self) -> Result<(), Unapplied> {
+        match self.path.len() > DEPTH_MAX {
+            true => Err(Unapplied::TooDeep),
+            false => Ok(()),
+        }
     }
 
     /// Changes the tree, or says why it cannot and leaves it as it was.
@@ -88,24 +96,20 @@ impl Stanza {
         self.apply_below(tree, 0)
     }
 
-    /// What lies at the first steps of the path, which has more of them.
+    /// What lies at the first `depth` steps of the path, of which `taken` lead to the tree.
     pub(super) fn find<'a>(
         &self,
         tree: &'a mut Value,
+        taken: usize,
         depth: usize,
     ) -> Result<&'a mut Value, Unapplied> {
-        let steps = self.path.get(..depth).ok_or(Unapplied::Malformed)?;
-        if self.path.len() > DEPTH_MAX {
-            return Err(Unapplied::TooDeep);
-        }
+        let steps = self.path.get(taken..depth).ok_or(Unapplied::Malformed)?;
         steps.iter().try_fold(tree, child)
     }
 
     /// Like [`apply`](Self::apply), on what lies at the first steps of the path.
     pub(super) fn apply_below(&mut self, tree: &mut Value, depth: usize) -> Result<(), Unapplied> {
-        if self.path.len() > DEPTH_MAX {
-            return Err(Unapplied::TooDeep);
-        }
+        self.check_depth()?;
         let steps = self.path.get(depth..).unwrap_or_default();
         let Some((target, parents)) = steps.split_last() else {
             return Err(Unapplied::Malformed);

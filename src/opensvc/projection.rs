@@ -6,31 +6,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::mirror::leaf::{self, Entry, Loose, Named, Part, Told};
-use crate::inventory::{
-    Instance, Kind, Labels, NodeStatus, Object, ObjectPath, Report, Resource, Table,
-};
+use super::mirror::leaf::{self, Loose, Part};
+use super::mirror::tree::{Branches, Tree};
+use super::mirror::{Entry, Resources};
+use crate::inventory::{Instance, Kind, Labels, NodeStatus, Object, ObjectPath, Report};
 
 /// Whether the daemon is past its first moments, when its status knows nothing yet.
-pub(super) fn is_complete(tree: &Value) -> bool {
-    let nodes = object_at(tree, &["monitor", "nodes"]);
+pub(super) fn is_complete(tree: &Tree) -> bool {
+    let nodes = branches_at(tree, &["monitor", "nodes"]);
     nodes.is_some_and(|nodes| nodes.values().any(|node| monitor_status(node).is_some()))
 }
 
 /// Everything that the tree says.
-pub(super) fn report(tree: &Value) -> Report {
-    let reporting = object_at(tree, &["monitor", "nodes"]);
-    let names = reporting.into_iter().flat_map(Map::keys).cloned();
+pub(super) fn report(tree: &Tree) -> Report {
+    let reporting = branches_at(tree, &["monitor", "nodes"]);
+    let names = reporting.into_iter().flatten();
+    let names = names.map(|(name, _)| name.to_string());
     let nodes = names.chain(members(tree)).filter_map(|name| {
         let status = status_of(tree, &name)?;
         Some((name, status))
     });
     let labels = reporting.into_iter().flatten();
-    let labels = labels.map(|(name, node)| (name.clone(), labels_of(node)));
-    let objects = object_at(tree, &["monitor", "services"]);
-    let objects = objects.into_iter().flat_map(Map::keys);
+    let labels = labels.map(|(name, node)| (name.to_string(), labels_of(node)));
+    let objects = branches_at(tree, &["monitor", "services"]);
+    let objects = objects.into_iter().flat_map(Branches::keys);
     Report {
         nodes: nodes.collect(),
         labels: labels.filter(|(_, labels)| !labels.is_empty()).collect(),
@@ -50,19 +51,20 @@ pub(super) fn object_path(key: &str) -> Option<ObjectPath> {
 }
 
 /// A node's entry.
-pub(super) fn node<'a>(tree: &'a Value, name: &str) -> Option<&'a Value> {
-    object_at(tree, &["monitor", "nodes"])?.get(name)
+pub(super) fn node<'a>(tree: &'a Tree, name: &str) -> Option<&'a Tree> {
+    branches_at(tree, &["monitor", "nodes"])?.get(name)
 }
 
 /// The names of the nodes that are configured to be members of the OpenSVC cluster.
-pub(super) fn members(tree: &Value) -> impl Iterator<Item = String> {
-    let members = tree.get("cluster").and_then(|cluster| cluster.get("nodes"));
+pub(super) fn members(tree: &Tree) -> impl Iterator<Item = String> {
+    let cluster = tree.get("cluster").and_then(Tree::value);
+    let members = cluster.and_then(|cluster| cluster.get("nodes"));
     let members = members.and_then(Value::as_array).into_iter().flatten();
     members.filter_map(Value::as_str).map(str::to_owned)
 }
 
 /// What is known of the node: a member without an entry was heard of once, or never was.
-pub(super) fn status_of(tree: &Value, name: &str) -> Option<NodeStatus> {
+pub(super) fn status_of(tree: &Tree, name: &str) -> Option<NodeStatus> {
     match node(tree, name) {
         Some(node) => Some(node_status(node)),
         None => members(tree)
@@ -72,8 +74,9 @@ pub(super) fn status_of(tree: &Value, name: &str) -> Option<NodeStatus> {
 }
 
 /// The node's labels, those that are texts.
-pub(super) fn labels_of(node: &Value) -> Labels {
-    let labels = node.get("labels").and_then(Value::as_object);
+pub(super) fn labels_of(node: &Tree) -> Labels {
+    let labels = node.get("labels").and_then(Tree::value);
+    let labels = labels.and_then(Value::as_object);
     let labels = labels.into_iter().flatten();
     labels
         .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
@@ -84,7 +87,7 @@ pub(super) fn labels_of(node: &Value) -> Labels {
 ///
 /// A daemon says `maintenance` or `upgrade` before it stops and leaves its services running;
 /// `draining` and `shutting` when it stops all of them.
-pub(super) fn node_status(node: &Value) -> NodeStatus {
+pub(super) fn node_status(node: &Tree) -> NodeStatus {
     match monitor_status(node) {
         None | Some("init" | "rejoin") => NodeStatus::Starting,
         Some("maintenance" | "upgrade") => NodeStatus::Maintenance,
@@ -94,36 +97,33 @@ pub(super) fn node_status(node: &Value) -> NodeStatus {
 }
 
 /// What the daemon is doing with a node or an instance.
-fn monitor_status(entry: &Value) -> Option<&str> {
-    entry.get("monitor")?.get("status")?.as_str()
+fn monitor_status(node: &Tree) -> Option<&str> {
+    node.get("monitor")?.get("status")?.value()?.as_str()
 }
 
 /// The object as all nodes report it; `None` where none has a usable instance.
-pub(super) fn object(tree: &Value, key: &str, path: ObjectPath) -> Option<Object> {
-    let aggregate = object_at(tree, &["monitor", "services"])?.get(key)?;
+pub(super) fn object(tree: &Tree, key: &str, path: ObjectPath) -> Option<Object> {
+    let aggregate = branches_at(tree, &["monitor", "services"])?.get(key)?;
     if aggregate.is_null() {
         return None;
     }
     let mut slave = is_slave(aggregate);
     let mut instances = BTreeMap::new();
-    let mut csums = BTreeMap::new();
-    for (name, node) in object_at(tree, &["monitor", "nodes"])? {
+    let mut revision = String::new();
+    for (name, node) in branches_at(tree, &["monitor", "nodes"])? {
         let Some(services) = node.get("services") else {
             continue;
         };
         if let Some(csum) = config_csum(services, key) {
-            csums.insert(name, csum);
+            let space = if revision.is_empty() { "" } else { " " };
+            revision.extend([space, name, "=", &csum]);
         }
-        if let Some((marked, mut instance)) = instance_at(services, key, path.kind()) {
+        let entry = services.get("status").and_then(|it| it.get(key)?.entry());
+        if let Some((marked, instance)) = entry.and_then(|it| instance(path.kind(), it)) {
             slave |= marked;
-            share(&mut instance, instances.values());
-            instances.insert(name.clone(), instance);
+            instances.insert(name.to_string(), instance);
         }
     }
-    let revision = csums
-        .into_iter()
-        .map(|(name, csum)| format!("{name}={csum}"));
-    let revision = revision.collect::<Vec<_>>().join(" ");
     (!instances.is_empty()).then_some(Object {
         path,
         revision,
@@ -132,9 +132,10 @@ pub(super) fn object(tree: &Value, key: &str, path: ObjectPath) -> Option<Object
     })
 }
 
-/// The object as it was known, with its instances on some nodes as these report them now.
+/// The object as it was known, with its instances on some nodes as these report them now. What
+/// they have in common with the others is the same in the tree, too, from then on.
 pub(super) fn instances(
-    tree: &Value,
+    tree: &mut Tree,
     key: &str,
     known: &Object,
     nodes: &BTreeSet<String>,
@@ -146,104 +147,67 @@ pub(super) fn instances(
     let mut object = known.clone();
     for name in nodes {
         object.instances.remove(name);
-        let services = node(tree, name).and_then(|node| node.get("services"));
-        let kind = object.path.kind();
-        let told = services.and_then(|services| instance_at(services, key, kind));
-        if let Some((marked, mut instance)) = told {
+        let Some(entry) = entry_mut(tree, name, key) else {
+            continue;
+        };
+        entry.share(known.instances.values().map(|known| &known.resources));
+        if let Some((marked, instance)) = instance(object.path.kind(), entry) {
             object.slave |= marked;
-            share(&mut instance, known.instances.values());
             object.instances.insert(name.clone(), instance);
         }
     }
     (!object.instances.is_empty()).then_some(object)
 }
 
-/// The instance of an object that a node reports, and whether that marks it as a slave.
-fn instance_at(services: &Value, key: &str, kind: Kind) -> Option<(bool, Instance)> {
-    let entry = leaf::entry(services.get("status")?.get(key)?)?;
-    let marked = entry.scaler_slave == Loose::True;
-    Some((marked, instance(kind, entry)?))
+fn entry_mut<'a>(tree: &'a mut Tree, node: &str, key: &str) -> Option<&'a mut Entry> {
+    let mut way = ["monitor", "nodes", node, "services", "status", key].into_iter();
+    let end = way.try_fold(tree, |part, name| part.branches_mut()?.get_mut(name));
+    end?.entry_mut()
 }
 
-fn config_csum(services: &Value, key: &str) -> Option<String> {
-    leaf::checksum(services.get("config")?.get(key)?)
+fn config_csum(services: &Tree, key: &str) -> Option<String> {
+    leaf::checksum(services.get("config")?.get(key)?.text()?)
 }
 
-fn is_slave(entry: &Value) -> bool {
-    entry.get("scaler_slave") == Some(&Value::Bool(true))
+fn is_slave(aggregate: &Tree) -> bool {
+    let marked = aggregate.get("scaler_slave").and_then(Tree::value);
+    marked == Some(&Value::Bool(true))
 }
 
-/// An instance that is neither being created nor a remainder of a deleted one.
+/// An instance that is neither being created nor a remainder of a deleted one, and whether it
+/// marks the object as a slave.
 ///
 /// Such have neither `kind` nor `avail`; objects that do not run never have `avail`.
-fn instance(kind: Kind, entry: Entry) -> Option<Instance> {
+fn instance(kind: Kind, entry: &Entry) -> Option<(bool, Instance)> {
+    let rest = entry.rest()?;
     let whole = match kind {
-        Kind::Sec | Kind::Cfg | Kind::Usr => entry.kind,
-        Kind::Svc | Kind::Vol | Kind::Ccfg | Kind::Nscfg => entry.avail,
+        Kind::Sec | Kind::Cfg | Kind::Usr => rest.kind,
+        Kind::Svc | Kind::Vol | Kind::Ccfg | Kind::Nscfg => rest.avail,
     };
     if !whole.is_text() {
         return None;
     }
-    let resources = match entry.resources {
-        Part::Null => Table::default(),
-        Part::Some(Named(entries)) => {
-            let resources = entries.into_iter();
-            let resources =
-                resources.filter_map(|(rid, entry)| Some((rid, Arc::new(resource(entry)?))));
-            resources.collect()
-        }
-        Part::Other => return None,
+    let resources = match (entry.resources(), rest.resources) {
+        (Some(resources), _) => Arc::clone(resources),
+        (None, Loose::Null) => Resources::default(),
+        (None, _) => return None,
     };
-    let doing = match entry.monitor {
+    let doing = match rest.monitor {
         Part::Some(doing) => doing.status.text(),
         Part::Null | Part::Other => None,
     };
-    Some(Instance {
+    let instance = Instance {
         monitor: doing.unwrap_or_default(),
-        scaler: entry.scale == Loose::Number,
-        failover: entry.topology.is("failover"),
+        scaler: rest.scale == Loose::Number,
+        failover: rest.topology.is("failover"),
         resources,
-    })
+    };
+    Some((rest.scaler_slave == Loose::True, instance))
 }
 
-/// Takes the resources from another node's instance that are the same there.
-fn share<'a>(instance: &mut Instance, others: impl Iterator<Item = &'a Instance>) {
-    let others: Vec<&Instance> = others.collect();
-    for (rid, resource) in instance.resources.iter_mut() {
-        let mut same = others.iter().filter_map(|other| other.resources.get(rid));
-        if let Some(same) = same.find(|other| *other == resource) {
-            *resource = Arc::clone(same);
-        }
-    }
-}
-
-fn resource(entry: Part<Told>) -> Option<Resource> {
-    let Part::Some(entry) = entry else {
-        return None;
-    };
-    let keywords = match entry.info {
-        Part::Null => Table::default(),
-        // The stream cannot tell null from absent, so neither does the projection.
-        Part::Some(Named(info)) => info
-            .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .collect(),
-        Part::Other => return None,
-    };
-    let status = match entry.status {
-        Loose::Null => String::new(),
-        status => status.text()?,
-    };
-    Some(Resource {
-        driver: entry.r#type.text()?,
-        status,
-        keywords,
-    })
-}
-
-fn object_at<'a>(tree: &'a Value, keys: &[&str]) -> Option<&'a Map<String, Value>> {
-    let value = keys.iter().try_fold(tree, |value, key| value.get(key))?;
-    value.as_object()
+fn branches_at<'a>(tree: &'a Tree, keys: &[&str]) -> Option<&'a Branches> {
+    let part = keys.iter().try_fold(tree, |part, key| part.get(key))?;
+    part.branches()
 }
 
 #[cfg(test)]
@@ -251,6 +215,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::inventory::Table;
     use crate::opensvc::mirror::Status;
 
     fn tree(aggregate: Value, instance: Value) -> Value {
@@ -291,8 +256,10 @@ mod tests {
     #[test]
     fn a_secret_has_no_avail_and_its_remainder_has_no_kind() {
         let read = |value: Value| {
-            let entry = leaf::entry(&Value::String(value.to_string())).unwrap();
-            instance(Kind::Sec, entry)
+            let tree = Status::from(tree(json!({}), value));
+            let services = node(tree.tree(), "n1")?.get("services")?;
+            let entry = services.get("status")?.get("test/svc/a")?.entry()?;
+            instance(Kind::Sec, entry).map(|(_, instance)| instance)
         };
         let recorded = json!({"kind": "sec", "csum": "0", "monitor": {"status": "idle"}});
         assert_eq!(read(recorded).unwrap().monitor, "idle");
@@ -377,7 +344,8 @@ mod tests {
                 NodeStatus::Draining,
             ),
         ] {
-            assert_eq!(node_status(&entry), expected, "{entry}");
+            let status = Status::from(json!({"monitor": {"nodes": {"n1": entry}}}));
+            assert_eq!(status_of(status.tree(), "n1"), Some(expected), "{entry}");
         }
     }
 

@@ -32,7 +32,7 @@ fn service(name: &str, sections: &Value) -> Object {
         (section.clone(), resource.into())
     });
     let instance = Instance {
-        resources: resources.collect(),
+        resources: std::sync::Arc::new(resources.collect()),
         ..Instance::default()
     };
     Object {
@@ -144,7 +144,7 @@ fn what_the_status_leaves_out_is_read_of_the_configuration() {
     let mut object = web("test/svc/web", "www.acme.org");
     assert!(!needs_config(&object));
     let instance = object.instances.get_mut("n1").unwrap();
-    let section = instance.resources.get_mut("certificate#0").unwrap();
+    let section = instance.resources_mut().get_mut("certificate#0").unwrap();
     std::sync::Arc::make_mut(section).keywords.clear();
     assert!(needs_config(&object));
     assert!(served(&object, None).is_empty());

@@ -328,7 +328,7 @@ impl<'a> Finder<'a, '_> {
 
     fn instance(&mut self, at: Place<'a>) {
         let mut named = BTreeSet::new();
-        for (ip, resource) in &at.instance.resources {
+        for (ip, resource) in at.instance.resources.iter() {
             if resource.section() != "ip" {
                 continue;
             }
@@ -386,7 +386,7 @@ impl<'a> Finder<'a, '_> {
 
     /// Tells of the exposes that no ip names.
     fn unnamed(&mut self, at: Place<'a>, named: &BTreeSet<&str>) {
-        for (section, resource) in &at.instance.resources {
+        for (section, resource) in at.instance.resources.iter() {
             if resource.driver != EXPOSE_DRIVER || named.contains(section) {
                 continue;
             }

@@ -154,10 +154,10 @@ mod tests {
             })
         };
         let instance = Instance {
-            resources: Table::from([
+            resources: Arc::new(Table::from([
                 ("expose#0".to_owned(), resource("expose.envoy", "sni")),
                 ("ip#1".to_owned(), resource("ip.cni", "ipaddr")),
-            ]),
+            ])),
             ..Instance::default()
         };
         Object {
@@ -178,7 +178,9 @@ mod tests {
 
     fn change(object: &mut Object, section: &str, change: impl FnOnce(&mut Resource)) {
         let instance = object.instances.get_mut("n1").unwrap();
-        change(Arc::make_mut(instance.resources.get_mut(section).unwrap()));
+        change(Arc::make_mut(
+            instance.resources_mut().get_mut(section).unwrap(),
+        ));
     }
 
     #[test]
@@ -211,7 +213,7 @@ mod tests {
             it.instances
                 .get_mut(node)
                 .unwrap()
-                .resources
+                .resources_mut()
                 .remove("expose#0");
         });
         check(false, |it, _| {

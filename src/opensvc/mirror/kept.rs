@@ -1,31 +1,33 @@
-//! PURE: what is kept of a daemon's status, and how: the branches that the projection looks at,
-//! and what a node says of an object as its JSON text, which takes less room than a tree of it.
-//!
-//! What the branches mean is for `projection` to say.
-
-use std::fmt;
+//! PURE: what is kept of a daemon's status: the branches that the projection looks at. How they
+//! are kept is the business of `tree`, and what they mean for `projection` to say.
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::{DeserializeSeed, Deserializer};
+use serde_json::Value;
 
 use super::leaf;
+use super::tree::{Branches, Seen, Tree, TreeReader};
 use crate::opensvc::json_delta::{Stanza, Unapplied};
 
 /// A daemon's status, without what nothing is made of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Status(Value);
+pub struct Status(Tree);
 
 impl Default for Status {
     fn default() -> Self {
-        Self(Value::Object(Map::new()))
+        Self(Tree::Branches(Branches::default()))
     }
 }
 
 impl Status {
-    /// The tree, with texts for its leaves.
-    pub(in crate::opensvc) fn tree(&self) -> &Value {
+    /// What is kept of it.
+    pub(in crate::opensvc) fn tree(&self) -> &Tree {
         &self.0
+    }
+
+    /// The same, to find out that parts of it are the same.
+    pub(in crate::opensvc) fn tree_mut(&mut self) -> &mut Tree {
+        &mut self.0
     }
 
     /// Whether there are nodes or services in it: anything else than a status has none.
@@ -35,7 +37,7 @@ impl Status {
 
     /// The tree as the daemon has it, but for what is not kept.
     pub(super) fn whole(&self) -> Value {
-        whole(&self.0, Place::Root)
+        self.0.whole()
     }
 
     /// Whether a stanza changes anything that is kept.
@@ -47,26 +49,47 @@ impl Status {
     /// far as its way is.
     pub(super) fn apply(&mut self, stanza: &mut Stanza) -> Result<(), Unapplied> {
         let way = Way::of(stanza);
-        if way.steps < stanza.depth() {
+        let depth = stanza.depth();
+        stanza.check_depth()?;
+        if way.steps < depth {
             let known = way.leaf.unwrap_or(way.steps);
-            return match stanza.find(&mut self.0, known)? {
-                Value::Null => Err(Unapplied::MissingParent),
-                _ => Ok(()),
+            let (part, taken) = self.0.walk(stanza, known)?;
+            let is_null = match part {
+                Tree::Value(value) => stanza.find(value, taken, known)?.is_null(),
+                part => part.is_null(),
+            };
+            return match is_null {
+                true => Err(Unapplied::MissingParent),
+                false => Ok(()),
             };
         }
-        let Some(leaf) = way.leaf.filter(|leaf| *leaf < stanza.depth()) else {
-            stanza.replace(|value| Kept(way.place).of(value));
-            return stanza.apply(&mut self.0);
-        };
-        let packed = stanza.find(&mut self.0, leaf)?;
-        let mut value = unpacked(packed);
-        stanza.apply_below(&mut value, leaf)?;
-        // Only what lies less deep than a text may is found again in one.
-        if is_deep(&value, LEAF_DEPTH_MAX) {
-            return Err(Unapplied::TooDeep);
+        let (parent, taken) = self.0.walk(stanza, depth - 1)?;
+        match parent {
+            Tree::Branches(branches) => {
+                let name = stanza.name(taken).ok_or(Unapplied::Malformed)?.into_owned();
+                match stanza.take_value() {
+                    Some(value) => {
+                        branches.insert(name.into(), Tree::of(way.place, value));
+                        Ok(())
+                    }
+                    None => branches
+                        .remove(name.as_str())
+                        .map(drop)
+                        .ok_or(Unapplied::Absent),
+                }
+            }
+            Tree::Entry(entry) => entry.apply(stanza, taken),
+            Tree::Text(text) => {
+                let mut value = leaf::unpacked(text);
+                stanza.apply_below(&mut value, taken)?;
+                if leaf::is_deep(&value) {
+                    return Err(Unapplied::TooDeep);
+                }
+                *parent = Tree::of(way.leaf_place, value);
+                Ok(())
+            }
+            Tree::Value(value) => stanza.apply_below(value, taken),
         }
-        *packed = Kept(way.leaf_place).of(value);
-        Ok(())
     }
 }
 
@@ -102,37 +125,6 @@ impl Way {
             }
         }
         way
-    }
-}
-
-/// What a leaf of the tree says; null where it says nothing that can be read.
-fn unpacked(leaf: &Value) -> Value {
-    let text = leaf.as_str().unwrap_or_default();
-    serde_json::from_str(text).unwrap_or_default()
-}
-
-fn whole(value: &Value, place: Place) -> Value {
-    match value {
-        leaf if place.is_leaf() => unpacked(leaf),
-        Value::Object(map) => {
-            let map = map.iter().map(|(key, value)| {
-                let place = place.child(key).unwrap_or(Place::Whole);
-                (key.clone(), whole(value, place))
-            });
-            Value::Object(map.collect())
-        }
-        value => value.clone(),
-    }
-}
-
-fn is_deep(value: &Value, left: usize) -> bool {
-    let Some(left) = left.checked_sub(1) else {
-        return true;
-    };
-    match value {
-        Value::Object(map) => map.values().any(|value| is_deep(value, left)),
-        Value::Array(list) => list.iter().any(|value| is_deep(value, left)),
-        _ => false,
     }
 }
 
@@ -195,108 +187,33 @@ impl Place {
         })
     }
 
+    /// Whether the names of what lies there are those of objects.
+    pub(super) fn is_of_objects(self) -> bool {
+        matches!(self, Self::Instances | Self::Configs | Self::Aggregates)
+    }
+
     fn is_leaf(self) -> bool {
         matches!(self, Self::Instance | Self::Config)
     }
 }
 
-/// Reads what is kept of the value at a place, whatever its type, and passes over the rest.
-struct Kept(Place);
-
-impl Kept {
-    fn of(self, value: Value) -> Value {
-        // A value can always be read from a value.
-        self.deserialize(value).unwrap_or_default()
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Kept {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
-        match self.0 {
-            Place::Whole => Value::deserialize(from),
-            place if place.is_leaf() => {
-                let mut text = String::with_capacity(LEAF_BYTES);
-                leaf::Writer(place, &mut text).deserialize(from)?;
-                Ok(Value::String(text.into_boxed_str().into_string()))
-            }
-            _ => from.deserialize_any(self),
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for Kept {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            match self.0.child(&key) {
-                Some(place) => {
-                    let value = entries.next_value_seed(Self(place))?;
-                    map.insert(key, value);
-                }
-                None => {
-                    entries.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(Value::Object(map))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(text.into())
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-}
-
 impl<'de> Deserialize<'de> for Status {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Kept(Place::Root).deserialize(from).map(Self)
+        let seen = Seen::default();
+        let tree = TreeReader::at(Place::Root, &seen).deserialize(from);
+        tree.map(Self)
     }
 }
 
 impl From<Value> for Status {
     fn from(status: Value) -> Self {
-        Self(Kept(Place::Root).of(status))
+        Self(Tree::of(Place::Root, status))
     }
 }
 
 /// A message of the event stream; a status in it is kept as any other.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Message(Value);
+pub struct Message(Tree);
 
 impl Message {
     /// Whether it says what it is: an error does not.
@@ -306,36 +223,49 @@ impl Message {
 
     /// Whether it says that it holds a full status.
     pub(in crate::opensvc) fn is_full(&self) -> bool {
-        self.0.get("kind").and_then(Value::as_str) == Some("full")
+        self.kind() == Some("full")
     }
 
     /// The full status that it holds.
-    pub(in crate::opensvc) fn into_status(self) -> Option<Status> {
-        let Value::Object(mut message) = self.0 else {
-            return None;
-        };
-        let data = message.remove("data").filter(Value::is_object);
-        data.map(Status)
+    pub(in crate::opensvc) fn into_status(mut self) -> Option<Status> {
+        let data = self.0.branches_mut()?.remove("data");
+        data.filter(|data| data.branches().is_some()).map(Status)
     }
 
-    pub(super) fn into_json(self) -> Value {
-        self.0
+    /// What kind of a message it says to be.
+    pub(super) fn kind(&self) -> Option<&str> {
+        self.0.get("kind")?.value()?.as_str()
+    }
+
+    /// The number that the patches are counted by.
+    pub(super) fn id(&self) -> Option<u64> {
+        self.0.get("id")?.value()?.as_u64()
+    }
+
+    /// The list that it holds.
+    pub(super) fn into_list(mut self) -> Option<Vec<Value>> {
+        match self.0.branches_mut()?.remove("data")? {
+            Tree::Value(Value::Array(list)) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// Whether it is an object at all.
+    pub(super) fn is_object(&self) -> bool {
+        self.0.branches().is_some()
     }
 }
 
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Kept(Place::Message).deserialize(from).map(Self)
+        let seen = Seen::default();
+        let tree = TreeReader::at(Place::Message, &seen).deserialize(from);
+        tree.map(Self)
     }
 }
 
 impl From<Value> for Message {
     fn from(message: Value) -> Self {
-        Self(Kept(Place::Message).of(message))
+        Self(Tree::of(Place::Message, message))
     }
 }
-
-/// As much as a leaf has mostly.
-const LEAF_BYTES: usize = 1_024;
-/// Less deep than what a JSON text is read back of.
-const LEAF_DEPTH_MAX: usize = 100;

@@ -3,7 +3,6 @@
 //!
 //! Wrong types cost the value that they stand for, or the part that it is in, never more.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -13,18 +12,19 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::Value;
 
 use super::kept::Place;
+use super::reading::Key;
 
-/// An instance of an object.
+/// What a node says of an object, but its resources where these are an object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(in crate::opensvc) struct Entry {
+pub(in crate::opensvc) struct Rest {
     pub(in crate::opensvc) kind: Loose,
     pub(in crate::opensvc) avail: Loose,
     pub(in crate::opensvc) topology: Loose,
     pub(in crate::opensvc) scale: Loose,
     pub(in crate::opensvc) scaler_slave: Loose,
     pub(in crate::opensvc) monitor: Part<Doing>,
-    pub(in crate::opensvc) resources: Part<Named<Part<Told>>>,
+    pub(in crate::opensvc) resources: Loose,
 }
 
 /// What the daemon is doing with it.
@@ -34,15 +34,6 @@ pub(in crate::opensvc) struct Doing {
     pub(in crate::opensvc) status: Loose,
 }
 
-/// A resource.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(in crate::opensvc) struct Told {
-    pub(in crate::opensvc) r#type: Loose,
-    pub(in crate::opensvc) status: Loose,
-    pub(in crate::opensvc) info: Part<Named<Value>>,
-}
-
 /// A configuration of an object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -50,15 +41,31 @@ struct Config {
     csum: Loose,
 }
 
-/// Reads an instance; `None` where it is no object.
-pub(in crate::opensvc) fn entry(leaf: &Value) -> Option<Entry> {
-    serde_json::from_str(leaf.as_str()?).ok()
+/// Reads the checksum of a configuration.
+pub(in crate::opensvc) fn checksum(text: &str) -> Option<String> {
+    let config: Config = serde_json::from_str(text).ok()?;
+    config.csum.text()
 }
 
-/// Reads the checksum of a configuration.
-pub(in crate::opensvc) fn checksum(leaf: &Value) -> Option<String> {
-    let config: Config = serde_json::from_str(leaf.as_str()?).ok()?;
-    config.csum.text()
+/// What a text says; null where it says nothing that can be read.
+pub(super) fn unpacked(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// Whether a value lies deeper than what can be read back of a text.
+pub(super) fn is_deep(value: &Value) -> bool {
+    is_deeper(value, DEPTH_MAX)
+}
+
+fn is_deeper(value: &Value, left: usize) -> bool {
+    let Some(left) = left.checked_sub(1) else {
+        return true;
+    };
+    match value {
+        Value::Object(map) => map.values().any(|value| is_deeper(value, left)),
+        Value::Array(list) => list.iter().any(|value| is_deeper(value, left)),
+        _ => false,
+    }
 }
 
 /// A value of which the simple types count.
@@ -102,10 +109,6 @@ pub(in crate::opensvc) enum Part<T> {
     /// It is no object.
     Other,
 }
-
-/// An object whose names are open.
-#[derive(Debug)]
-pub(in crate::opensvc) struct Named<T>(pub(in crate::opensvc) Vec<(String, T)>);
 
 /// Reads whatever comes as what is made of it.
 struct Reader<T>(PhantomData<T>);
@@ -212,30 +215,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Part<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(NamedReader(PhantomData))
-    }
-}
-
-struct NamedReader<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for NamedReader<T> {
-    type Value = Named<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Named<T>, A::Error> {
-        let mut all = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            all.push(entry);
-        }
-        Ok(Named(all))
-    }
-}
-
 /// Writes what is kept of the value at a place, as a JSON text.
 pub(super) struct Writer<'t>(pub(super) Place, pub(super) &'t mut String);
 
@@ -330,31 +309,16 @@ impl<'de> Visitor<'de> for Writer<'_> {
     }
 }
 
-/// A name, copied only where it is written with escapes.
-struct Key<'de>(Cow<'de, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(KeyReader)
-    }
+/// Writes the name of the next value of an object.
+pub(super) fn write_key(to: &mut String, name: &str) {
+    to.push(if to.is_empty() { '{' } else { ',' });
+    write_text(to, name);
+    to.push(':');
 }
 
-struct KeyReader;
-
-impl<'de> Visitor<'de> for KeyReader {
-    type Value = Key<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Owned(text.to_owned())))
-    }
+/// Writes the end of an object.
+pub(super) fn write_end(to: &mut String) {
+    to.push_str(if to.is_empty() { "{}" } else { "}" });
 }
 
 fn write_text(to: &mut String, text: &str) {
@@ -367,6 +331,9 @@ fn write_text(to: &mut String, text: &str) {
         to.push_str(&Value::from(text).to_string());
     }
 }
+
+/// Less deep than what a JSON text is read back of.
+const DEPTH_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -399,41 +366,5 @@ mod tests {
         ] {
             assert_eq!(written(Place::Whole, &value), value);
         }
-    }
-
-    #[test]
-    fn of_an_instance_what_nothing_is_made_of_is_not_written() {
-        let instance = json!({
-            "updated": 1, "avail": "up", "monitor": {"status": "idle", "placement": ""},
-            "resources": {"ip#1": {"status": "up", "log": ["x"], "info": {"any": [1]}}, "x": 7},
-        });
-        let kept = json!({
-            "avail": "up", "monitor": {"status": "idle"},
-            "resources": {"ip#1": {"status": "up", "info": {"any": [1]}}, "x": 7},
-        });
-        assert_eq!(written(Place::Instance, &instance), kept);
-    }
-
-    #[test]
-    fn wrong_types_cost_only_themselves() {
-        let read = |value: Value| entry(&Value::String(value.to_string()));
-        let found = read(json!({
-            "kind": ["svc"], "avail": "up", "scale": {"a": 1}, "scaler_slave": 1, "monitor": "idle",
-            "resources": {"ip#1": "up", "ip#2": {"type": "ip", "status": 7, "info": []}},
-        }));
-        let found = found.unwrap();
-        assert_eq!((found.kind, found.scale), (Loose::Other, Loose::Other));
-        assert!(found.avail.is("up") && found.scaler_slave == Loose::Number);
-        assert!(matches!(found.monitor, Part::Other));
-        let Part::Some(Named(resources)) = found.resources else {
-            panic!("no resources");
-        };
-        assert!(matches!(&resources[0].1, Part::Other));
-        let Part::Some(second) = &resources[1].1 else {
-            panic!("no resource");
-        };
-        assert!(second.r#type.is("ip") && second.status == Loose::Number);
-        assert!(matches!(second.info, Part::Other));
-        assert!(read(json!("up")).is_none() && read(json!(null)).is_none());
     }
 }

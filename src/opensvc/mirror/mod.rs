@@ -5,20 +5,26 @@
 //! the tree means is for `projection` to say. No socket and no clock is read here.
 
 mod check;
+mod entry;
 mod kept;
 pub(super) mod leaf;
+mod reading;
+mod resource;
+pub(super) mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use check::Differences;
+pub(super) use entry::{Entry, Resources};
 pub use kept::{Message, Status};
 
 use super::json_delta::{Stanza, Unapplied};
 use super::projection;
 use crate::inventory::{Event, NodeStatus, Report};
+use tree::Tree;
 
 /// A copy of the daemon's status, and the last that was told of it.
 ///
@@ -140,15 +146,15 @@ impl Mirror {
                 None => Err(Resync::Malformed("a full without a status")),
             };
         }
-        let Value::Object(mut message) = message.into_json() else {
+        if !message.is_object() {
             return Err(Resync::Malformed("no object"));
-        };
-        match message.get("kind").and_then(Value::as_str) {
+        }
+        match message.kind() {
             Some("patch") => {
-                let Some(id) = message.get("id").and_then(Value::as_u64) else {
+                let Some(id) = message.id() else {
                     return Err(Resync::Malformed("a patch without an id"));
                 };
-                let Some(Value::Array(stanzas)) = message.remove("data") else {
+                let Some(stanzas) = message.into_list() else {
                     return Err(Resync::Malformed("a patch without stanzas"));
                 };
                 self.patch(id, stanzas)
@@ -228,7 +234,7 @@ impl Mirror {
         for (key, part) in &touched.objects {
             #[cfg(test)]
             (self.projections += 1);
-            events.extend(tell_object(self.status.tree(), told, key, part));
+            events.extend(tell_object(self.status.tree_mut(), told, key, part));
         }
         events.extend(others.into_iter().map(as_event));
         events
@@ -261,7 +267,7 @@ enum Part {
 
 impl Touched {
     /// Called before and after a stanza is applied: objects may be in its old or new value.
-    fn add(&mut self, scope: &Scope, tree: &Value) {
+    fn add(&mut self, scope: &Scope, tree: &Tree) {
         match scope {
             Scope::Nothing => {}
             Scope::Everything => self.everything = true,
@@ -284,9 +290,9 @@ impl Touched {
                 let services = projection::node(tree, name).and_then(|node| node.get("services"));
                 for part in ["status", "config"] {
                     let part = services.and_then(|services| services.get(part));
-                    let keys = part.and_then(Value::as_object).map(Map::keys);
-                    let keys = keys.into_iter().flatten().cloned();
-                    self.objects.extend(keys.map(|key| (key, Part::Whole)));
+                    let keys = part.and_then(Tree::branches).into_iter().flatten();
+                    let keys = keys.map(|(key, _)| (key.to_string(), Part::Whole));
+                    self.objects.extend(keys);
                 }
             }
         }
@@ -338,7 +344,7 @@ impl Scope {
     }
 }
 
-fn tell_labels(tree: &Value, told: &mut Report, name: &str) -> Option<Event> {
+fn tell_labels(tree: &Tree, told: &mut Report, name: &str) -> Option<Event> {
     let labels = projection::node(tree, name).map(projection::labels_of);
     let labels = labels.unwrap_or_default();
     let before = match labels.is_empty() {
@@ -351,7 +357,7 @@ fn tell_labels(tree: &Value, told: &mut Report, name: &str) -> Option<Event> {
     (before != labels).then(|| Event::Labels(name.to_owned(), labels))
 }
 
-fn tell_object(tree: &Value, told: &mut Report, key: &str, part: &Part) -> Option<Event> {
+fn tell_object(tree: &mut Tree, told: &mut Report, key: &str, part: &Part) -> Option<Event> {
     let path = projection::object_path(key)?;
     let object = match (part, told.objects.get(&path)) {
         (Part::Instances(nodes), Some(known)) => projection::instances(tree, key, known, nodes),
