@@ -316,7 +316,7 @@ impl Controller {
             self.show();
             return None;
         }
-        let snapshot = self.desired.encode().clone();
+        let snapshot = self.desired.encode();
         self.gauge.encoded(parts);
         self.compiled_in = now() - began;
         let changes = Changes::between(&self.snapshot, &snapshot);
@@ -326,7 +326,7 @@ impl Controller {
             return None;
         }
         self.held_back_since = None;
-        self.snapshot = Arc::new(snapshot);
+        self.snapshot = snapshot;
         let cause = self.causes.take();
         if self.view.ready && added + changed + removed == 0 {
             return Some(None);
