@@ -330,7 +330,8 @@ impl Snapshot {
     pub fn insert(&mut self, kind: ResourceType, resource: Arc<Resource>) {
         self.step = None;
         let all = self.resources.entry(kind).or_default();
-        all.insert(resource.name.clone(), resource);
+        let name: Arc<str> = resource.name.as_str().into();
+        all.insert(name, resource);
     }
 
     /// Takes a resource out.
@@ -368,7 +369,7 @@ impl Snapshot {
             };
             let changed = changed.filter(move |name| version(ours, name) != version(theirs, name));
             let alone = ours.xor(theirs).into_iter().flat_map(Named::keys);
-            let names = changed.chain(alone.map(String::as_str));
+            let names = changed.chain(alone);
             names.map(move |name| (kind, name))
         })
     }
