@@ -406,6 +406,11 @@ impl<'a> Finder<'a, '_> {
             self.waiting.insert(section);
             return None;
         };
+        // Mostly all instances have the same, which is read once.
+        let first = self.found.get(section);
+        if let Some(first) = first.filter(|first| first.is_said_again(resource, raw)) {
+            return Some(first.expose.port);
+        }
         let keywords = Keywords::new(self.owner, section, &resource.keywords, raw);
         let read = match self.belongs_here(&keywords) {
             Ok(()) => {
