@@ -466,7 +466,9 @@ impl Controller {
         self.view.account = self.lacks.account().map(str::to_owned);
         self.view.lacks.clone_from(self.lacks.missing());
         self.views.send_if_modified(|view| {
-            let changed = *view != self.view;
+            // Another gateway is another view, without a look at what is other in it.
+            let same = Arc::ptr_eq(&view.gateway, &self.view.gateway);
+            let changed = !same || *view != self.view;
             if changed {
                 view.clone_from(&self.view);
             }
