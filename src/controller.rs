@@ -316,7 +316,7 @@ impl Controller {
             self.show();
             return None;
         }
-        let snapshot = self.desired.encode().clone();
+        let snapshot = self.desired.encode();
         self.gauge.encoded(parts);
         self.compiled_in = now() - began;
         let changes = Changes::between(&self.snapshot, &snapshot);
@@ -326,7 +326,7 @@ impl Controller {
             return None;
         }
         self.held_back_since = None;
-        self.snapshot = Arc::new(snapshot);
+        self.snapshot = snapshot;
         let cause = self.causes.take();
         if self.view.ready && added + changed + removed == 0 {
             return Some(None);
@@ -466,7 +466,9 @@ impl Controller {
         self.view.account = self.lacks.account().map(str::to_owned);
         self.view.lacks.clone_from(self.lacks.missing());
         self.views.send_if_modified(|view| {
-            let changed = *view != self.view;
+            // Another gateway is another view, without a look at what is other in it.
+            let same = Arc::ptr_eq(&view.gateway, &self.view.gateway);
+            let changed = !same || *view != self.view;
             if changed {
                 view.clone_from(&self.view);
             }

@@ -2,6 +2,7 @@
 //! is wrong with it. When it is published is the controller's business.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::gateway::{Compiled, Incremental, Policy};
 use crate::inventory::{Inventory, Problem, Touched};
@@ -35,9 +36,9 @@ impl Desired {
     }
 
     /// Encodes what was compiled.
-    pub(crate) fn encode(&mut self) -> &Snapshot {
+    pub(crate) fn encode(&mut self) -> Arc<Snapshot> {
         self.untold |= self.encoding.follow(&self.compiling.compiled().gateway);
-        self.encoding.snapshot()
+        self.encoding.share()
     }
 
     /// What was compiled last.

@@ -26,7 +26,7 @@ pub fn graph(gateway: &Gateway, held: &[Held]) -> pb::Graph {
         })
         .collect();
     let hosts = gateway.routes.iter().map(|(name, routes)| graph::Hosts {
-        name: name.clone(),
+        name: name.to_owned(),
         virtual_hosts: routes
             .virtual_hosts
             .iter()
@@ -45,7 +45,7 @@ pub fn graph(gateway: &Gateway, held: &[Held]) -> pb::Graph {
             return None;
         };
         Some(graph::Certificate {
-            name: name.clone(),
+            name: name.to_owned(),
             origin: Some(of_origin(&secret.origin)),
             not_after: not_after.map(|seconds| Timestamp { seconds, nanos: 0 }),
         })

@@ -10,9 +10,10 @@ use imbl::ordmap::DiffItem;
 use serde::{Serialize, Serializer};
 
 /// Values by name, in the order of the names. A copy shares everything with its original, and
-/// a change of one of them costs the logarithm of their size.
+/// a change of one of them costs the logarithm of their size: it copies the places of the names
+/// around it, and no name.
 #[derive(Eq, Hash, PartialEq)]
-pub struct Named<T>(OrdMap<String, Arc<T>>);
+pub struct Named<T>(OrdMap<Arc<str>, Arc<T>>);
 
 impl<T> Named<T> {
     /// The value of that name.
@@ -36,13 +37,13 @@ impl<T> Named<T> {
     }
 
     /// All of them, by name.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&String, &Arc<T>)> {
-        self.0.iter()
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Arc<T>)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
     /// The names.
-    pub fn keys(&self) -> impl Iterator<Item = &String> {
-        self.0.keys()
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(AsRef::as_ref)
     }
 
     /// The values, by name.
@@ -51,8 +52,8 @@ impl<T> Named<T> {
     }
 
     /// Puts a value in, in the place of one of the same name.
-    pub fn insert(&mut self, name: String, value: impl Into<Arc<T>>) {
-        self.0.insert(name, value.into());
+    pub fn insert(&mut self, name: impl Into<Arc<str>>, value: impl Into<Arc<T>>) {
+        self.0.insert(name.into(), value.into());
     }
 
     /// Takes a value out.
@@ -63,7 +64,7 @@ impl<T> Named<T> {
     /// Keeps those that are wanted.
     pub fn retain(&mut self, mut wanted: impl FnMut(&str, &T) -> bool) {
         let unwanted = self.0.iter().filter(|(name, value)| !wanted(name, value));
-        let unwanted: Vec<String> = unwanted.map(|(name, _)| name.clone()).collect();
+        let unwanted: Vec<Arc<str>> = unwanted.map(|(name, _)| Arc::clone(name)).collect();
         for name in unwanted {
             self.0.remove(&name);
         }
@@ -78,13 +79,13 @@ impl<T: Clone> Named<T> {
 
     /// The same, with a new one where there is none.
     pub fn get_or_insert(&mut self, name: &str, new: impl FnOnce() -> T) -> &mut T {
-        let entry = self.0.entry(name.to_owned());
+        let entry = self.0.entry(name.into());
         Arc::make_mut(entry.or_insert_with(|| Arc::new(new())))
     }
 
     /// Changes each of them.
     pub fn change_all(&mut self, mut change: impl FnMut(&mut T)) {
-        let names: Vec<String> = self.0.keys().cloned().collect();
+        let names: Vec<Arc<str>> = self.0.keys().cloned().collect();
         for name in names {
             if let Some(value) = self.get_mut(&name) {
                 change(value);
@@ -97,8 +98,8 @@ impl<T: Eq> Named<T> {
     /// Every name whose value is not the same in both. What both share is not looked at.
     pub fn changes<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a str> {
         before.0.diff(&self.0).map(|item| match item {
-            DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name.as_str(),
-            DiffItem::Update { new: (name, _), .. } => name.as_str(),
+            DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name.as_ref(),
+            DiffItem::Update { new: (name, _), .. } => name.as_ref(),
         })
     }
 }
@@ -129,15 +130,17 @@ impl<T: Serialize> Serialize for Named<T> {
 
 impl<T> FromIterator<(String, Arc<T>)> for Named<T> {
     fn from_iter<I: IntoIterator<Item = (String, Arc<T>)>>(values: I) -> Self {
-        Self(values.into_iter().collect())
+        let values = values.into_iter();
+        let values = values.map(|(name, value)| (Arc::<str>::from(name), value));
+        Self(values.collect())
     }
 }
 
 impl<T, V: Into<Arc<T>>> Extend<(String, V)> for Named<T> {
     fn extend<I: IntoIterator<Item = (String, V)>>(&mut self, values: I) {
-        let values = values.into_iter();
-        self.0
-            .extend(values.map(|(name, value)| (name, value.into())));
+        for (name, value) in values {
+            self.insert(name, value);
+        }
     }
 }
 

@@ -255,7 +255,13 @@ impl<'a> World<'a> {
         let equal = found == &expected;
         let other = || differences(found, &expected);
         assert!(equal, "seed {seed}, step {step}: {}", other());
+        let before = self.encoding.share();
         self.encoding.follow(&found.gateway);
+        let after = self.encoding.share();
+        // Of a copy it is not known what is other in it.
+        let copy = Snapshot::clone(&before);
+        let (known, looked_for) = (after.changes(&before), after.changes(&copy));
+        assert!(known.eq(looked_for), "seed {seed}, step {step}");
     }
 
     /// Encodes in both ways.

@@ -101,7 +101,7 @@ pub(super) fn settle(
     let mut used = BTreeSet::new();
     let listeners = compiled.gateway.listeners.iter();
     let asked = listeners.filter(|(_, one)| one.port == port && one.protocol == Protocol::Tcp);
-    let asked: Vec<String> = asked.map(|(name, _)| name.clone()).collect();
+    let asked: Vec<String> = asked.map(|(name, _)| name.to_owned()).collect();
     for name in asked {
         let Some(listener) = compiled.gateway.listeners.get_mut(&name) else {
             continue;

@@ -95,7 +95,7 @@ fn listeners(policy: &Policy, carrier: &ObjectPath, compiled: &mut Compiled) -> 
     for (name, listener) in asked {
         any = true;
         if listener.chains.iter().any(|chain| chain.name == HTTP_CHAIN) {
-            names.push(name.clone());
+            names.push(name.to_owned());
             continue;
         }
         let reason = format!("cannot be answered on {name}, which does not speak plain HTTP");

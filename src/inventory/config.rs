@@ -68,6 +68,13 @@ impl Config {
         self.0.contains_key(section)
     }
 
+    /// Whether a section certainly says the same on every node: no scope is in it, nor any
+    /// reference, which could be to one.
+    pub fn is_same_everywhere(&self, section: &str) -> bool {
+        let mut keywords = self.0.get(section).into_iter().flatten();
+        keywords.all(|(name, text)| !name.contains('@') && !text.contains('{'))
+    }
+
     /// The value of `section.keyword` on `node`, references resolved as seen from `object`.
     ///
     /// The most specific scope wins: `keyword@node`, `keyword@nodes`, `keyword`. A reference
@@ -205,6 +212,21 @@ mod tests {
     #[test]
     fn a_bare_reference_looks_into_default() {
         check("fqdn", Some("web1.acme.org"));
+    }
+
+    #[test]
+    fn what_has_a_scope_or_a_reference_may_not_be_the_same_everywhere() {
+        for (keyword, value, same) in [
+            ("port", "80", true),
+            ("port@n1", "80", false),
+            ("sni", "{nodename}.acme.org", false),
+        ] {
+            let section = serde_json::json!({ keyword: value });
+            let config = serde_json::json!({"expose#0": section, "env": {"x@n1": "{env.y}"}});
+            let config = Config::from_json(&config).unwrap();
+            assert_eq!(config.is_same_everywhere("expose#0"), same, "{keyword}");
+            assert!(config.is_same_everywhere("expose#1"));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! to the same as to encode everything again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::checked::Checked;
 use super::data::{Settled, settle};
@@ -17,19 +18,19 @@ use crate::inventory::Problem;
 pub fn encode(gateway: &Gateway, previous: &Snapshot) -> (Snapshot, Vec<Problem>) {
     let mut encoding = Encoding {
         gateway: gateway.clone(),
-        snapshot: previous.clone(),
+        snapshot: Arc::new(previous.clone()),
         ..Encoding::default()
     };
     encoding.all();
     let problems = encoding.problems().cloned().collect();
-    (encoding.snapshot, problems)
+    (Arc::unwrap_or_clone(encoding.snapshot), problems)
 }
 
 /// The gateway that was encoded last, and what it came to.
 #[derive(Debug, Default)]
 pub struct Encoding {
     gateway: Gateway,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     /// What the services' own JSON lacks; while it does, everything is encoded again.
     settled: Vec<Problem>,
     lacks: bool,
@@ -71,7 +72,9 @@ impl Encoding {
                 _ => work.push((kind, name)),
             }
         }
-        let previous = self.snapshot.clone();
+        let previous = Arc::clone(&self.snapshot);
+        let mut snapshot = Snapshot::clone(&previous);
+        let mut names = Vec::with_capacity(work.len());
         let mut writer = Writer {
             gateway,
             layouts: &self.layouts,
@@ -83,16 +86,19 @@ impl Encoding {
         for (kind, name) in work {
             let written = writer.write(kind, &name);
             match written.resource {
-                Some(resource) => self.snapshot.insert(kind, resource),
-                None => self.snapshot.remove(kind, &name),
+                Some(resource) => snapshot.insert(kind, resource),
+                None => snapshot.remove(kind, &name),
             }
             told |= !written.problems.is_empty();
+            let place = (kind, name);
             let known = match written.problems.is_empty() {
-                true => self.refused.remove(&(kind, name)),
-                false => self.refused.insert((kind, name), written.problems),
+                true => self.refused.remove(&place),
+                false => self.refused.insert(place.clone(), written.problems),
             };
             told |= known.is_some();
+            names.push(place);
         }
+        self.snapshot = Arc::new(snapshot.after(&previous, names));
         told
     }
 
@@ -108,6 +114,7 @@ impl Encoding {
             let first = scope::name(name, 0);
             previous.get(ResourceType::Scope, &first).is_some()
         });
+        let mut snapshot = Snapshot::default();
         let mut writer = Writer {
             gateway: &gateway,
             layouts: &self.layouts,
@@ -119,19 +126,26 @@ impl Encoding {
         for (kind, name) in self.layouts.names(&gateway) {
             let written = writer.write(kind, &name);
             if let Some(resource) = written.resource {
-                self.snapshot.insert(kind, resource);
+                snapshot.insert(kind, resource);
             }
             if !written.problems.is_empty() {
                 self.refused.insert((kind, name), written.problems);
             }
         }
-        self.snapshot.verdicts = verdicts.clone();
+        snapshot.verdicts = verdicts.clone();
+        self.snapshot = Arc::new(snapshot);
         (self.settled, self.lacks) = (problems, lacks);
     }
 
     /// What the gateway came to.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// The same, to be shared. What is other in it than in the one before it is known where that
+    /// is little.
+    pub fn share(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot)
     }
 
     /// What Envoy would refuse, and is left out.

@@ -55,7 +55,7 @@ impl Layouts {
         self.scoped.clear();
         for (name, routes) in gateway.routes.iter() {
             if let Some(buckets) = self.buckets(name, routes, was_scoped(name)) {
-                self.scoped.insert(name.clone(), buckets);
+                self.scoped.insert(name.to_owned(), buckets);
             }
         }
     }
@@ -85,7 +85,7 @@ impl Layouts {
     pub(super) fn names(&self, gateway: &Gateway) -> Names {
         let mut all = Names::new();
         for kind in ResourceType::ALL {
-            let names: Box<dyn Iterator<Item = &String>> = match kind {
+            let names: Box<dyn Iterator<Item = &str>> = match kind {
                 ResourceType::Cluster => Box::new(gateway.clusters.keys()),
                 ResourceType::Endpoint => Box::new(gateway.endpoints.keys()),
                 ResourceType::Secret => Box::new(gateway.secrets.keys()),
@@ -96,7 +96,7 @@ impl Layouts {
                     Box::new(names.filter(|name| !self.scoped.contains_key(*name)))
                 }
             };
-            all.extend(names.map(|name| (kind, name.clone())));
+            all.extend(names.map(|name| (kind, name.to_owned())));
             if matches!(kind, ResourceType::Scope | ResourceType::Route) {
                 let scopes = self.scoped.keys().flat_map(|name| scopes(name));
                 all.extend(scopes.map(|name| (kind, name)));
@@ -167,7 +167,7 @@ impl Layouts {
 fn laid_out_anew(gateway: &Gateway, name: &str) -> Names {
     let listeners = gateway.listeners.iter();
     let listeners = listeners.filter(|(_, it)| named(it).any(|routes| routes == name));
-    let listeners = listeners.map(|(name, _)| (ResourceType::Listener, name.clone()));
+    let listeners = listeners.map(|(name, _)| (ResourceType::Listener, name.to_owned()));
     let parts = scopes(name).flat_map(|name| {
         [ResourceType::Scope, ResourceType::Route].map(|kind| (kind, name.clone()))
     });

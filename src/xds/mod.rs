@@ -37,6 +37,7 @@ pub mod session;
 pub mod sources;
 pub mod standalone;
 pub mod status;
+mod step;
 pub mod subscription;
 pub mod suspects;
 mod synced;
@@ -263,14 +264,31 @@ impl fmt::Debug for Resource {
 }
 
 /// A consistent set of all resources.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     resources: BTreeMap<ResourceType, Named<Resource>>,
     /// What became of the services' own JSON: it is not read again while it is the same.
     verdicts: data::Verdicts,
     /// Whether there may be more than is in here.
     partial: bool,
+    /// What is other in it than in the one before it, where that is known.
+    step: Option<step::Step>,
 }
+
+/// What one came after is no part of it.
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            resources,
+            verdicts,
+            partial,
+            step: _,
+        } = self;
+        (resources, verdicts, *partial) == (&other.resources, &other.verdicts, other.partial)
+    }
+}
+
+impl Eq for Snapshot {}
 
 impl Snapshot {
     /// Whether there may be more than is in here, as in what was saved without its secrets. By
@@ -310,12 +328,15 @@ impl Snapshot {
 
     /// Takes a resource in, in the place of one of the same name.
     pub fn insert(&mut self, kind: ResourceType, resource: Arc<Resource>) {
+        self.step = None;
         let all = self.resources.entry(kind).or_default();
-        all.insert(resource.name.clone(), resource);
+        let name: Arc<str> = resource.name.as_str().into();
+        all.insert(name, resource);
     }
 
     /// Takes a resource out.
     fn remove(&mut self, kind: ResourceType, name: &str) {
+        self.step = None;
         let Some(all) = self.resources.get_mut(&kind) else {
             return;
         };
@@ -326,8 +347,19 @@ impl Snapshot {
     }
 
     /// Every type and name whose resource is not the same in both. What one shares with the other
-    /// is not looked at.
+    /// is not looked at, nor anything where this one is known to come next after the other.
     pub fn changes<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (ResourceType, &'a str)> {
+        let known = self.known_changes(other);
+        let found = known.is_none().then(|| self.find_changes(other));
+        let known = known.unwrap_or_default().iter();
+        let known = known.map(|(kind, name)| (*kind, name.as_str()));
+        known.chain(found.into_iter().flatten())
+    }
+
+    fn find_changes<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (ResourceType, &'a str)> {
         ResourceType::ALL.into_iter().flat_map(move |kind| {
             let (ours, theirs) = (self.resources.get(&kind), other.resources.get(&kind));
             let both = ours.zip(theirs).into_iter();
@@ -337,7 +369,7 @@ impl Snapshot {
             };
             let changed = changed.filter(move |name| version(ours, name) != version(theirs, name));
             let alone = ours.xor(theirs).into_iter().flat_map(Named::keys);
-            let names = changed.chain(alone.map(String::as_str));
+            let names = changed.chain(alone);
             names.map(move |name| (kind, name))
         })
     }

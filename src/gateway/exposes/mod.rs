@@ -2,6 +2,7 @@
 //! behind each. Knows nothing of listeners yet.
 
 pub(super) mod listen;
+mod moved;
 mod owners;
 mod place;
 mod raw;
@@ -10,12 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use self::listen::{read_address, read_http3, read_protocol};
+pub(super) use self::moved::endpoints_of;
 pub(super) use self::owners::{in_order, owner, owners};
 use crate::gateway::compile::Want;
 use crate::gateway::health::{WantedCheck, backend_protocol, connect_timeout, lb_policy, limits};
 use crate::gateway::{
-    BackendProtocol, Endpoint, Health, LbPolicy, Limits, Locality, Origin, Policy, Prefix,
-    Protocol, ProxyVersion, allow,
+    BackendProtocol, Endpoint, LbPolicy, Limits, Origin, Policy, Prefix, Protocol, ProxyVersion,
+    allow,
 };
 use crate::inventory::keywords::{Keywords, Raw, shown};
 use crate::inventory::{Instance, Inventory, Object, ObjectPath, Problem, Sensitive};
@@ -44,9 +46,9 @@ pub struct Exposed<'a> {
 }
 
 impl Exposed<'_> {
-    /// The name of the cluster: `<object path>.expose#N`.
+    /// The name of the cluster.
     pub fn cluster(&self) -> String {
-        format!("{}.{}", self.owner, self.section)
+        cluster(&self.owner, self.section)
     }
 
     /// What is made from it is made from this section.
@@ -238,8 +240,10 @@ pub fn of_owner<'a>(
     finder.find(objects)
 }
 
-/// Health and place of each address of an expose.
-type Addresses = BTreeMap<(IpAddr, u16), (Health, Locality)>;
+/// The name of the cluster of an expose: `<object path>.expose#N`.
+pub fn cluster(owner: &ObjectPath, section: &str) -> String {
+    format!("{owner}.{section}")
+}
 
 /// Works through the instances of one owner.
 struct Finder<'a, 'p> {
@@ -253,9 +257,7 @@ struct Finder<'a, 'p> {
     waiting: BTreeSet<&'a str>,
     /// Exposes that state port 0 on some instance.
     asking: BTreeSet<&'a str>,
-    /// Best health by address, for each expose: the two halves of a healed split brain report
-    /// the same address twice.
-    endpoints: BTreeMap<&'a str, Addresses>,
+    endpoints: BTreeMap<&'a str, Vec<Endpoint>>,
     refused: Vec<Refused<'a>>,
 }
 
@@ -302,17 +304,8 @@ impl<'a> Finder<'a, '_> {
         }
         let mut endpoints = self.endpoints;
         let exposes = self.found.into_iter().map(|(section, mut exposed)| {
-            let addresses = endpoints.remove(section).unwrap_or_default();
             exposed.asks = self.asking.contains(section);
-            exposed.endpoints = addresses
-                .into_iter()
-                .map(|((address, port), (health, locality))| Endpoint {
-                    address,
-                    port,
-                    health,
-                    locality,
-                })
-                .collect();
+            exposed.endpoints = endpoints.remove(section).unwrap_or_default();
             exposed
         });
         exposes.collect()
@@ -413,6 +406,11 @@ impl<'a> Finder<'a, '_> {
             self.waiting.insert(section);
             return None;
         };
+        // Mostly all instances have the same, which is read once.
+        let first = self.found.get(section);
+        if let Some(first) = first.filter(|first| first.is_said_again(resource, raw)) {
+            return Some(first.expose.port);
+        }
         let keywords = Keywords::new(self.owner, section, &resource.keywords, raw);
         let read = match self.belongs_here(&keywords) {
             Ok(()) => {

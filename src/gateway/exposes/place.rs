@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::{Finder, Place};
-use crate::gateway::{Health, Locality};
-use crate::inventory::Table;
+use crate::gateway::{Endpoint, Health, Locality};
 use crate::inventory::keywords::{Keywords, Raw, shown};
+use crate::inventory::{Inventory, Problem, Table};
 
 impl<'a> Finder<'a, '_> {
     /// Takes the address of an ip that is up for one of the expose's.
@@ -16,14 +16,7 @@ impl<'a> Finder<'a, '_> {
         ip: &Keywords<'_>,
         port: u16,
     ) {
-        let address = match ip.text("ipaddr") {
-            Ok(Some(text)) => text
-                .parse::<IpAddr>()
-                .map_err(|_| ip.problem("ipaddr", format!("{} is no IP address", shown(&text)))),
-            Ok(None) => Err(ip.problem("ipaddr", "is unknown although the ip is up")),
-            Err(problem) => Err(problem),
-        };
-        let address = match address {
+        let address = match address(ip) {
             Ok(address) => address,
             Err(problem) => {
                 let name = self.name(at);
@@ -32,60 +25,89 @@ impl<'a> Finder<'a, '_> {
                 return;
             }
         };
-        let found = (self.health(at), self.locality(at, section));
-        let addresses = self.endpoints.entry(section).or_default();
-        let best = addresses.entry((address, port));
-        let best = best.or_insert_with(|| found.clone());
-        if found.0 < best.0 {
-            *best = found;
-        }
-    }
-
-    /// Whether new traffic may go to the instance.
-    pub(super) fn health(&self, at: Place<'a>) -> Health {
-        let node = self.inventory.nodes.get(at.node);
-        let node_leaves = node.is_some_and(|status| status.is_leaving());
-        match node_leaves || LEAVING.contains(&at.instance.monitor.as_str()) {
-            true => Health::Draining,
-            false => Health::Healthy,
-        }
+        let endpoint = Endpoint {
+            address,
+            port,
+            health: health(self.inventory, at),
+            locality: self.locality(at, section),
+        };
+        take_best(self.endpoints.entry(section).or_default(), endpoint);
     }
 
     /// Where the instance is: the expose's `locality` on that node, else what the node's labels
     /// say.
-    pub(super) fn locality(&mut self, at: Place<'a>, section: &str) -> Locality {
+    fn locality(&mut self, at: Place<'a>, section: &str) -> Locality {
         let values = at.instance.resources.get(section);
         let values = match values {
             Some(resource) => &resource.keywords,
             None => Table::none(),
         };
-        // Of a raw configuration the definer's is read, as for everything else; a slave's own is
-        // a copy of it.
         let definer = self.found.get(section).and_then(|definer| definer.raw);
-        let raw = definer.map(|raw| Raw {
-            node: at.node,
-            ..raw
+        let raw = definer.map(|raw| raw_on(at.node, raw));
+        let zone = zone(&Keywords::new(self.owner, section, values, raw));
+        let zone = zone.unwrap_or_else(|problem| {
+            let name = self.name(at);
+            let hence = format_args!("the labels of its node place the instance {name}");
+            self.problems.insert(problem.hence(hence));
+            None
         });
-        let keywords = Keywords::new(self.owner, section, values, raw);
-        let zone = match keywords.text("locality") {
-            Ok(zone) => zone.filter(|zone| !zone.is_empty()),
-            Err(problem) => {
-                let name = self.name(at);
-                let hence = format_args!("the labels of its node place the instance {name}");
-                self.problems.insert(problem.hence(hence));
-                None
-            }
-        };
-        let labels = self.inventory.labels(at.node);
-        let label = |name: &str| {
-            let value = labels.and_then(|labels| labels.get(name));
-            value.cloned().unwrap_or_default()
-        };
-        Locality {
-            region: label("region"),
-            zone: zone.unwrap_or_else(|| label("zone")),
-            sub_zone: label("sub_zone"),
-        }
+        locality(self.inventory, at.node, zone)
+    }
+}
+
+/// The address of an ip that is up.
+pub(super) fn address(ip: &Keywords<'_>) -> Result<IpAddr, Problem> {
+    let Some(text) = ip.text("ipaddr")? else {
+        return Err(ip.problem("ipaddr", "is unknown although the ip is up"));
+    };
+    let address = text.parse::<IpAddr>();
+    address.map_err(|_| ip.problem("ipaddr", format!("{} is no IP address", shown(&text))))
+}
+
+/// Whether new traffic may go to the instance.
+pub(super) fn health(inventory: &Inventory, at: Place<'_>) -> Health {
+    let node = inventory.nodes.get(at.node);
+    let node_leaves = node.is_some_and(|status| status.is_leaving());
+    match node_leaves || LEAVING.contains(&at.instance.monitor.as_str()) {
+        true => Health::Draining,
+        false => Health::Healthy,
+    }
+}
+
+/// The raw configuration that tells where the instance on a node is. It is the definer's, as for
+/// everything else; a slave's own is a copy of it.
+pub(super) fn raw_on<'a>(node: &'a str, definer: Raw<'a>) -> Raw<'a> {
+    Raw { node, ..definer }
+}
+
+/// The expose's `locality`.
+pub(super) fn zone(expose: &Keywords<'_>) -> Result<Option<String>, Problem> {
+    let zone = expose.text("locality")?;
+    Ok(zone.filter(|zone| !zone.is_empty()))
+}
+
+/// Where an instance is whose expose says that it is in `zone`.
+pub(super) fn locality(inventory: &Inventory, node: &str, zone: Option<String>) -> Locality {
+    let labels = inventory.labels(node);
+    let label = |name: &str| {
+        let value = labels.and_then(|labels| labels.get(name));
+        value.cloned().unwrap_or_default()
+    };
+    Locality {
+        region: label("region"),
+        zone: zone.unwrap_or_else(|| label("zone")),
+        sub_zone: label("sub_zone"),
+    }
+}
+
+/// Takes an endpoint among the others, which are in order. The two halves of a healed split brain
+/// report the same address twice: the better one counts.
+pub(super) fn take_best(endpoints: &mut Vec<Endpoint>, endpoint: Endpoint) {
+    let key = |it: &Endpoint| (it.address, it.port);
+    match endpoints.binary_search_by_key(&key(&endpoint), key) {
+        Ok(place) if endpoint.health < endpoints[place].health => endpoints[place] = endpoint,
+        Ok(_) => {}
+        Err(place) => endpoints.insert(place, endpoint),
     }
 }
 

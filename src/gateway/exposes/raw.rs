@@ -1,9 +1,11 @@
 //! Which raw configuration an expose is read with, and what has to be read of it first.
 
-use super::{Finder, Place};
+use std::sync::Arc;
+
+use super::{Exposed, Finder, Place};
 use crate::gateway::compile::Want;
 use crate::inventory::keywords::Raw;
-use crate::inventory::{Config, ObjectPath, Problem};
+use crate::inventory::{Config, ObjectPath, Problem, Resource};
 
 impl<'a> Finder<'a, '_> {
     /// The raw configuration for an instance: `None` where it has to be read first, `Some(None)`
@@ -61,5 +63,23 @@ impl<'a> Finder<'a, '_> {
         let content = reading?.content.as_ref();
         let newer = content.is_some_and(|config| !config.has_section(section));
         (!(wanted && stale && newer)).then_some((path, content))
+    }
+}
+
+impl Exposed<'_> {
+    /// Whether what another instance has of it is the same, so that to read it would come to the
+    /// same.
+    pub(super) fn is_said_again(&self, resource: &Arc<Resource>, raw: Option<Raw<'_>>) -> bool {
+        let same_raw = match (self.raw, raw) {
+            (None, None) => true,
+            (Some(own), Some(raw)) => {
+                std::ptr::eq(own.config, raw.config) && raw.config.is_same_everywhere(self.section)
+            }
+            _ => false,
+        };
+        let own = self.instance.resources.get(self.section);
+        same_raw
+            && own
+                .is_some_and(|own| Arc::ptr_eq(own, resource) || own.keywords == resource.keywords)
     }
 }

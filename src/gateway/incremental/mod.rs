@@ -205,28 +205,14 @@ impl Incremental {
         self.settle(&fresh, &stale);
     }
 
-    /// The objects that are served for an owner, in order.
-    fn objects_of<'i>(
-        &self,
-        inventory: &'i Inventory,
-        path: &ObjectPath,
-    ) -> Vec<(u32, &'i Object)> {
-        let members = self.members.get(path).into_iter().flatten();
-        let objects = members.filter_map(|path| inventory.objects.get(path));
-        let mut objects: Vec<_> = objects
-            .filter_map(|object| Some((owner(object)?.0, object.as_ref())))
-            .collect();
-        in_order(&mut objects);
-        objects
-    }
-
     /// Compiles some owners together.
     fn part(&self, inventory: &Inventory, owners: BTreeSet<ObjectPath>) -> Part {
         let mut compiled = Compiled::default();
         let (problems, wants) = (&mut compiled.problems, &mut compiled.wants);
         let mut exposes = Vec::new();
         for owner_path in &owners {
-            let objects = self.objects_of(inventory, owner_path);
+            let members = self.members.get(owner_path).into_iter().flatten();
+            let objects = objects_of(inventory, members);
             let policy = &self.policy;
             exposes.extend(of_owner(
                 inventory, policy, owner_path, &objects, problems, wants,
@@ -277,4 +263,18 @@ impl Incremental {
         self.asking.remove(&id);
         Some(part)
     }
+}
+
+/// The objects of these paths, as they are served for one owner: in order.
+fn objects_of<'i, 'p>(
+    inventory: &'i Inventory,
+    paths: impl IntoIterator<Item = &'p ObjectPath>,
+) -> Vec<(u32, &'i Object)> {
+    let objects = paths.into_iter();
+    let objects = objects.filter_map(|path| inventory.objects.get(path));
+    let mut objects: Vec<_> = objects
+        .filter_map(|object| Some((owner(object)?.0, object.as_ref())))
+        .collect();
+    in_order(&mut objects);
+    objects
 }

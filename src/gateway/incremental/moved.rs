@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::super::exposes::{of_owner, owner};
+use super::super::exposes::{cluster, endpoints_of, owner};
 use super::super::{Endpoint, LbPolicy};
-use super::Incremental;
 use super::parts::Id;
+use super::{Incremental, objects_of};
 use crate::inventory::{Instance, Inventory, Object, ObjectPath, Resource};
 
 /// The endpoints of a cluster, and the part that it is in.
@@ -21,7 +21,11 @@ impl Incremental {
         inventory: &Inventory,
         put: &BTreeSet<ObjectPath>,
     ) -> bool {
-        let Some(moved) = self.moved(inventory, put) else {
+        let told = put.iter().map(|path| inventory.objects.get(path));
+        let Some(told) = told.collect::<Option<Vec<&Arc<Object>>>>() else {
+            return false;
+        };
+        let Some(moved) = self.moved(inventory, &told) else {
             return false;
         };
         for (id, cluster, endpoints) in moved {
@@ -31,10 +35,8 @@ impl Incremental {
             }
             self.gateway.endpoints.insert(cluster, endpoints);
         }
-        for path in put {
-            if let (Some(member), Some(object)) =
-                (self.owners.get_mut(path), inventory.objects.get(path))
-            {
+        for object in told {
+            if let Some(member) = self.owners.get_mut(&object.path) {
                 member.object = Arc::clone(object);
             }
         }
@@ -42,35 +44,36 @@ impl Incremental {
     }
 
     /// What moved; `None` where more than that may have happened.
-    fn moved(&self, inventory: &Inventory, put: &BTreeSet<ObjectPath>) -> Option<Vec<Moved>> {
+    fn moved(&self, inventory: &Inventory, told: &[&Arc<Object>]) -> Option<Vec<Moved>> {
         if !self.asking.is_empty() {
             return None;
         }
         let mut concerned = BTreeSet::new();
-        for path in put {
-            let (_, owner) = owner(inventory.objects.get(path)?)?;
-            if owner != self.owners.get(path)?.owner {
+        for object in told {
+            let (_, owner) = owner(object)?;
+            if owner != self.owners.get(&object.path)?.owner {
                 return None;
             }
             concerned.insert(owner);
         }
         let mut moved = Vec::new();
         for owner in concerned {
-            moved.extend(self.endpoints_of(inventory, &owner)?);
+            moved.extend(self.moved_of(inventory, &owner)?);
         }
         Some(moved)
     }
 
     /// The endpoints of an owner that are others now; `None` where there is more to tell of it
     /// than endpoints.
-    fn endpoints_of(&self, inventory: &Inventory, path: &ObjectPath) -> Option<Vec<Moved>> {
+    fn moved_of(&self, inventory: &Inventory, path: &ObjectPath) -> Option<Vec<Moved>> {
         let id = *self.part_of.get(path)?;
         let part = self.parts.get(&id)?;
         let told = &part.piece.sets;
         if !told.problems.is_empty() || !told.wants.is_empty() {
             return None;
         }
-        let objects = self.objects_of(inventory, path);
+        let members = self.members.get(path)?;
+        let objects = objects_of(inventory, members);
         // What becomes of one can change another: a slave takes over from its scaler.
         for (_, object) in &objects {
             let before = &self.owners.get(&object.path)?.object;
@@ -78,26 +81,18 @@ impl Incremental {
                 return None;
             }
         }
-        if objects.len() != self.members.get(path)?.len() {
-            return None;
-        }
-        let (mut problems, mut wants) = (BTreeSet::new(), BTreeSet::new());
-        let policy = &self.policy;
-        let exposes = of_owner(inventory, policy, path, &objects, &mut problems, &mut wants);
-        if !problems.is_empty() || !wants.is_empty() {
+        if objects.len() != members.len() {
             return None;
         }
         let mut moved = Vec::new();
-        for exposed in exposes {
-            if exposed.asks {
-                return None;
-            }
-            if exposed.expose.lb_policy == LbPolicy::OriginalDst {
-                continue;
-            }
-            let cluster = exposed.cluster();
-            if **part.piece.endpoints.get(&cluster)? != exposed.endpoints {
-                moved.push((id, cluster, Arc::new(exposed.endpoints)));
+        for (section, endpoints) in endpoints_of(inventory, path, &objects)? {
+            let cluster = cluster(path, section);
+            match part.piece.endpoints.get(&cluster) {
+                Some(known) if **known == endpoints => {}
+                Some(_) => moved.push((id, cluster, Arc::new(endpoints))),
+                // Envoy finds the hosts of such a cluster itself.
+                None if part.piece.clusters.get(&cluster)?.lb_policy == LbPolicy::OriginalDst => {}
+                None => return None,
             }
         }
         Some(moved)

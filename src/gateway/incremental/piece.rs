@@ -45,7 +45,7 @@ pub(super) type Values<T> = Table<Arc<T>>;
 fn values<T>(values: &Named<T>) -> Values<T> {
     let values = values.iter();
     values
-        .map(|(name, value)| (name.clone(), Arc::clone(value)))
+        .map(|(name, value)| (name.to_owned(), Arc::clone(value)))
         .collect()
 }
 

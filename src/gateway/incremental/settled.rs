@@ -186,7 +186,7 @@ fn put_in_place(
     let Some(changed) = known.and_then(|known| merge::changed(known, &gone, &come)) else {
         return false;
     };
-    routes.insert(name.to_owned(), changed);
+    routes.insert(name, changed);
     true
 }
 
@@ -264,7 +264,7 @@ fn replace<T: Eq>(all: &mut Named<T>, fresh: &Values<T>, left: &mut BTreeSet<Str
 /// Puts a value in its place, if it is another one.
 fn set<T: Eq>(all: &mut Named<T>, name: &str, value: Option<Arc<T>>) {
     match value {
-        Some(value) if all.get(name) != Some(&value) => all.insert(name.to_owned(), value),
+        Some(value) if all.get(name) != Some(&value) => all.insert(name, value),
         Some(_) => {}
         None => drop(all.remove(name)),
     }

@@ -40,18 +40,12 @@ impl Status {
         self.0.whole()
     }
 
-    /// Whether a stanza changes anything that is kept.
-    pub(super) fn keeps(stanza: &Stanza) -> bool {
-        Way::of(stanza).steps == stanza.depth()
-    }
-
     /// Applies a stanza. Of one that changes nothing that is kept it is known whether it fits as
     /// far as its way is.
-    pub(super) fn apply(&mut self, stanza: &mut Stanza) -> Result<(), Unapplied> {
-        let way = Way::of(stanza);
+    pub(super) fn apply(&mut self, stanza: &mut Stanza, way: &Way) -> Result<(), Unapplied> {
         let depth = stanza.depth();
         stanza.check_depth()?;
-        if way.steps < depth {
+        if !way.is_kept {
             let known = way.leaf.unwrap_or(way.steps);
             let (part, taken) = self.0.walk(stanza, known)?;
             let is_null = match part {
@@ -94,7 +88,9 @@ impl Status {
 }
 
 /// Where the path of a stanza leads, as far as something is kept there.
-struct Way {
+pub(super) struct Way {
+    /// Whether it changes anything that is kept.
+    pub(super) is_kept: bool,
     steps: usize,
     place: Place,
     /// How many steps lead to the leaf that it goes through, or ends at.
@@ -103,8 +99,9 @@ struct Way {
 }
 
 impl Way {
-    fn of(stanza: &Stanza) -> Self {
+    pub(super) fn of(stanza: &Stanza) -> Self {
         let mut way = Self {
+            is_kept: false,
             steps: 0,
             place: Place::Root,
             leaf: None,
@@ -124,6 +121,7 @@ impl Way {
                 (way.leaf, way.leaf_place) = (Some(way.steps), place);
             }
         }
+        way.is_kept = way.steps == stanza.depth();
         way
     }
 }

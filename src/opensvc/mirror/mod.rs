@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use check::Differences;
 pub(super) use entry::{Entry, Resources};
+use kept::Way;
 pub use kept::{Message, Status};
 
 use super::json_delta::{Stanza, Unapplied};
@@ -185,12 +186,13 @@ impl Mirror {
         for stanza in stanzas {
             let mut stanza = Stanza::from_json(stanza)
                 .map_err(|_| Resync::Malformed("a stanza that is no path and value"))?;
-            let scope = match Status::keeps(&stanza) {
+            let way = Way::of(&stanza);
+            let scope = match way.is_kept {
                 true => Scope::of(&stanza),
                 false => Scope::Nothing,
             };
             touched.add(&scope, self.status.tree());
-            match self.status.apply(&mut stanza) {
+            match self.status.apply(&mut stanza, &way) {
                 Ok(()) => touched.add(&scope, self.status.tree()),
                 Err(reason) if may_be_stale && reason.may_be_stale() => {}
                 Err(reason) => {
