@@ -3,16 +3,27 @@
 //! The transport's own status says little: the daemon answers errors as documents of the same
 //! shape, with a status that is a number here and a text there.
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::mirror::Status;
 use super::{Error, rights};
 use crate::inventory::{Config, ObjectPath, Sensitive};
 
+/// Reads a JSON text. That it is UTF-8 is found out at once for all of it, which is quicker than
+/// for one string after the other.
+pub(super) fn json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        // It knows the words for where it is not.
+        Err(_) => serde_json::from_slice(bytes),
+    }
+}
+
 /// A status, or why there is none.
 pub(super) fn status(action: &'static str, answer: &[u8]) -> Result<Status, Error> {
     let parse = |source| Error::Parse { action, source };
-    let status: Status = serde_json::from_slice(answer).map_err(parse)?;
+    let status: Status = json(answer).map_err(parse)?;
     if status.is_one() {
         return Ok(status);
     }

@@ -195,7 +195,7 @@ impl Ask for Raw {
         let action = request.action;
         let mut answer = self.answer(request).await?;
         let answer = answer.next_frame().unwrap_or_default();
-        serde_json::from_slice(answer).map_err(|source| Error::Parse { action, source })
+        answer::json(answer).map_err(|source| Error::Parse { action, source })
     }
 }
 
@@ -413,7 +413,7 @@ impl Watch {
             return Ok(false);
         };
         let parse = |source| Error::Parse { action, source };
-        let message: Message = serde_json::from_slice(frame).map_err(parse)?;
+        let message: Message = answer::json(frame).map_err(parse)?;
         if !message.has_kind() {
             let answer = serde_json::from_slice(frame).map_err(parse)?;
             answer::refusal_of(action, &answer)?;

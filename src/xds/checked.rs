@@ -53,8 +53,8 @@ pub(super) fn of_host(host: &VirtualHost) -> Version {
         }
     }
     let virtual_hosts = vec![Arc::new(host)];
-    let message = route::encode(ANY_NAME, &RouteConfiguration { virtual_hosts });
-    Version::of(&message.encode_to_vec())
+    let routes = RouteConfiguration { virtual_hosts };
+    Version::of(&route::encode(ANY_NAME, &routes, None))
 }
 
 /// Puts the same name in the place of any that there is no rule against.

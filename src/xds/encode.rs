@@ -239,7 +239,7 @@ fn route_hosts(
         if value.virtual_hosts.is_empty() {
             break;
         }
-        resource.body = route::encode(&resource.name, &value).encode_to_vec();
+        resource.body = route::encode(&resource.name, &value, None);
         let mut bad: BTreeMap<(usize, Option<usize>), Violation> = BTreeMap::new();
         for violation in violations(ResourceType::Route, &resource.body) {
             let Some((host, violation)) = violation.within("virtual_hosts") else {
@@ -273,9 +273,7 @@ fn route_hosts(
         });
     }
     value.virtual_hosts = hosts.into_iter().map(|(_, host)| host).collect();
-    let mut message = route::encode(&resource.name, &value);
-    message.request_headers_to_remove = hidden.map(str::to_owned).into_iter().collect();
-    resource.body = message.encode_to_vec();
+    resource.body = route::encode(&resource.name, &value, hidden);
     resource.checked = value.virtual_hosts.iter().map(Version::of).collect();
     resource.clusters = route::clusters(&value);
     let hosts = value.virtual_hosts.iter();
@@ -297,7 +295,7 @@ fn sift(hosts: &mut [(bool, Arc<VirtualHost>)], name: &str, checked: &mut Checke
         virtual_hosts: virtual_hosts.collect(),
     };
     let is_good = value.virtual_hosts.is_empty() || {
-        let body = route::encode(name, &value).encode_to_vec();
+        let body = route::encode(name, &value, None);
         violations(ResourceType::Route, &body).is_empty()
     };
     if !is_good {
@@ -353,7 +351,7 @@ fn violations(kind: ResourceType, body: &[u8]) -> Vec<Violation> {
 pub fn absent_route(name: &str) -> Resource {
     let value = RouteConfiguration::default();
     let mut resource = Resource::new(name, Version::of(&value));
-    resource.body = route::encode(name, &value).encode_to_vec();
+    resource.body = route::encode(name, &value, None);
     resource
 }
 

@@ -27,6 +27,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::google::protobuf::{BoolValue, Duration, UInt32Value};
+use prost::Message;
 
 use super::encode::milliseconds;
 use super::guard;
@@ -36,19 +37,28 @@ use crate::gateway::{
     RedirectPath, Route, RouteAction, RouteConfiguration, Target, VirtualHost, WeightedCluster,
 };
 
-/// Writes the message.
-pub fn encode(name: &str, routes: &RouteConfiguration) -> PbRouteConfiguration {
-    PbRouteConfiguration {
+/// Writes a `RouteConfiguration`. A `hidden` header of requests is not passed on.
+///
+/// One virtual host is made after the other: all of them together would take several times the
+/// room of what is written. Messages that follow each other are one (Protocol Buffers, Encoding).
+pub fn encode(name: &str, routes: &RouteConfiguration, hidden: Option<&str>) -> Vec<u8> {
+    let message = PbRouteConfiguration {
         name: name.to_owned(),
-        virtual_hosts: routes
-            .virtual_hosts
-            .iter()
-            .map(|host| virtual_host(host))
-            .collect(),
+        request_headers_to_remove: hidden.map(str::to_owned).into_iter().collect(),
         // A client names the port it was told of; domains are compared without it.
         ignore_port_in_host_matching: true,
         ..PbRouteConfiguration::default()
+    };
+    let mut bytes = message.encode_to_vec();
+    for host in &routes.virtual_hosts {
+        let message = PbRouteConfiguration {
+            virtual_hosts: vec![virtual_host(host)],
+            ..PbRouteConfiguration::default()
+        };
+        message.encode_raw(&mut bytes);
     }
+    bytes.shrink_to_fit();
+    bytes
 }
 
 /// The clusters that the routes send requests to. One that a request header names is not known.

@@ -113,10 +113,12 @@ fn is_moved(before: &Object, now: &Object) -> bool {
 fn is_moved_instance(before: &Instance, now: &Instance) -> bool {
     let same = |one: &Instance| (one.failover, one.scaler, one.resources.len());
     let mut resources = before.resources.iter().zip(now.resources.iter());
-    same(before) == same(now)
-        && resources.all(|((rid, before), (same_rid, now))| {
+    let mut are_moved = || {
+        resources.all(|((rid, before), (same_rid, now))| {
             rid == same_rid && (before == now || is_moved_ip(before, now))
         })
+    };
+    same(before) == same(now) && (Arc::ptr_eq(&before.resources, &now.resources) || are_moved())
 }
 
 fn is_moved_ip(before: &Resource, now: &Resource) -> bool {

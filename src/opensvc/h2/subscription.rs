@@ -113,7 +113,7 @@ impl Subscription {
         loop {
             if let Some(data) = self.sse.next_data() {
                 self.silence = Box::pin(sleep(self.h2.limits.silence));
-                let parsed = serde_json::from_slice(&data);
+                let parsed = answer::json(&data);
                 return parsed.map_err(|source| Error::Parse { action, source });
             }
             let wake = tokio::select! {
