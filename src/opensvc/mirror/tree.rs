@@ -86,9 +86,10 @@ impl Tree {
 
     /// As much as is kept of a value at a place.
     pub(super) fn of(place: Place, value: Value) -> Self {
-        let seed = TreeReader::at(place, &Seen::default()).deserialize(value);
+        let seen = Seen::default();
+        let read: Result<_, serde_json::Error> = TreeReader::at(place, &seen).deserialize(value);
         // A value can always be read from a value.
-        seed.unwrap_or_else(|_: serde_json::Error| Self::Value(Value::Null))
+        read.unwrap_or(Self::Value(Value::Null))
     }
 
     /// The part as the daemon has it, but for what is not kept.
