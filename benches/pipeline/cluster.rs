@@ -34,7 +34,7 @@ struct Written {
     addresses: BTreeMap<String, Instant>,
     /// The first patch.
     patched: Option<Instant>,
-    /// The last full status: when, and how large.
+    /// The first full status: when, and how large.
     full: Option<(Instant, usize)>,
 }
 
@@ -242,7 +242,7 @@ impl Cluster {
         lock(&self.written).patched
     }
 
-    /// When a full status was written last, and how large it was.
+    /// When a full status was written first, and how large it was.
     pub(super) fn full(&self) -> Option<(Instant, usize)> {
         lock(&self.written).full
     }
@@ -301,7 +301,7 @@ fn note(written: &mut Written, message: &[u8]) {
     let head = message.get(..64).unwrap_or(message);
     if !head.windows(9).any(|part| part == b"{\"data\":[") {
         if message.len() > FULL_MIN {
-            written.full = Some((now, message.len()));
+            written.full.get_or_insert((now, message.len()));
         }
         return;
     }
