@@ -301,6 +301,11 @@ async fn a_slow_caller_is_not_taken_for_a_silent_daemon() {
     daemon.send(&patch(1, "down"));
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(ip_status(&events.next().await), "down");
+    // Nor is one that keeps what it has until it is asked, as nobody did.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let send = async { daemon.send(&patch(2, "warn")) };
+    let (next, ()) = tokio::join!(events.next(), send);
+    assert_eq!(ip_status(&next), "warn");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod changes;
 pub mod frames;
 pub mod h2;
 pub mod json_delta;
+mod limits;
 pub mod local;
 pub mod mirror;
 mod probe;

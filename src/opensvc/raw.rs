@@ -21,8 +21,9 @@ use zeroize::Zeroizing;
 
 use super::answer;
 use super::frames::Frames;
+pub use super::limits::Limits;
 use super::mirror::{Message, Mirror, Status};
-use super::request::{self, Ask, CREATE, DAEMON_STATUS, EVENTS, Request, SERVICE_ACTION};
+use super::request::{self, Ask, DAEMON_STATUS, EVENTS, Request};
 use super::{Daemon, Error, changes};
 use crate::inventory::Account;
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
@@ -32,59 +33,6 @@ use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 pub struct Raw {
     sockets: Arc<[PathBuf]>,
     limits: Limits,
-}
-
-/// How long and how large things may be before something is taken to be wrong.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Time to connect.
-    pub connect: Duration,
-    /// Time to write a request.
-    pub request: Duration,
-    /// Time to read a whole answer.
-    pub answer: Duration,
-    /// Time to read the whole status, which of ten thousand services is some 70 MB.
-    pub status: Duration,
-    /// Time to read the answer to a change: the daemon runs a command for it.
-    pub change: Duration,
-    /// The pause between two requests that make the daemon send what it holds back.
-    pub flush: Duration,
-    /// The longest pause between two messages of the event stream.
-    pub silence: Duration,
-    /// The time after which the status is fetched and compared, for what patches cannot express.
-    pub refresh: Duration,
-    /// The longest answer or message, and the most that may wait for a status.
-    pub bytes_max: usize,
-}
-
-impl Limits {
-    /// Time to read the answer to a request.
-    pub(super) fn of(&self, action: &str) -> Duration {
-        match action {
-            SERVICE_ACTION | CREATE => self.change,
-            DAEMON_STATUS => self.status,
-            _ => self.answer,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            // The daemon itself gives a client 5 s for its request.
-            connect: Duration::from_secs(5),
-            request: Duration::from_secs(5),
-            answer: Duration::from_secs(5),
-            status: Duration::from_secs(60),
-            change: Duration::from_secs(60),
-            // Every new connection flushes the daemon's last changes, and is itself a change of
-            // its statistics: with one a second a patch comes about every second.
-            flush: Duration::from_secs(1),
-            silence: Duration::from_secs(5),
-            refresh: Duration::from_secs(300),
-            bytes_max: 1 << 30,
-        }
-    }
 }
 
 impl Raw {
@@ -359,10 +307,7 @@ impl Watch {
                     flushed.or_else(forgive)?;
                 }
                 Wake::Flush => self.flushing = Some(Box::pin(self.raw.clone().flush())),
-                Wake::Silence => {
-                    let seconds = self.raw.limits.silence.as_secs();
-                    return Err(Error::Silent { seconds });
-                }
+                Wake::Silence => self.heard_nothing()?,
                 Wake::Refresh => self.checking = Some(Box::pin(self.raw.clone().status())),
             }
         }
@@ -386,6 +331,12 @@ impl Watch {
             read = self.stream.read(&mut self.chunk) => Wake::Read(read),
             () = &mut self.silence, if silence_counts => Wake::Silence,
         }
+    }
+
+    fn heard_nothing(&mut self) -> Result<(), Error> {
+        let silence = self.raw.limits.heard_nothing(&self.silence)?;
+        self.silence = Box::pin(silence);
+        Ok(())
     }
 
     fn take_bytes(&mut self, read: io::Result<usize>) -> Result<(), Error> {

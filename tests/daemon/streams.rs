@@ -263,6 +263,24 @@ async fn a_slow_caller_is_not_taken_for_a_silent_daemon() {
 }
 
 #[tokio::test]
+async fn nor_is_a_daemon_silent_that_was_not_asked_as_the_caller_was_slow() {
+    let fake = streaming();
+    let impatient = Limits {
+        silence: Duration::from_secs(1),
+        ..limits()
+    };
+    let mut events = client(&fake).with_limits(impatient).watch();
+    fake.events.send(event(1, &full())).expect("a server");
+    events.next().await.expect("an event").expect("a status");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let gone = json!([[["monitor", "services", "web"]]]);
+    let patch = json!({"kind": "patch", "id": 1, "data": gone});
+    let send = async { fake.events.send(event(2, &patch)).expect("a server") };
+    let (next, ()) = tokio::join!(events.next(), send);
+    assert!(matches!(next, Some(Ok(Event::Remove(_)))), "{next:?}");
+}
+
+#[tokio::test]
 async fn a_daemon_that_takes_its_time_for_the_status_is_not_taken_for_silent() {
     let fake = streaming();
     let impatient = Limits {

@@ -128,8 +128,9 @@ impl Subscription {
                 Wake::Silence => match self.wire.receive(&mut self.body).now_or_never() {
                     Some(bytes) => bytes,
                     None => {
-                        let seconds = self.h2.limits.silence.as_secs();
-                        return Err(Error::Silent { seconds });
+                        let silence = self.h2.limits.heard_nothing(&self.silence)?;
+                        self.silence = Box::pin(silence);
+                        continue;
                     }
                 },
             };
