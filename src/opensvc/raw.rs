@@ -132,6 +132,14 @@ impl Raw {
         answer::status(action, answer.next_frame().unwrap_or_default())
     }
 
+    /// The status behind a subscription. The daemon serves each connection on a thread of its own,
+    /// so that what comes second may be served first, and what changes between the two would be
+    /// lost: a request that was answered in between puts them in order.
+    async fn first_status(self) -> Result<Status, Error> {
+        self.clone().flush().await.or_else(forgive)?;
+        self.status().await
+    }
+
     async fn flush(self) -> Result<(), Error> {
         self.ask(Request::new("whoami", json!({}))).await?;
         Ok(())
@@ -273,7 +281,7 @@ impl Watch {
             frames: Frames::default(),
             mirror: Mirror::default(),
             ready: VecDeque::new(),
-            status: Some(Box::pin(raw.clone().status())),
+            status: Some(Box::pin(raw.clone().first_status())),
             checking: None,
             flushing: None,
             flush: Box::pin(sleep(limits.flush)),
