@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::mirror::leaf::{self, Loose, Part};
+use super::mirror::leaf;
 use super::mirror::tree::{Branches, Tree};
 use super::mirror::{Entry, Resources};
 use crate::inventory::{Instance, Kind, Labels, NodeStatus, Object, ObjectPath, Report};
@@ -166,7 +166,8 @@ fn entry_mut<'a>(tree: &'a mut Tree, node: &str, key: &str) -> Option<&'a mut En
 }
 
 fn config_csum(services: &Tree, key: &str) -> Option<String> {
-    leaf::checksum(services.get("config")?.get(key)?.text()?)
+    let config = leaf::unpacked(services.get("config")?.get(key)?.text()?);
+    Some(config.get("csum")?.as_str()?.to_owned())
 }
 
 fn is_slave(aggregate: &Tree) -> bool {
@@ -179,30 +180,27 @@ fn is_slave(aggregate: &Tree) -> bool {
 ///
 /// Such have neither `kind` nor `avail`; objects that do not run never have `avail`.
 fn instance(kind: Kind, entry: &Entry) -> Option<(bool, Instance)> {
-    let rest = entry.rest()?;
+    let rest = entry.rest();
+    let text = |key: &str| rest.get(key).and_then(Value::as_str);
     let whole = match kind {
-        Kind::Sec | Kind::Cfg | Kind::Usr => rest.kind,
-        Kind::Svc | Kind::Vol | Kind::Ccfg | Kind::Nscfg => rest.avail,
+        Kind::Sec | Kind::Cfg | Kind::Usr => "kind",
+        Kind::Svc | Kind::Vol | Kind::Ccfg | Kind::Nscfg => "avail",
     };
-    if !whole.is_text() {
-        return None;
-    }
-    let resources = match (entry.resources(), rest.resources) {
+    text(whole)?;
+    let resources = match (entry.resources(), rest.get("resources")) {
         (Some(resources), _) => Arc::clone(resources),
-        (None, Loose::Null) => Resources::default(),
-        (None, _) => return None,
+        (None, None | Some(Value::Null)) => Resources::default(),
+        (None, Some(_)) => return None,
     };
-    let doing = match rest.monitor {
-        Part::Some(doing) => doing.status.text(),
-        Part::Null | Part::Other => None,
-    };
+    let doing = rest.get("monitor").and_then(|doing| doing.get("status"));
     let instance = Instance {
-        monitor: doing.unwrap_or_default(),
-        scaler: rest.scale == Loose::Number,
-        failover: rest.topology.is("failover"),
+        monitor: doing.and_then(Value::as_str).unwrap_or_default().to_owned(),
+        scaler: rest.get("scale").is_some_and(Value::is_number),
+        failover: text("topology") == Some("failover"),
         resources,
     };
-    Some((rest.scaler_slave == Loose::True, instance))
+    let marked = rest.get("scaler_slave") == Some(&Value::Bool(true));
+    Some((marked, instance))
 }
 
 fn branches_at<'a>(tree: &'a Tree, keys: &[&str]) -> Option<&'a Branches> {

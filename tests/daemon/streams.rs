@@ -253,29 +253,17 @@ async fn a_slow_caller_is_not_taken_for_a_silent_daemon() {
     let mut events = client(&fake).with_limits(impatient).watch();
     fake.events.send(event(1, &full())).expect("a server");
     events.next().await.expect("an event").expect("a status");
-    let instance = ["monitor", "nodes", "n1", "services", "status", "web"];
-    let gone = json!([[instance], [["monitor", "services", "web"]]]);
-    let patch = json!({"kind": "patch", "id": 1, "data": gone});
+    let labels = json!([[["monitor", "nodes", "n1", "labels"], {"zone": "z1"}]]);
+    let patch = json!({"kind": "patch", "id": 1, "data": labels});
     fake.events.send(event(2, &patch)).expect("a server");
     tokio::time::sleep(Duration::from_millis(700)).await;
     let next = events.next().await.expect("an event");
-    assert!(matches!(next, Ok(Event::Remove(_))), "{next:?}");
-}
-
-#[tokio::test]
-async fn nor_is_a_daemon_silent_that_was_not_asked_as_the_caller_was_slow() {
-    let fake = streaming();
-    let impatient = Limits {
-        silence: Duration::from_secs(1),
-        ..limits()
-    };
-    let mut events = client(&fake).with_limits(impatient).watch();
-    fake.events.send(event(1, &full())).expect("a server");
-    events.next().await.expect("an event").expect("a status");
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(matches!(next, Ok(Event::Labels(..))), "{next:?}");
+    // Nor is one that keeps what it has until it is asked, as nobody did.
+    tokio::time::sleep(Duration::from_millis(700)).await;
     let gone = json!([[["monitor", "services", "web"]]]);
-    let patch = json!({"kind": "patch", "id": 1, "data": gone});
-    let send = async { fake.events.send(event(2, &patch)).expect("a server") };
+    let patch = json!({"kind": "patch", "id": 2, "data": gone});
+    let send = async { fake.events.send(event(3, &patch)).expect("a server") };
     let (next, ()) = tokio::join!(events.next(), send);
     assert!(matches!(next, Some(Ok(Event::Remove(_)))), "{next:?}");
 }

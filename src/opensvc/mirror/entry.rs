@@ -7,9 +7,10 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess};
 use serde_json::{Map, Value};
 
 use super::kept::Place;
-use super::leaf::{self, Writer};
+use super::leaf;
 use super::reading::{Key, Read, Reader};
 use super::resource::{self, ResourceReader, Told};
+use super::tree::ValueReader;
 use crate::inventory::table::{self, Name};
 use crate::inventory::{Resource, Table};
 use crate::opensvc::json_delta::{Stanza, Unapplied};
@@ -31,7 +32,7 @@ struct All {
     /// Those that something is made of.
     made: Resources,
     /// The texts of those of which more was told, or nothing is made.
-    texts: Option<Box<Table<Box<str>>>>,
+    texts: Table<Box<str>>,
 }
 
 impl Entry {
@@ -44,7 +45,7 @@ impl Entry {
 
     /// What the node says, but for what is not kept.
     pub(super) fn whole(&self) -> Value {
-        let mut rest = serde_json::from_str(&self.rest).unwrap_or_default();
+        let mut rest = leaf::unpacked(&self.rest);
         if let (Value::Object(rest), Some(resources)) = (&mut rest, &self.resources) {
             rest.insert("resources".to_owned(), Value::Object(resources.whole()));
         }
@@ -56,9 +57,9 @@ impl Entry {
         self.rest.as_ref() == "null"
     }
 
-    /// All but the resources; `None` where it is no object.
-    pub(in crate::opensvc) fn rest(&self) -> Option<leaf::Rest> {
-        serde_json::from_str(&self.rest).ok()
+    /// All of it but the resources, where these are an object.
+    pub(in crate::opensvc) fn rest(&self) -> Value {
+        leaf::unpacked(&self.rest)
     }
 
     /// The resources of which something is made; `None` where they are no object.
@@ -97,14 +98,13 @@ impl All {
     fn whole(&self) -> Map<String, Value> {
         let made = self.made.iter();
         let made = made.map(|(rid, one)| (rid.to_owned(), resource::whole(one)));
-        let texts = self.texts.iter().flat_map(|texts| texts.iter());
+        let texts = self.texts.iter();
         let texts = texts.map(|(rid, text)| (rid.to_owned(), leaf::unpacked(text)));
         made.chain(texts).collect()
     }
 
     fn get(&self, rid: &str) -> Option<Value> {
-        let text = self.texts.as_ref().and_then(|texts| texts.get(rid));
-        let text = text.map(|text| leaf::unpacked(text));
+        let text = self.texts.get(rid).map(|text| leaf::unpacked(text));
         text.or_else(|| self.made.get(rid).map(|made| resource::whole(made)))
     }
 
@@ -135,13 +135,13 @@ impl All {
             None => drop(made.remove(&rid)),
         }
         match told.text {
-            Some(text) => drop(self.texts.get_or_insert_default().insert(rid, text)),
-            None => drop(self.texts.as_mut().and_then(|texts| texts.remove(&rid))),
+            Some(text) => drop(self.texts.insert(rid, text)),
+            None => drop(self.texts.remove(&rid)),
         }
     }
 
     fn remove(&mut self, rid: &str) -> Result<(), Unapplied> {
-        let text = self.texts.as_mut().and_then(|texts| texts.remove(rid));
+        let text = self.texts.remove(rid);
         let made = Arc::make_mut(&mut self.made).remove(rid);
         match text.is_some() || made.is_some() {
             true => Ok(()),
@@ -180,29 +180,27 @@ impl<'de> Reader<'de> for EntryReader {
     type Made = Entry;
 
     fn object<A: MapAccess<'de>>(self, mut entries: A) -> Result<Entry, A::Error> {
-        let mut text = String::with_capacity(REST_BYTES);
+        let mut rest = Map::new();
         let mut resources = None;
         while let Some(key) = entries.next_key::<Key<'de>>()? {
-            match Place::Instance.child(&key.0) {
+            let value = match Place::Instance.child(&key.0) {
                 None => {
                     entries.next_value::<IgnoredAny>()?;
+                    continue;
                 }
                 Some(Place::Resources) => match entries.next_value_seed(Read(AllReader))? {
-                    Ok(all) => resources = Some(all),
-                    Err(value) => {
-                        leaf::write_key(&mut text, &key.0);
-                        text.push_str(&value.to_string());
+                    Ok(all) => {
+                        resources = Some(all);
+                        continue;
                     }
+                    Err(value) => value,
                 },
-                Some(place) => {
-                    leaf::write_key(&mut text, &key.0);
-                    entries.next_value_seed(Writer(place, &mut text))?;
-                }
-            }
+                Some(place) => entries.next_value_seed(ValueReader(place))?,
+            };
+            rest.insert(key.0.into_owned(), value);
         }
-        leaf::write_end(&mut text);
         Ok(Entry {
-            rest: text.into(),
+            rest: Value::Object(rest).to_string().into(),
             resources,
         })
     }
@@ -232,10 +230,9 @@ impl<'de> Reader<'de> for AllReader {
                 made.push((rid, Arc::new(one)));
             }
         }
-        let texts = (!texts.is_empty()).then(|| Box::new(texts.into_iter().collect()));
         Ok(Ok(All {
             made: Arc::new(made.into_iter().collect()),
-            texts,
+            texts: texts.into_iter().collect(),
         }))
     }
 
@@ -244,14 +241,10 @@ impl<'de> Reader<'de> for AllReader {
     }
 }
 
-/// As much as the text mostly has.
-const REST_BYTES: usize = 128;
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::super::leaf::{Loose, Part};
     use super::*;
 
     fn instance() -> Value {
@@ -298,19 +291,19 @@ mod tests {
                 "ip#5": {"type": "ip", "status": "up", "info": {}},
             },
         }));
-        let rest = entry.rest().unwrap();
-        assert_eq!((rest.kind, rest.scale), (Loose::Other, Loose::Other));
-        assert!(rest.avail.is("up") && rest.scaler_slave == Loose::Number);
-        assert!(matches!(rest.monitor, Part::Other));
+        let rest = json!({
+            "kind": ["svc"], "avail": "up", "scale": {"a": 1}, "scaler_slave": 1, "monitor": "idle",
+        });
+        assert_eq!(entry.rest(), rest);
         let made = entry.resources().unwrap();
         assert_eq!(made.keys().collect::<Vec<_>>(), ["ip#5"]);
         for value in [json!("up"), json!(null)] {
             let entry = Entry::of(value.clone());
-            assert!(entry.rest().is_none() && entry.resources().is_none());
-            assert_eq!(entry.whole(), value);
+            assert!(entry.resources().is_none());
+            assert_eq!((entry.rest(), entry.whole()), (value.clone(), value));
         }
         let entry = Entry::of(json!({"resources": []}));
-        assert_eq!(entry.rest().unwrap().resources, Loose::Other);
+        assert_eq!(entry.rest(), json!({"resources": []}));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::entry::{Entry, EntryReader, Resources};
 use super::kept::Place;
-use super::leaf::{self, Writer};
+use super::leaf;
 use super::reading::{Key, Read, Reader};
 use crate::opensvc::json_delta::{Stanza, Unapplied};
 
@@ -195,11 +195,27 @@ impl<'de> DeserializeSeed<'de> for TreeReader<'_> {
                 Ok(Tree::Entry(entry))
             }
             Place::Config => {
-                let mut text = String::new();
-                Writer(self.place, &mut text).deserialize(from)?;
-                Ok(Tree::Text(text.into()))
+                let value = ValueReader(self.place).deserialize(from)?;
+                Ok(Tree::Text(value.to_string().into()))
             }
             _ => Read(self).deserialize(from),
+        }
+    }
+}
+
+/// Reads what is kept of the value at a place as a value.
+pub(super) struct ValueReader(pub(super) Place);
+
+impl<'de> DeserializeSeed<'de> for ValueReader {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
+        match self.0 {
+            Place::Whole => serde::Deserialize::deserialize(from),
+            place => {
+                let tree = Read(TreeReader::at(place, &Seen::default())).deserialize(from)?;
+                Ok(tree.whole())
+            }
         }
     }
 }
