@@ -125,7 +125,7 @@ async fn metrics(State(admin): State<Admin>, asked: HeaderMap) -> Response {
         client.refused.values().map(|refused| {
             let origin = refused.origins.first();
             let object = origin.map(|origin| origin.object.to_string());
-            let section = origin.map(|origin| origin.section.clone());
+            let section = origin.map(|origin| origin.section.to_string());
             [
                 client.node.clone(),
                 refused.kind.word().to_owned(),

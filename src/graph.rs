@@ -66,7 +66,7 @@ pub fn graph(gateway: &Gateway, held: &[Held]) -> pb::Graph {
 fn of_origin(origin: &Origin) -> pb::Origin {
     pb::Origin {
         object: origin.object.to_string(),
-        section: origin.section.clone(),
+        section: origin.section.to_string(),
     }
 }
 

@@ -292,7 +292,7 @@ fn of_resource(resource: ResourceStatus, began: Duration) -> pb::Resource {
 fn of_origins(origins: Vec<Origin>) -> Vec<pb::Origin> {
     let origins = origins.into_iter().map(|origin| pb::Origin {
         object: origin.object.to_string(),
-        section: origin.section,
+        section: origin.section.into_owned(),
     });
     origins.collect()
 }

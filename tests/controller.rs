@@ -11,7 +11,8 @@ use osvc_igw::controller::{Controller, View};
 use osvc_igw::gateway::Policy;
 use osvc_igw::inventory::Account;
 use osvc_igw::inventory::{
-    Config, Event, Instance, NodeStatus, Object, ObjectPath, Report, Resource, Sensitive, Write,
+    Config, Event, Instance, NodeStatus, Object, ObjectPath, Report, Resource, Sensitive, Table,
+    Write,
 };
 use osvc_igw::opensvc::{Daemon, Error};
 use osvc_igw::xds::ResourceType;
@@ -66,8 +67,8 @@ impl Daemon for Burst {
 fn service(number: usize, exposed: bool) -> Event {
     let resource = |driver: &str, status: &str, info: Value| {
         Arc::new(Resource {
-            driver: driver.to_owned(),
-            status: status.to_owned(),
+            driver: driver.to_owned().into(),
+            status: status.to_owned().into(),
             keywords: serde_json::from_value(info).expect("an object"),
         })
     };
@@ -83,7 +84,7 @@ fn service(number: usize, exposed: bool) -> Event {
         path: format!("test/svc/s{number}").parse().expect("a path"),
         revision: "1".to_owned(),
         slave: false,
-        instances: BTreeMap::from([("n1".to_owned(), instance)]),
+        instances: Table::from([("n1".to_owned(), instance)]),
     }))
 }
 

@@ -152,18 +152,16 @@ impl<'a> World<'a> {
             for resource in instance.resources_mut().values_mut() {
                 let resource = Arc::make_mut(resource);
                 if random.below(4) == 0 {
-                    "down".clone_into(&mut resource.status);
+                    resource.status = "down".into();
                 }
                 if resource.driver == "expose.envoy" && random.below(2) == 0 {
                     let port = json!([80, 443, 1024, 0][random.below(20).min(3)]);
                     let ports = ["listener_port", "port"][random.below(2)];
-                    resource.keywords.insert(ports.to_owned(), port);
+                    resource.keywords.insert(ports, port);
                 }
                 if resource.driver == "vhost.envoy" && random.below(3) == 0 {
                     let domain = ["a.org", "b.org", "*.org"][random.below(3)];
-                    resource
-                        .keywords
-                        .insert("domains".to_owned(), json!([domain]));
+                    resource.keywords.insert("domains", json!([domain]));
                 }
             }
         }
@@ -176,17 +174,17 @@ impl<'a> World<'a> {
         let random = &mut self.random;
         for instance in object.instances.values_mut() {
             let doing = ["idle", "idle", "stopping"][random.below(3)];
-            doing.clone_into(&mut instance.monitor);
+            instance.monitor = doing.to_owned().into();
             let ips = instance.resources_mut().values_mut();
             for ip in ips.filter(|resource| resource.section() == "ip") {
                 let ip = Arc::make_mut(ip);
-                ["up", "up", "down"][random.below(3)].clone_into(&mut ip.status);
+                ip.status = ["up", "up", "down"][random.below(3)].into();
                 let address = match random.below(20) {
                     0 => json!("nowhere"),
                     number => json!(format!("10.0.0.{number}")),
                 };
                 if random.below(2) == 0 {
-                    ip.keywords.insert("ipaddr".to_owned(), address);
+                    ip.keywords.insert("ipaddr", address);
                 }
             }
         }

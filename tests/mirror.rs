@@ -133,7 +133,10 @@ fn bad_configurations_project_with_the_rest_intact() {
         );
     }
     let report = report(&status("bad1-accepted-by-create")).unwrap();
-    let bad1 = &report.objects[&"test/svc/bad1".parse().unwrap()].instances["vm"];
+    let bad1 = &report.objects[&"test/svc/bad1".parse().unwrap()]
+        .instances
+        .get("vm")
+        .unwrap();
     assert_eq!(
         bad1.resources
             .get("expose#neg")
@@ -158,7 +161,7 @@ fn bad_configurations_project_with_the_rest_intact() {
             .keywords
             .get("cluster_data")
             .unwrap(),
-        &json!([1, 2, "x"])
+        json!([1, 2, "x"])
     );
 }
 
@@ -166,7 +169,7 @@ fn bad_configurations_project_with_the_rest_intact() {
 fn every_state_of_an_ip_projects() {
     let report = report(&status("ip-states")).unwrap();
     let object = &report.objects[&"test/svc/ipstates".parse().unwrap()];
-    let resources = &object.instances["n1"].resources;
+    let resources = &object.instances.get("n1").unwrap().resources;
     let up = resources.iter().filter(|(_, resource)| resource.is_up());
     let up: Vec<_> = up.map(|(rid, _)| rid).collect();
     assert_eq!(up, ["ip#monitored", "ip#optional", "ip#stdby", "ip#v6"]);

@@ -161,7 +161,7 @@ fn altered(object: &Object, random: &mut Random) -> Object {
     for instance in object.instances.values_mut() {
         instance.resources_mut().retain(|_, _| random.below(3) != 0);
         for resource in instance.resources_mut().values_mut() {
-            "down".clone_into(&mut Arc::make_mut(resource).status);
+            Arc::make_mut(resource).status = "down".into();
         }
     }
     object

@@ -491,10 +491,6 @@ fn ip_status(event: &Option<Result<Event, Error>>) -> String {
         Some(Ok(Event::Put(object))) => object,
         other => panic!("{other:?}"),
     };
-    web.instances["n1"]
-        .resources
-        .get("ip#1")
-        .unwrap()
-        .status
-        .clone()
+    let resources = &web.instances.get("n1").unwrap().resources;
+    resources.get("ip#1").unwrap().status.to_string()
 }

@@ -105,8 +105,8 @@ impl Daemon for Counting {
 fn service(number: usize, revision: u32) -> Object {
     let resource = |driver: &str, status: &str, info: Value| {
         Arc::new(Resource {
-            driver: driver.to_owned(),
-            status: status.to_owned(),
+            driver: driver.to_owned().into(),
+            status: status.to_owned().into(),
             keywords: serde_json::from_value(info).expect("an object"),
         })
     };
@@ -127,7 +127,7 @@ fn service(number: usize, revision: u32) -> Object {
         path: format!("test/svc/s{number}").parse().expect("a path"),
         revision: revision.to_string(),
         slave: false,
-        instances: BTreeMap::from([("n1".to_owned(), instance)]),
+        instances: Table::from([("n1".to_owned(), instance)]),
     }
 }
 

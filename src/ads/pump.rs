@@ -384,7 +384,7 @@ fn log_refused(node: &str, refused: &Refused) {
         .map(|origin| origin.object.to_string())
         .unwrap_or_default();
     let section = origin
-        .map(|origin| origin.section.as_str())
+        .map(|origin| origin.section.as_ref())
         .unwrap_or_default();
     let (kind, name, message) = (refused.kind, &refused.name, &refused.message);
     warn!(node, %kind, name, object, section, message, "Envoy refused a resource");

@@ -11,7 +11,9 @@ use super::{Finding, Level, Source, finding, section_problem};
 use crate::inventory::drivers::{self, Driven, Flaw, Section, Type};
 use crate::inventory::ini::Ini;
 use crate::inventory::keywords::shown;
-use crate::inventory::{Config, Instance, Kind, Object, ObjectPath, Problem, Resource, Table};
+use crate::inventory::{
+    Config, Instance, Kind, Object, ObjectPath, Problem, Resource, Table, Values,
+};
 
 /// The services that were taken, and what they name.
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ impl Agent {
                 path: source.object.clone(),
                 revision: REVISION.to_owned(),
                 slave: false,
-                instances,
+                instances: instances.into(),
             },
         );
         self.configs.insert(source.object.clone(), config);
@@ -86,7 +88,7 @@ impl Agent {
                     path: path.clone(),
                     revision: REVISION.to_owned(),
                     slave: false,
-                    instances: BTreeMap::new(),
+                    instances: Table::default(),
                 });
                 known.instances.insert(node.to_owned(), Instance::default());
                 self.secrets.insert((path, place(), keyword));
@@ -184,7 +186,7 @@ impl Reader<'_> {
             resources.extend(resource.map(|resource| (section.to_owned(), Arc::new(resource))));
         }
         Instance {
-            monitor: "idle".to_owned(),
+            monitor: "idle".into(),
             resources: Arc::new(resources.into()),
             ..Instance::default()
         }
@@ -256,9 +258,9 @@ impl Reader<'_> {
         }
         if disabled {
             return Resource {
-                driver,
-                status: "n/a".to_owned(),
-                keywords: Table::default(),
+                driver: driver.into(),
+                status: "n/a".into(),
+                keywords: Values::default(),
             };
         }
         let name = self.value(section, "ipname").unwrap_or_default();
@@ -267,11 +269,11 @@ impl Reader<'_> {
         let exposes = self.value(section, "expose").unwrap_or_default();
         let exposes: Vec<&str> = exposes.split_whitespace().collect();
         Resource {
-            driver,
-            status: "up".to_owned(),
-            keywords: Table::from([
-                ("ipaddr".to_owned(), address.to_string().into()),
-                ("expose".to_owned(), exposes.into()),
+            driver: driver.into(),
+            status: "up".into(),
+            keywords: Values::from([
+                ("ipaddr", address.to_string().into()),
+                ("expose", exposes.into()),
             ]),
         }
     }

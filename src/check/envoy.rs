@@ -72,7 +72,7 @@ pub fn findings(
         let name = &resource.name;
         let problem = Problem {
             object: origin.object.clone(),
-            section: origin.section.clone(),
+            section: origin.section.to_string(),
             keyword: String::new(),
             reason: format!("Envoy refuses the {noun} {name} that is made of it: {words}"),
         };
@@ -109,7 +109,7 @@ mod tests {
         let mut resource = Resource::new("0.0.0.0:443/tcp", Version::of(&1));
         resource.origins.push(Origin {
             object: "test/svc/web1".parse().unwrap(),
-            section: "expose#0".to_owned(),
+            section: "expose#0".into(),
         });
         for (words, level) in [
             ("Invalid path: /etc/envoy/x.lua", Level::Note),

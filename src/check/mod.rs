@@ -230,7 +230,7 @@ impl World<'_> {
 
     fn inventory(&self, objects: &BTreeMap<ObjectPath, Arc<Object>>) -> Inventory {
         let nodes = objects.values().flat_map(|object| object.instances.keys());
-        let nodes = nodes.map(|node| (node.clone(), NodeStatus::Settled));
+        let nodes = nodes.map(|node| (node.to_owned(), NodeStatus::Settled));
         let mut inventory = Inventory::default();
         inventory.apply(Event::Reset(Report {
             nodes: nodes.collect(),
@@ -272,7 +272,7 @@ fn put(objects: &mut BTreeMap<ObjectPath, Arc<Object>>, write: &Write) {
         let value: Option<u16> = write.value.parse().ok();
         let value = value.map_or_else(|| write.value.as_str().into(), serde_json::Value::from);
         let resource = Arc::make_mut(resource);
-        resource.keywords.insert(write.keyword.clone(), value);
+        resource.keywords.insert(&write.keyword, value);
     }
 }
 

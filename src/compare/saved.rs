@@ -137,7 +137,7 @@ fn config(inventory: &mut Inventory, path: &ObjectPath, known: &[(ObjectPath, Co
 /// An object that something is called after, as the status would tell of it.
 fn unseen(path: ObjectPath, like: &Object) -> Object {
     let instances = like.instances.keys();
-    let instances = instances.map(|node| (node.clone(), Default::default()));
+    let instances = instances.map(|node| (node.to_owned(), Default::default()));
     Object {
         path,
         revision: "unread".to_owned(),

@@ -9,6 +9,7 @@ use super::exposes::Exposed;
 use super::routes::{domain, taken};
 use super::{ChainAction, ChainMatch, FilterChain, LbPolicy, Origin, Protocol, VirtualHost};
 use crate::inventory::Problem;
+use crate::inventory::table;
 
 /// The chain of the plain HTTP exposes of a listener, which they share.
 pub const HTTP_CHAIN: &str = "http";
@@ -36,7 +37,7 @@ pub fn chain(
 ) -> Option<FilterChain> {
     let origin = Origin {
         object: exposed.owner.clone(),
-        section: exposed.section.to_owned(),
+        section: table::name(exposed.section.into()),
     };
     let mut claimer = Claimer {
         exposed,

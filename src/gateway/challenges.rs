@@ -239,7 +239,7 @@ fn route(challenge: &Challenge) -> Route {
 pub(super) fn origin(carrier: &ObjectPath) -> Origin {
     Origin {
         object: carrier.clone(),
-        section: String::new(),
+        section: "".into(),
     }
 }
 

@@ -31,6 +31,7 @@ use serde::{Serialize, Serializer};
 
 pub use crate::inventory::alpn::PROTOCOL as HANDSHAKE_PROTOCOL;
 use crate::inventory::certificate::Trust;
+use crate::inventory::table::Name;
 use crate::inventory::{ObjectPath, Sensitive};
 use crate::named::Named;
 
@@ -66,7 +67,7 @@ pub struct Origin {
     /// The object that was exposed; a scaler for its slaves.
     pub object: ObjectPath,
     /// The section, such as `expose#0`; empty for the object as a whole.
-    pub section: String,
+    pub section: Name,
 }
 
 /// What a listener and the cluster behind it speak (`expose.protocol`).

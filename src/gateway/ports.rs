@@ -39,7 +39,7 @@ use super::exposes::listen::{read_address, read_http3, read_protocol};
 use super::exposes::{EXPOSE_DRIVER, Exposed, owners};
 use super::{Policy, Protocol};
 use crate::inventory::keywords::{Keywords, Raw, shown};
-use crate::inventory::{Inventory, Object, ObjectPath, Problem, Table, Write};
+use crate::inventory::{Inventory, Object, ObjectPath, Problem, Values, Write};
 
 /// Gives the exposes that ask for a port the one that they were given, or leaves them out and
 /// says in `writes` what they should be given.
@@ -259,7 +259,7 @@ fn shows(
         let resource = instance.resources.get(section);
         let told = match resource {
             Some(resource) => &resource.keywords,
-            None => Table::none(),
+            None => Values::none(),
         };
         let keywords = Keywords::new(owner, section, told, raw);
         let (Ok(protocol), Ok(address), Ok(Some(mut port))) = (
@@ -271,7 +271,7 @@ fn shows(
         };
         // The configuration is read as soon as it changes, the status told when it is evaluated.
         if port == 0 && reading.is_some_and(|reading| reading.revision == object.revision) {
-            let typed = Keywords::new(owner, section, Table::none(), raw);
+            let typed = Keywords::new(owner, section, Values::none(), raw);
             port = stated(&typed).ok().flatten().unwrap_or_default();
         }
         let at = (protocol, read_http3(&keywords).unwrap_or_default(), address);

@@ -224,7 +224,7 @@ impl<'a> Resolver<'a, '_> {
         let secret = TlsSecret {
             origin: Origin {
                 object: path.clone(),
-                section: String::new(),
+                section: "".into(),
             },
             content: SecretContent::Certificate {
                 certificate_chain: Source::Inline(pair.certificate_chain.clone()),
@@ -267,7 +267,7 @@ impl<'a> Resolver<'a, '_> {
             secret: TlsSecret {
                 origin: Origin {
                     object: path,
-                    section: String::new(),
+                    section: "".into(),
                 },
                 content: SecretContent::Validation(trust.clone()),
             },

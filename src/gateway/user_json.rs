@@ -33,7 +33,7 @@ impl UserJson {
     /// # Errors
     /// Why it cannot be taken.
     pub fn read(keywords: &Keywords<'_>, keyword: &str) -> Result<Option<Self>, Refused> {
-        match keywords.value(keyword).as_deref() {
+        match &keywords.value(keyword) {
             None => Ok(None),
             Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
             Some(Value::String(text)) => Self::parse(text).map(Some),
@@ -194,7 +194,7 @@ mod tests {
     #[track_caller]
     fn check(value: Value, expect: Result<Option<&str>, (&str, bool)>) {
         let object: ObjectPath = "test/svc/web1".parse().unwrap();
-        let values = crate::inventory::Table::from([("kw".to_owned(), value)]);
+        let values = crate::inventory::Values::from([("kw", value)]);
         let keywords = Keywords::new(&object, "expose#0", &values, None);
         let read = UserJson::read(&keywords, "kw");
         let read = read.map(|json| json.map(|json| json.0.to_string()));

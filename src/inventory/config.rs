@@ -1,27 +1,27 @@
 //! Evaluating a raw object configuration: scopes (`keyword@node`) and references (`{name}`).
 //! Needed for what an agent's drivers drop from the status; knows no keyword by name.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::{ObjectPath, Table};
+use super::ObjectPath;
+use super::pack::{Entries, Pack};
 
 /// The sections of an object's configuration file as they were typed: nothing is resolved.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Config(Table<Table<String>>);
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Config(Pack);
 
 impl Config {
     /// Sections of keywords, as they were typed.
     pub fn new(sections: BTreeMap<String, BTreeMap<String, String>>) -> Self {
         let sections = sections.into_iter();
-        Self(
-            sections
-                .map(|(name, keywords)| (name, keywords.into()))
-                .collect(),
-        )
+        let sections =
+            sections.map(|(name, keywords)| (name, Pack::of(keywords.into_iter().collect())));
+        Self(Pack::of(sections.collect()))
     }
 
     /// Reads the daemon's JSON form (`object_config`, `evaluate=false`): sections of strings.
@@ -34,45 +34,61 @@ impl Config {
             let keywords = keywords.as_object()?;
             let texts = keywords.iter().filter_map(|(name, value)| {
                 let text = match value {
-                    Value::String(text) => text.clone(),
-                    Value::Number(_) | Value::Bool(_) => value.to_string(),
+                    Value::String(text) => Cow::Borrowed(text.as_bytes()),
+                    Value::Number(_) | Value::Bool(_) => value.to_string().into_bytes().into(),
                     _ => return None,
                 };
-                Some((name.clone(), text))
+                Some((name, text))
             });
-            sections.push((section.clone(), texts.collect()));
+            sections.push((section, Pack::of(texts.collect())));
         }
-        Some(Self(sections.into_iter().collect()))
+        Some(Self(Pack::of(sections)))
     }
 
     /// The same without some keywords, which are named without their scopes.
     #[must_use]
     pub fn without(&self, known: impl Fn(&str, &str) -> bool) -> Self {
-        let mut rest = self.clone();
-        for (section, keywords) in rest.0.iter_mut() {
-            keywords.retain(|name, _| {
+        let sections = self.0.entries().map(|(section, keywords)| {
+            let keywords = Entries::within(keywords).filter(|(name, _)| {
                 let name = name.split('@').next().unwrap_or_default();
                 !known(section, name)
             });
-        }
-        rest
+            (section, Pack::of(keywords.collect()))
+        });
+        Self(Pack::of(sections.collect()))
+    }
+
+    /// The keywords of a section, and what was typed; none where there is no such section.
+    fn section(&self, name: &str) -> Entries<'_> {
+        let section = self.0.entries().get(name);
+        section.map(Entries::within).unwrap_or_default()
     }
 
     /// The names of the sections.
     pub fn sections(&self) -> impl Iterator<Item = &str> {
-        self.0.keys()
+        self.0.entries().map(|(name, _)| name)
+    }
+
+    fn texts(&self) -> BTreeMap<&str, BTreeMap<&str, Cow<'_, str>>> {
+        let sections = self.0.entries();
+        let sections = sections.map(|(name, keywords)| {
+            let keywords = Entries::within(keywords);
+            let keywords = keywords.map(|(name, text)| (name, String::from_utf8_lossy(text)));
+            (name, keywords.collect())
+        });
+        sections.collect()
     }
 
     /// Whether there is such a section.
     pub fn has_section(&self, section: &str) -> bool {
-        self.0.contains_key(section)
+        self.0.entries().get(section).is_some()
     }
 
     /// Whether a section certainly says the same on every node: no scope is in it, nor any
     /// reference, which could be to one.
     pub fn is_same_everywhere(&self, section: &str) -> bool {
-        let mut keywords = self.0.get(section).into_iter().flatten();
-        keywords.all(|(name, text)| !name.contains('@') && !text.contains('{'))
+        let mut keywords = self.section(section);
+        keywords.all(|(name, text)| !name.contains('@') && !text.contains(&b'{'))
     }
 
     /// The value of `section.keyword` on `node`, references resolved as seen from `object`.
@@ -96,6 +112,18 @@ impl Config {
     }
 }
 
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.texts().fmt(f)
+    }
+}
+
+impl Serialize for Config {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.texts().serialize(to)
+    }
+}
+
 /// One evaluation and what it may still spend: a hostile file must not cost the gateway.
 struct Evaluation<'a> {
     config: &'a Config,
@@ -114,7 +142,7 @@ enum Scope {
 
 impl Evaluation<'_> {
     fn keyword(&mut self, section: &str, keyword: &str, depth: usize) -> Option<String> {
-        let keywords = self.config.0.get(section)?;
+        let keywords = self.config.section(section);
         let scoped = keywords.beginning_with(keyword).filter_map(|(name, text)| {
             let scope = match name.get(keyword.len()..)? {
                 "" => Scope::None,
@@ -125,6 +153,8 @@ impl Evaluation<'_> {
             Some((scope, text))
         });
         let (_, text) = scoped.max_by_key(|(scope, _)| *scope)?;
+        // It was made of a text.
+        let text = std::str::from_utf8(text).unwrap_or_default();
         Some(self.dereference(section, text, depth))
     }
 

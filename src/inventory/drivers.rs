@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{ObjectPath, Resource};
+use super::{ObjectPath, Resource, table};
 
 /// How a driver of the agent converts a keyword.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,8 +90,8 @@ impl Section {
         }
         let driver = text("type").unwrap_or_else(|| self.driver.to_owned());
         let resource = Resource {
-            driver: format!("{}.{driver}", self.group),
-            status: "n/a".to_owned(),
+            driver: table::name(format!("{}.{driver}", self.group).into()),
+            status: "n/a".into(),
             keywords: keywords.into(),
         };
         Some(Driven { resource, flaws })

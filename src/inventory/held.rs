@@ -29,7 +29,7 @@ impl Inventory {
         let held = self.held.iter().filter_map(|((path, node), instance)| {
             let ips = instance.resources.values();
             let ips = ips.filter(|resource| resource.section() == "ip" && resource.is_up());
-            let addresses = ips.filter_map(|ip| ip.keywords.get("ipaddr")?.as_str());
+            let addresses = ips.filter_map(|ip| ip.keywords.text("ipaddr"));
             let since = self.lost.get(node);
             Some(Held {
                 object: path.clone(),
@@ -50,14 +50,14 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::{Event, Instance, Object, Report, Resource, Table};
+    use super::super::{Event, Instance, Object, Report, Resource, Table, Values};
     use super::*;
 
     fn object(nodes: &[&str]) -> Arc<Object> {
         let ip = Resource {
-            driver: "ip".to_owned(),
-            status: "up".to_owned(),
-            keywords: Table::from([("ipaddr".to_owned(), json!("10.0.0.1"))]),
+            driver: "ip".into(),
+            status: "up".into(),
+            keywords: Values::from([("ipaddr", json!("10.0.0.1"))]),
         };
         let instance = Instance {
             resources: Table::from([("ip#1".to_owned(), Arc::new(ip))]).into(),

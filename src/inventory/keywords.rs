@@ -3,19 +3,18 @@
 //! What a driver drops from the status is looked up in the raw configuration.
 //! No section is known by name here.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
 
-use super::{Config, ObjectPath, Problem, Sensitive, Table};
+use super::{Config, ObjectPath, Problem, Sensitive, Values};
 
 /// The keywords of one section of one instance, and where they come from.
 #[derive(Clone, Copy, Debug)]
 pub struct Keywords<'a> {
     object: &'a ObjectPath,
     section: &'a str,
-    values: &'a Table<Value>,
+    values: &'a Values,
     raw: Option<Raw<'a>>,
 }
 
@@ -36,7 +35,7 @@ impl<'a> Keywords<'a> {
     pub fn new(
         object: &'a ObjectPath,
         section: &'a str,
-        values: &'a Table<Value>,
+        values: &'a Values,
         raw: Option<Raw<'a>>,
     ) -> Self {
         Self {
@@ -49,7 +48,7 @@ impl<'a> Keywords<'a> {
 
     /// The keywords of a section that the status has nothing of.
     pub fn untold(object: &'a ObjectPath, section: &'a str, raw: Raw<'a>) -> Self {
-        Self::new(object, section, Table::none(), Some(raw))
+        Self::new(object, section, Values::none(), Some(raw))
     }
 
     /// A [`Problem`] of this section's `keyword`.
@@ -63,10 +62,10 @@ impl<'a> Keywords<'a> {
     }
 
     /// The value; `None` where absent or null, which the agent does not tell apart.
-    pub fn value(&self, keyword: &str) -> Option<Cow<'a, Value>> {
+    pub fn value(&self, keyword: &str) -> Option<Value> {
         let told = self.values.get(keyword).filter(|value| !value.is_null());
-        if let Some(value) = told {
-            return Some(Cow::Borrowed(value));
+        if told.is_some() {
+            return told;
         }
         let Raw {
             config,
@@ -74,7 +73,7 @@ impl<'a> Keywords<'a> {
             node,
         } = self.raw?;
         let text = config.keyword(object, node, self.section, keyword)?;
-        Some(Cow::Owned(Value::String(text)))
+        Some(Value::String(text))
     }
 
     /// A text. Numbers and booleans are taken as the text that was typed.
@@ -82,11 +81,11 @@ impl<'a> Keywords<'a> {
     /// # Errors
     /// A [`Problem`] for a list or an object.
     pub fn text(&self, keyword: &str) -> Result<Option<String>, Problem> {
-        match self.value(keyword).as_deref() {
+        match self.value(keyword) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::String(text)) => Ok(Some(text)),
             Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(value.to_string())),
-            Some(value) => Err(self.problem(keyword, expected("a text", value))),
+            Some(value) => Err(self.problem(keyword, expected("a text", &value))),
         }
     }
 
@@ -111,7 +110,7 @@ impl<'a> Keywords<'a> {
             Value::Number(number) => Ok(number.to_string()),
             _ => Err(self.problem(keyword, expected("a list of words", value))),
         };
-        match self.value(keyword).as_deref() {
+        match &self.value(keyword) {
             None => Ok(Vec::new()),
             Some(Value::Array(values)) => values.iter().map(word).collect(),
             Some(Value::String(text)) => Ok(text.split_whitespace().map(str::to_owned).collect()),
@@ -127,7 +126,7 @@ impl<'a> Keywords<'a> {
         let Some(value) = self.value(keyword) else {
             return Ok(None);
         };
-        let port = match &*value {
+        let port = match &value {
             Value::Number(number) => number.as_u64().and_then(|port| u16::try_from(port).ok()),
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
@@ -147,7 +146,7 @@ impl<'a> Keywords<'a> {
         let Some(value) = self.value(keyword) else {
             return Ok(None);
         };
-        let text = match &*value {
+        let text = match &value {
             Value::String(text) => text.trim().to_owned(),
             value => value.to_string(),
         };
@@ -169,7 +168,7 @@ impl<'a> Keywords<'a> {
         let Some(value) = self.value(keyword) else {
             return Ok(None);
         };
-        let count = match &*value {
+        let count = match &value {
             Value::Number(number) => number.as_u64().and_then(|count| u32::try_from(count).ok()),
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
@@ -188,7 +187,7 @@ impl<'a> Keywords<'a> {
         let Some(value) = self.value(keyword) else {
             return Ok(None);
         };
-        let word = match &*value {
+        let word = match &value {
             Value::Bool(boolean) => return Ok(Some(*boolean)),
             Value::String(text) => text.to_ascii_lowercase(),
             value => value.to_string(),
@@ -267,7 +266,7 @@ mod tests {
         expect: &str,
     ) {
         let object: ObjectPath = "test/svc/web1".parse().unwrap();
-        let values = Table::from([("kw".to_owned(), value)]);
+        let values = Values::from([("kw", value)]);
         let keywords = Keywords::new(&object, "expose#0", &values, None);
         let shown = match read(&keywords) {
             Ok(value) => format!("{value:?}"),
@@ -286,7 +285,7 @@ mod tests {
             object: &object,
             node: "n1",
         });
-        let values = Table::from([("port".to_owned(), Value::Null)]);
+        let values = Values::from([("port", Value::Null)]);
         let keywords = Keywords::new(&object, "expose#0", &values, raw);
         assert_eq!(keywords.words("sni").unwrap(), ["web1.org"]);
         let problem = keywords.port("port").unwrap_err().to_string();

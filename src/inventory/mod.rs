@@ -17,12 +17,14 @@ pub mod keywords;
 pub mod node;
 mod object;
 pub mod overlay;
+mod pack;
 pub mod path;
 mod problem;
 mod scaling;
 pub mod secret;
 pub mod table;
 mod touched;
+mod values;
 pub mod write;
 
 use std::collections::BTreeMap;
@@ -47,6 +49,7 @@ pub use secret::{Judged, Sensitive};
 use secret::{insert_changed, judge};
 pub use table::Table;
 pub use touched::Touched;
+pub use values::Values;
 pub use write::{Asked, Change, Target, Write};
 
 /// Everything the daemon has told, as of the last [`Event`].
@@ -213,7 +216,7 @@ impl Inventory {
         for (path, object) in &objects {
             for (node, instance) in &object.instances {
                 if self.is_unsure(node) {
-                    let key = (path.clone(), node.clone());
+                    let key = (path.clone(), node.to_owned());
                     self.held.entry(key).or_insert_with(|| instance.clone());
                 }
             }
@@ -329,7 +332,7 @@ impl Inventory {
         let relieved = relieved.is_some_and(|path| self.strip(&path));
         // An instance that its starting node reports again needs no holding any more.
         for node in object.instances.keys() {
-            self.held.remove(&(path.clone(), node.clone()));
+            self.held.remove(&(path.clone(), node.to_owned()));
         }
         let before = self.objects.insert(path.clone(), object);
         if let Some(before) = &before {
@@ -361,7 +364,7 @@ impl Inventory {
         for (node, instance) in &before.instances {
             let told = now.is_some_and(|object| object.instances.contains_key(node));
             if self.is_unsure(node) && !told {
-                let key = (before.path.clone(), node.clone());
+                let key = (before.path.clone(), node.to_owned());
                 self.held.entry(key).or_insert_with(|| instance.clone());
             }
         }
@@ -378,13 +381,13 @@ impl Inventory {
                     path: path.clone(),
                     revision: previous.map(|o| o.revision.clone()).unwrap_or_default(),
                     slave: previous.is_some_and(|o| o.slave),
-                    instances: BTreeMap::new(),
+                    instances: Table::default(),
                 })
             });
             let instances = &mut Arc::make_mut(object).instances;
-            instances
-                .entry(node.clone())
-                .or_insert_with(|| instance.clone());
+            if !instances.contains_key(node) {
+                instances.insert(node.clone(), instance.clone());
+            }
         }
         self.supersede(path);
     }
@@ -392,7 +395,7 @@ impl Inventory {
     /// An object that runs on one node at a time, and is up on one that is heard of, has left
     /// the lost ones.
     fn supersede(&mut self, path: &ObjectPath) {
-        let is_lost = |node: &String| {
+        let is_lost = |node: &str| {
             let status = self.nodes.get(node);
             status.is_some_and(|status| status.is_lost())
         };
@@ -404,7 +407,7 @@ impl Inventory {
         if lost.is_empty() || !heard.iter().any(|(_, it)| it.failover && it.is_up()) {
             return;
         }
-        let lost: Vec<String> = lost.into_iter().map(|(node, _)| node.clone()).collect();
+        let lost: Vec<String> = lost.into_iter().map(|(node, _)| node.to_owned()).collect();
         for node in lost {
             self.held.remove(&(path.clone(), node.clone()));
             self.drop_instance(path, &node);

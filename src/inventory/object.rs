@@ -1,11 +1,11 @@
 //! PURE: an object as the nodes report it: its instances, and their resources.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::{ObjectPath, Table};
+use super::table::Name;
+use super::{ObjectPath, Table, Values};
 
 /// An object and its instances.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -17,7 +17,7 @@ pub struct Object {
     /// Whether the daemon marks the object as a slave of a scaler.
     pub slave: bool,
     /// The instances, by node.
-    pub instances: BTreeMap<String, Instance>,
+    pub instances: Table<Instance>,
 }
 
 fn serialize_resources<S: Serializer>(
@@ -31,7 +31,7 @@ fn serialize_resources<S: Serializer>(
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Instance {
     /// What the daemon is doing with the instance (`idle`, `stopping`, ...).
-    pub monitor: String,
+    pub monitor: Name,
     /// Whether the object runs on one node at a time (`topology = failover`).
     pub failover: bool,
     /// Whether the object is a scaler, whose slaves do its work.
@@ -46,11 +46,11 @@ pub struct Instance {
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Resource {
     /// The section's type and driver, such as `ip`, `ip.cni`, `expose.envoy`.
-    pub driver: String,
+    pub driver: Name,
     /// The status word, such as `up`, `down`, `n/a`.
-    pub status: String,
+    pub status: Name,
     /// The keywords that the agent reports, with whatever JSON types it gave them.
-    pub keywords: Table<serde_json::Value>,
+    pub keywords: Values,
 }
 
 impl Instance {
@@ -69,7 +69,7 @@ impl Instance {
 impl Resource {
     /// Whether the agent saw the resource work: `up`, also on a standby.
     pub fn is_up(&self) -> bool {
-        matches!(self.status.as_str(), "up" | "stdby up")
+        matches!(self.status.as_ref(), "up" | "stdby up")
     }
 
     /// The section type: the driver's name up to the dot.

@@ -3,13 +3,13 @@
 //!
 //! What the status would have is what the agent's drivers make of them ([`drivers`]).
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::drivers::{self, Type};
 use super::{
     Config, Event, Instance, Inventory, Kind, NodeStatus, Object, ObjectPath, Reading, Resource,
+    Table,
 };
 
 /// The events that give `path` this configuration. A scaler's slaves get it too, as they would
@@ -28,7 +28,7 @@ pub fn overlay(inventory: &Inventory, path: &ObjectPath, config: &Config) -> Vec
     let mut events = Vec::new();
     for mut object in objects {
         let path = object.path.clone();
-        for (node, instance) in &mut object.instances {
+        for (node, instance) in object.instances.iter_mut() {
             if !instance.scaler {
                 settle(&path, node, instance, config);
             }
@@ -47,7 +47,7 @@ fn created(inventory: &Inventory, path: &ObjectPath, config: &Config) -> Object 
         path: path.clone(),
         revision: "not created yet".to_owned(),
         slave: false,
-        instances: BTreeMap::new(),
+        instances: Table::default(),
     };
     let settled = inventory.nodes.iter();
     let settled = settled.filter(|(_, status)| **status == NodeStatus::Settled);
@@ -60,7 +60,7 @@ fn created(inventory: &Inventory, path: &ObjectPath, config: &Config) -> Object 
         }
         let failover = text("topology").is_none_or(|topology| topology == "failover");
         let instance = Instance {
-            monitor: "idle".to_owned(),
+            monitor: "idle".into(),
             failover,
             ..Instance::default()
         };
@@ -108,25 +108,23 @@ fn ip(before: Option<&Resource>, runs: bool, text: impl Fn(&str) -> Option<Strin
         } else {
             "down"
         };
-        let address = written.map(|address| ("ipaddr".to_owned(), address.to_string().into()));
+        let address = written.map(|address| ("ipaddr", address.to_string().into()));
         Resource {
-            driver: kind.map_or_else(|| "ip".to_owned(), |kind| format!("ip.{kind}")),
-            status: status.to_owned(),
+            driver: kind.map_or_else(|| "ip".into(), |kind| format!("ip.{kind}").into()),
+            status: status.into(),
             keywords: address.into_iter().collect(),
         }
     });
     let (disabled, _) = Type::Switch.convert(text("disable").as_deref());
     if disabled == Some(true.into()) {
-        "n/a".clone_into(&mut resource.status);
+        resource.status = "n/a".into();
     }
     let exposes = text("expose").unwrap_or_default();
     let exposes: Vec<&str> = exposes.split_whitespace().collect();
-    match exposes.is_empty() {
-        true => resource.keywords.remove("expose"),
-        false => resource
-            .keywords
-            .insert("expose".to_owned(), exposes.into()),
-    };
+    resource.keywords.remove("expose");
+    if !exposes.is_empty() {
+        resource.keywords.insert("expose", exposes);
+    }
     resource
 }
 
@@ -196,17 +194,17 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::inventory::Table;
+    use crate::inventory::Values;
     use crate::inventory::ini::Ini;
 
     fn inventory(paths: &[&str]) -> Inventory {
         let mut inventory = Inventory::default();
         inventory.apply(Event::Node("n1".to_owned(), Some(NodeStatus::Settled)));
         for path in paths {
-            let keywords = Table::from([("ipaddr".to_owned(), Value::from("10.0.0.1"))]);
+            let keywords = Values::from([("ipaddr", Value::from("10.0.0.1"))]);
             let ip = Resource {
-                driver: "ip".to_owned(),
-                status: "up".to_owned(),
+                driver: "ip".into(),
+                status: "up".into(),
                 keywords,
             };
             let instance = Instance {
@@ -218,7 +216,7 @@ mod tests {
                 path,
                 revision: "1".to_owned(),
                 slave: false,
-                instances: BTreeMap::from([("n1".to_owned(), instance)]),
+                instances: Table::from([("n1".to_owned(), instance)]),
             };
             inventory.apply(Event::Put(Arc::new(object)));
         }
@@ -241,7 +239,7 @@ mod tests {
         let text = "[ip#1]\nipname = web\nexpose = expose#0\n[expose#0]\nport = 80.9\n\
                     [vhost#0]\n[expose#1]\nsni = x\n[hashpolicy#0]\ncookie_ttl = 1h30m\n";
         let object = overlaid(&["test/svc/web1"], text);
-        let resources = &object.instances["n1"].resources;
+        let resources = &object.instances.get("n1").unwrap().resources;
         let names: Vec<&str> = resources.keys().collect();
         assert_eq!(names, ["expose#0", "hashpolicy#0", "ip#1", "vhost#0"]);
         assert_eq!(
@@ -289,10 +287,16 @@ mod tests {
         let text = "[DEFAULT]\nnodes = *\n[ip#0]\nipname = 10.0.0.9\nexpose = expose#0\n\
                     [expose#0]\nport = 80\n";
         let object = overlaid(&[], text);
-        let ip = &object.instances["n1"].resources.get("ip#0").unwrap();
+        let ip = &object
+            .instances
+            .get("n1")
+            .unwrap()
+            .resources
+            .get("ip#0")
+            .unwrap();
         assert_eq!(
-            (ip.status.as_str(), ip.keywords.get("ipaddr").unwrap()),
-            ("up", &Value::from("10.0.0.9"))
+            (ip.status.as_ref(), ip.keywords.get("ipaddr").unwrap()),
+            ("up", Value::from("10.0.0.9"))
         );
         let elsewhere = overlaid(&[], &text.replace('*', "n2"));
         assert!(elsewhere.instances.is_empty());

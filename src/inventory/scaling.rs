@@ -36,7 +36,7 @@ impl Scaling {
         let Some(Before { object, .. }) = self.0.get(&now.path) else {
             return;
         };
-        for (node, instance) in &mut Arc::make_mut(now).instances {
+        for (node, instance) in Arc::make_mut(now).instances.iter_mut() {
             let before = object.instances.get(node);
             if let Some(before) = before.filter(|_| instance.resources.is_empty()) {
                 instance.resources.clone_from(&before.resources);

@@ -164,14 +164,6 @@ fn kept(known: Name) -> Name {
     }
 }
 
-impl Table<serde_json::Value> {
-    /// No keywords.
-    pub fn none() -> &'static Self {
-        static NONE: LazyLock<Table<serde_json::Value>> = LazyLock::new(Table::default);
-        &NONE
-    }
-}
-
 impl<V> Default for Table<V> {
     fn default() -> Self {
         Self(Box::default())

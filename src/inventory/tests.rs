@@ -103,7 +103,7 @@ fn lost() -> Inventory {
 
 fn instances(inventory: &Inventory, name: &str) -> Vec<String> {
     let object = inventory.objects.get(&object(name, &[]).path);
-    let instances = object.map(|object| object.instances.keys().cloned().collect());
+    let instances = object.map(|object| object.instances.keys().map(str::to_owned).collect());
     instances.unwrap_or_default()
 }
 
@@ -180,9 +180,9 @@ fn failover(nodes: &[(&str, bool)]) -> Arc<Object> {
     for (node, up) in nodes {
         let status = if *up { "up" } else { "down" };
         let address = Resource {
-            driver: "ip".to_owned(),
-            status: status.to_owned(),
-            keywords: Table::default(),
+            driver: "ip".into(),
+            status: status.into(),
+            keywords: Values::default(),
         };
         let instance = Instance {
             failover: true,
@@ -238,8 +238,8 @@ fn slave(status: &str) -> Arc<Object> {
     slave.slave = true;
     for instance in slave.instances.values_mut() {
         let ip = Resource {
-            driver: "ip".to_owned(),
-            status: status.to_owned(),
+            driver: "ip".into(),
+            status: status.to_owned().into(),
             ..Resource::default()
         };
         let ip = Arc::new(ip);
@@ -250,7 +250,7 @@ fn slave(status: &str) -> Arc<Object> {
 
 fn sections(inventory: &Inventory) -> usize {
     let web1 = &inventory.objects[&object("web1", &[]).path];
-    web1.instances["n1"].resources.len()
+    web1.instances.get("n1").unwrap().resources.len()
 }
 
 #[test]

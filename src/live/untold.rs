@@ -86,7 +86,7 @@ mod tests {
         for (name, content) in names {
             let origin = Origin {
                 object: format!("test/svc/{name}").parse().unwrap(),
-                section: "expose#0".to_owned(),
+                section: "expose#0".into(),
             };
             let resource = Resource {
                 origins: vec![origin],

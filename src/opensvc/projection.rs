@@ -3,7 +3,7 @@
 //! Wrong types cost the resource or instance that they are in, never more. Nothing is kept here
 //! from one call to the next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::mirror::leaf;
 use super::mirror::tree::{Branches, Tree};
 use super::mirror::{Entry, Resources};
-use crate::inventory::{Instance, Kind, Labels, NodeStatus, Object, ObjectPath, Report};
+use crate::inventory::{Instance, Kind, Labels, NodeStatus, Object, ObjectPath, Report, table};
 
 /// Whether the daemon is past its first moments, when its status knows nothing yet.
 pub(super) fn is_complete(tree: &Tree) -> bool {
@@ -108,7 +108,7 @@ pub(super) fn object(tree: &Tree, key: &str, path: ObjectPath) -> Option<Object>
         return None;
     }
     let mut slave = is_slave(aggregate);
-    let mut instances = BTreeMap::new();
+    let mut instances = Vec::new();
     let mut revision = String::new();
     for (name, node) in branches_at(tree, &["monitor", "nodes"])? {
         let Some(services) = node.get("services") else {
@@ -121,14 +121,14 @@ pub(super) fn object(tree: &Tree, key: &str, path: ObjectPath) -> Option<Object>
         let entry = services.get("status").and_then(|it| it.get(key)?.entry());
         if let Some((marked, instance)) = entry.and_then(|it| instance(path.kind(), it)) {
             slave |= marked;
-            instances.insert(name.to_string(), instance);
+            instances.push((name.to_string(), instance));
         }
     }
     (!instances.is_empty()).then_some(Object {
         path,
         revision,
         slave,
-        instances,
+        instances: instances.into_iter().collect(),
     })
 }
 
@@ -194,7 +194,7 @@ fn instance(kind: Kind, entry: &Entry) -> Option<(bool, Instance)> {
     };
     let doing = rest.get("monitor").and_then(|doing| doing.get("status"));
     let instance = Instance {
-        monitor: doing.and_then(Value::as_str).unwrap_or_default().to_owned(),
+        monitor: table::name(doing.and_then(Value::as_str).unwrap_or_default().into()),
         scaler: rest.get("scale").is_some_and(Value::is_number),
         failover: text("topology") == Some("failover"),
         resources,
@@ -213,7 +213,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inventory::Table;
+    use crate::inventory::Values;
     use crate::opensvc::mirror::Status;
 
     fn tree(aggregate: Value, instance: Value) -> Value {
@@ -279,7 +279,7 @@ mod tests {
         );
         let resources = object.unwrap().instances.remove("n1").unwrap().resources;
         assert_eq!(resources.keys().collect::<Vec<_>>(), ["ip#4", "ip#5"]);
-        let keywords = Table::from([("netmask".to_owned(), json!(32))]);
+        let keywords = Values::from([("netmask", json!(32))]);
         assert_eq!(resources.get("ip#5").unwrap().keywords, keywords);
         assert_eq!(resources.get("ip#4").unwrap().status, "");
     }

@@ -174,7 +174,7 @@ pub(super) fn settle<'a>(gateway: &'a Gateway, previous: &Verdicts) -> Settled<'
         for origin in origins {
             problems.push(Problem {
                 object: origin.object.clone(),
-                section: origin.section.clone(),
+                section: origin.section.to_string(),
                 keyword: keyword.to_owned(),
                 reason: format!("{reason}; {}", consequence(json.protects())),
             });
@@ -277,7 +277,7 @@ mod tests {
 
     fn user_json(value: Value) -> UserJson {
         let object: ObjectPath = "web1".parse().unwrap();
-        let values = crate::inventory::Table::from([("kw".to_owned(), value)]);
+        let values = crate::inventory::Values::from([("kw", value)]);
         let keywords = Keywords::new(&object, "expose#0", &values, None);
         UserJson::read(&keywords, "kw").unwrap().unwrap()
     }
@@ -286,7 +286,7 @@ mod tests {
         let cluster = Cluster {
             origin: Origin {
                 object: "web1".parse().unwrap(),
-                section: "expose#0".to_owned(),
+                section: "expose#0".into(),
             },
             protocol: Protocol::Tcp,
             lb_policy: LbPolicy::RoundRobin,

@@ -320,7 +320,7 @@ fn leave_out_routes<'v>(
         if let Some(found) = found {
             let mut origin = host.origin.clone();
             if !route.section.is_empty() {
-                route.section.clone_into(&mut origin.section);
+                origin.section = route.section.clone().into();
             }
             resource.problems.push(found.problem(&origin));
         }
@@ -415,7 +415,7 @@ mod tests {
             name: name.to_owned(),
             origin: Origin {
                 object: name.parse().unwrap(),
-                section: "vhost#0".to_owned(),
+                section: "vhost#0".into(),
             },
             cluster: "x".to_owned(),
             allow_from: Vec::new(),

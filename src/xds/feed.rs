@@ -251,7 +251,8 @@ impl Feed {
                 acked: Some((Told::Ours(*version), Some(now))),
                 copy: Some(Arc::clone(resource)),
                 serves: !self.takes_away(&resource.name),
-                clusters: Some(resource.clusters.iter().cloned().collect()),
+                beside: None,
+                is_known: true,
             };
             // A client drops what it got of a name that it does not ask for any more.
             if self.subscription.matches(&resource.name) {
@@ -287,24 +288,17 @@ impl Feed {
         let named = resources.map(|sent| (&sent.0.name, Some(sent)));
         for (name, sent) in named.chain(response.removed.iter().map(|name| (name, None))) {
             let held = self.held.get_mut(name);
-            let clusters = sent.map(|(resource, _)| resource.clusters.iter().cloned());
+            let clusters = sent.map_or(&[][..], |(resource, _)| &resource.clusters);
             if let Some(held) = held {
                 held.version = None;
-                if let Some(named) = &mut held.clusters {
-                    named.extend(clusters.into_iter().flatten());
-                }
+                held.may_name(clusters);
             } else if !alone && self.subscription.matches(name) {
-                let clusters = Some(clusters.into_iter().flatten().collect());
-                self.held.insert(
-                    name.clone(),
-                    Held {
-                        version: None,
-                        acked: None,
-                        copy: None,
-                        serves: false,
-                        clusters,
-                    },
-                );
+                let mut held = Held {
+                    is_known: true,
+                    ..Held::default()
+                };
+                held.may_name(clusters);
+                self.held.insert(name.clone(), held);
             }
             let epoch = self.epochs.entry(name.clone()).or_default();
             *epoch = epoch.saturating_add(1);

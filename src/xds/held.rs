@@ -21,8 +21,11 @@ pub(super) struct Held {
     pub(super) copy: Option<Arc<Resource>>,
     /// Whether it is certain that there is a copy, whichever it is.
     pub(super) serves: bool,
-    /// The clusters that the copy may send traffic to; `None` where another session sent it.
-    pub(super) clusters: Option<BTreeSet<String>>,
+    /// The clusters that it may send traffic to beside those of the copy, where a response was
+    /// refused of which it may have been applied.
+    pub(super) beside: Option<Box<BTreeSet<String>>>,
+    /// Whether these are all: another session may have sent what it has.
+    pub(super) is_known: bool,
 }
 
 impl Held {
@@ -37,6 +40,22 @@ impl Held {
         }
     }
 
+    /// Whether it may send traffic to a cluster; `None` where that is not known.
+    pub(super) fn names(&self, cluster: &str) -> Option<bool> {
+        let copy = self.copy.iter().flat_map(|copy| &copy.clusters);
+        let beside = self.beside.iter().flat_map(|beside| beside.iter());
+        self.is_known
+            .then(|| copy.chain(beside).any(|known| known == cluster))
+    }
+
+    /// It may have been applied what sends traffic to these.
+    pub(super) fn may_name(&mut self, clusters: &[String]) {
+        if self.is_known && !clusters.is_empty() {
+            let beside = self.beside.get_or_insert_default();
+            beside.extend(clusters.iter().cloned());
+        }
+    }
+
     /// Whether it is this version, as far as is known.
     pub(super) fn is(&self, version: Version) -> bool {
         self.version == Some(Told::Ours(version))
@@ -48,13 +67,13 @@ impl Held {
 pub(super) enum Told {
     /// One that we may have given it.
     Ours(Version),
-    /// Another text.
-    Other(Box<str>),
+    /// Another text. It is rare, and has no room of its own beside the version's.
+    Other(Box<String>),
 }
 
 impl From<&str> for Told {
     fn from(text: &str) -> Self {
-        Version::read(text).map_or_else(|| Self::Other(text.into()), Self::Ours)
+        Version::read(text).map_or_else(|| Self::Other(Box::new(text.to_owned())), Self::Ours)
     }
 }
 

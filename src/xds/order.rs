@@ -167,8 +167,8 @@ impl Session {
         held.any(|(name, held)| {
             let unused = kind == ResourceType::Route && self.snapshot.get(kind, name).is_none();
             let drains = unused && all_taken;
-            let names = match (&held.clusters, self.snapshot.get(kind, name)) {
-                (Some(clusters), _) => clusters.contains(cluster),
+            let names = match (held.names(cluster), self.snapshot.get(kind, name)) {
+                (Some(names), _) => names,
                 // What it has from an earlier stream is known only where it is still the same.
                 (None, Some(resource)) => !feed.has(resource),
                 (None, None) => true,

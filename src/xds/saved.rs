@@ -108,7 +108,7 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Snapshot, SavedError> {
 fn save(kind: ResourceType, resource: &Resource) -> SavedResource {
     let origins = resource.origins.iter().map(|origin| SavedOrigin {
         object: origin.object.to_string(),
-        section: origin.section.clone(),
+        section: origin.section.to_string(),
     });
     SavedResource {
         kind: kind.word().to_owned(),
@@ -126,7 +126,7 @@ fn load(saved: SavedResource) -> Result<Resource, SavedError> {
     for origin in saved.origins {
         resource.origins.push(Origin {
             object: origin.object.parse().map_err(|_| SavedError::Content)?,
-            section: origin.section,
+            section: origin.section.into(),
         });
     }
     resource.body = saved.body;
@@ -163,7 +163,7 @@ mod tests {
             resource.clusters = vec!["web".to_owned()];
             resource.origins = vec![Origin {
                 object: "test/svc/web1".parse().unwrap(),
-                section: "expose#0".to_owned(),
+                section: "expose#0".into(),
             }];
             snapshot.insert(kind, Arc::new(resource));
         };

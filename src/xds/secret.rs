@@ -135,7 +135,7 @@ mod tests {
         });
         let origin = crate::gateway::Origin {
             object: "test/sec/s".parse().unwrap(),
-            section: String::new(),
+            section: "".into(),
         };
         let secret = TlsSecret {
             origin,

@@ -13,7 +13,7 @@ use crate::golden::Case;
 fn origin() -> Origin {
     Origin {
         object: "test/svc/a".parse().unwrap(),
-        section: "expose#0".to_owned(),
+        section: "expose#0".into(),
     }
 }
 

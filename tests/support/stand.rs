@@ -205,7 +205,7 @@ pub(crate) fn raw(kind: ResourceType, name: &str, body: Vec<u8>, to: &mut Snapsh
     resource.body = body;
     resource.origins = vec![Origin {
         object: "test/svc/bad".parse().expect("a path"),
-        section: "expose#0".to_owned(),
+        section: "expose#0".into(),
     }];
     to.insert(kind, Arc::new(resource));
 }

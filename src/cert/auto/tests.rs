@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cert::example::{self, DAY, NOW};
 use crate::cert::record::Record;
-use crate::inventory::{Instance, Resource};
+use crate::inventory::{Instance, Resource, Table, Values};
 
 fn names(text: &str) -> BTreeSet<String> {
     text.split_whitespace().map(str::to_owned).collect()
@@ -25,8 +25,8 @@ fn service(name: &str, sections: &Value) -> Object {
             kind => format!("{kind}.x"),
         };
         let resource = Resource {
-            driver,
-            status: "n/a".to_owned(),
+            driver: driver.into(),
+            status: "n/a".into(),
             keywords: serde_json::from_value(keywords.clone()).unwrap(),
         };
         (section.clone(), resource.into())
@@ -39,7 +39,7 @@ fn service(name: &str, sections: &Value) -> Object {
         path: path(name),
         revision: String::new(),
         slave: name.contains('.'),
-        instances: BTreeMap::from([("n1".to_owned(), instance)]),
+        instances: Table::from([("n1".to_owned(), instance)]),
     }
 }
 
@@ -145,7 +145,7 @@ fn what_the_status_leaves_out_is_read_of_the_configuration() {
     assert!(!needs_config(&object));
     let instance = object.instances.get_mut("n1").unwrap();
     let section = instance.resources_mut().get_mut("certificate#0").unwrap();
-    std::sync::Arc::make_mut(section).keywords.clear();
+    std::sync::Arc::make_mut(section).keywords = Values::default();
     assert!(needs_config(&object));
     assert!(served(&object, None).is_empty());
     let config = Config::from_json(&json!({"certificate#0": {"secret": "front"}}));

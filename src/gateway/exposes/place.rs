@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Finder, Place};
 use crate::gateway::{Endpoint, Health, Locality};
 use crate::inventory::keywords::{Keywords, Raw, shown};
-use crate::inventory::{Inventory, Problem, Table};
+use crate::inventory::{Inventory, Problem, Values};
 
 impl<'a> Finder<'a, '_> {
     /// Takes the address of an ip that is up for one of the expose's.
@@ -40,7 +40,7 @@ impl<'a> Finder<'a, '_> {
         let values = at.instance.resources.get(section);
         let values = match values {
             Some(resource) => &resource.keywords,
-            None => Table::none(),
+            None => Values::none(),
         };
         let definer = self.found.get(section).and_then(|definer| definer.raw);
         let raw = definer.map(|raw| raw_on(at.node, raw));
@@ -68,7 +68,7 @@ pub(super) fn address(ip: &Keywords<'_>) -> Result<IpAddr, Problem> {
 pub(super) fn health(inventory: &Inventory, at: Place<'_>) -> Health {
     let node = inventory.nodes.get(at.node);
     let node_leaves = node.is_some_and(|status| status.is_leaving());
-    match node_leaves || LEAVING.contains(&at.instance.monitor.as_str()) {
+    match node_leaves || LEAVING.contains(&at.instance.monitor.as_ref()) {
         true => Health::Draining,
         false => Health::Healthy,
     }

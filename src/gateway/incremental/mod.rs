@@ -8,6 +8,7 @@
 //! has lost something stays together with all who have it, as it is told who was the first of them.
 
 mod counted;
+mod few;
 mod merge;
 mod moved;
 mod parts;
@@ -21,6 +22,7 @@ use super::compile::{Compiled, compile, draft};
 use super::exposes::{in_order, of_owner, owner};
 use super::{Gateway, Policy, settle};
 use crate::inventory::{Inventory, Object, ObjectPath, Touched};
+use few::Few;
 use parts::{Holders, Id, remove};
 use piece::{Piece, Sets};
 use settled::{Counts, Shares};
@@ -30,14 +32,14 @@ use settled::{Counts, Shares};
 pub struct Incremental {
     policy: Policy,
     /// The services by whom they are served for, and those that are.
-    members: BTreeMap<ObjectPath, BTreeSet<ObjectPath>>,
+    members: BTreeMap<ObjectPath, Few<ObjectPath>>,
     owners: BTreeMap<ObjectPath, Member>,
     /// The objects that may carry challenges.
     carriers: BTreeSet<ObjectPath>,
-    parts: BTreeMap<Id, Part>,
+    parts: BTreeMap<Id, Box<Part>>,
     part_of: BTreeMap<ObjectPath, Id>,
     /// The owners that name a `sec` object.
-    users: BTreeMap<ObjectPath, BTreeSet<ObjectPath>>,
+    users: BTreeMap<ObjectPath, Few<ObjectPath>>,
     next: Id,
     holders: Holders,
     shares: Shares,
@@ -243,12 +245,12 @@ impl Incremental {
         if part.asks {
             self.asking.insert(id);
         }
-        self.parts.insert(id, part);
+        self.parts.insert(id, Box::new(part));
         id
     }
 
     /// Takes a part out.
-    fn take(&mut self, id: Id) -> Option<Part> {
+    fn take(&mut self, id: Id) -> Option<Box<Part>> {
         let part = self.parts.remove(&id)?;
         self.holders.remove(id, &part.piece);
         for owner in &part.owners {

@@ -122,13 +122,11 @@ fn is_moved_instance(before: &Instance, now: &Instance) -> bool {
 }
 
 fn is_moved_ip(before: &Resource, now: &Resource) -> bool {
-    let mut keywords = before.keywords.iter().zip(now.keywords.iter());
     before.section() == "ip"
         && before.driver == now.driver
-        && before.keywords.len() == now.keywords.len()
-        && keywords.all(|((name, before), (same_name, now))| {
-            name == same_name && (before == now || name == ADDRESS)
-        })
+        && before
+            .keywords
+            .differ_in_no_more_than(&now.keywords, ADDRESS)
 }
 
 /// Where an ip is.
@@ -136,17 +134,15 @@ const ADDRESS: &str = "ipaddr";
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::inventory::Table;
+    use crate::inventory::{Table, Values};
 
     fn object() -> Object {
         let resource = |driver: &str, keyword: &str| {
-            let keywords = Table::from([(keyword.to_owned(), "x".into())]);
+            let keywords = Values::from([(keyword, "x".into())]);
             Arc::new(Resource {
-                driver: driver.to_owned(),
-                status: "up".to_owned(),
+                driver: driver.to_owned().into(),
+                status: "up".into(),
                 keywords,
             })
         };
@@ -161,7 +157,7 @@ mod tests {
             path: "test/svc/web".parse().unwrap(),
             revision: "n1=a".to_owned(),
             slave: false,
-            instances: BTreeMap::from([("n1".to_owned(), instance)]),
+            instances: Table::from([("n1".to_owned(), instance)]),
         }
     }
 
@@ -183,15 +179,13 @@ mod tests {
     #[test]
     fn an_address_and_how_an_instance_is_are_no_more_than_endpoints() {
         check(true, |it, node| {
-            it.instances.get_mut(node).unwrap().monitor = "stopping".to_owned();
+            it.instances.get_mut(node).unwrap().monitor = "stopping".into();
         });
         check(true, |it, _| {
-            change(it, "ip#1", |ip| ip.status = "down".to_owned())
+            change(it, "ip#1", |ip| ip.status = "down".into())
         });
         check(true, |it, _| {
-            change(it, "ip#1", |ip| {
-                drop(ip.keywords.insert("ipaddr".to_owned(), 1.into()))
-            });
+            change(it, "ip#1", |ip| ip.keywords.insert("ipaddr", 1));
         });
     }
 
@@ -214,20 +208,16 @@ mod tests {
                 .remove("expose#0");
         });
         check(false, |it, _| {
-            change(it, "ip#1", |ip| ip.driver = "ip".to_owned())
+            change(it, "ip#1", |ip| ip.driver = "ip".into())
         });
         check(false, |it, _| {
-            change(it, "ip#1", |ip| {
-                drop(ip.keywords.insert("expose".to_owned(), 1.into()))
-            });
+            change(it, "ip#1", |ip| ip.keywords.insert("expose", 1));
         });
         check(false, |it, _| {
-            change(it, "expose#0", |one| {
-                drop(one.keywords.insert("sni".to_owned(), 1.into()))
-            });
+            change(it, "expose#0", |one| one.keywords.insert("sni", 1));
         });
         check(false, |it, _| {
-            change(it, "expose#0", |one| one.status = "down".to_owned())
+            change(it, "expose#0", |one| one.status = "down".into())
         });
     }
 }

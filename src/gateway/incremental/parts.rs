@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::super::chains::HTTP_CHAIN;
 use super::super::claims::{Claim, overlap};
 use super::super::{Listener, Protocol};
+use super::few::Few;
 use super::piece::{Piece, Values};
 
 /// The number of a part.
@@ -18,9 +19,9 @@ pub(super) type Id = u64;
 pub(super) struct Holders {
     claims: BTreeMap<(String, Claim), Sides>,
     /// The addresses that are wanted for listeners.
-    addresses: BTreeMap<(Protocol, u16), BTreeMap<IpAddr, BTreeSet<Id>>>,
+    addresses: BTreeMap<(Protocol, u16), BTreeMap<IpAddr, Few<Id>>>,
     /// Whose connections should begin plainly, and whose with the PROXY protocol.
-    proxied: BTreeMap<String, [BTreeSet<Id>; 2]>,
+    proxied: BTreeMap<String, [Few<Id>; 2]>,
     /// Who shares the chain of plain HTTP; those that bring data for it want it alone.
     http: BTreeMap<String, Sides>,
 }
@@ -28,12 +29,12 @@ pub(super) struct Holders {
 /// Those who want a thing alone, and those who would share it.
 #[derive(Debug, Default)]
 struct Sides {
-    alone: BTreeSet<Id>,
-    sharing: BTreeSet<Id>,
+    alone: Few<Id>,
+    sharing: Few<Id>,
 }
 
 impl Sides {
-    fn side(&mut self, shared: bool) -> &mut BTreeSet<Id> {
+    fn side(&mut self, shared: bool) -> &mut Few<Id> {
         match shared {
             true => &mut self.sharing,
             false => &mut self.alone,
@@ -128,7 +129,7 @@ impl Holders {
         for (listener, proxied) in &piece.proxied {
             remove(&mut self.proxied, listener, |sides| {
                 sides[usize::from(*proxied)].remove(&id);
-                sides.iter().all(BTreeSet::is_empty)
+                sides.iter().all(Few::is_empty)
             });
         }
         for (listener, shared) in http(&piece.listeners) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::compile::Compiled;
 use super::super::{Gateway, Listener, Named, Protocol, RouteConfiguration, Want, settle};
 use super::counted::Counted;
+use super::few::Few;
 use super::parts::{Id, remove};
 use super::piece::{Piece, Sets, Values};
 use super::{Incremental, Part, merge};
@@ -19,7 +20,7 @@ pub(super) struct Shares {
     routes: Share,
 }
 
-type Share = BTreeMap<String, BTreeSet<Id>>;
+type Share = BTreeMap<String, Few<Id>>;
 
 /// How often what is a set was brought.
 #[derive(Debug, Default)]
@@ -49,10 +50,12 @@ impl Counts {
 
 impl Incremental {
     /// Puts together what the `fresh` parts come to, in the place of the `stale` ones.
-    pub(super) fn settle(&mut self, fresh: &BTreeSet<Id>, stale: &[(Id, Part)]) {
+    pub(super) fn settle(&mut self, fresh: &BTreeSet<Id>, stale: &[(Id, Box<Part>)]) {
         let mut dirty = Dirty::default();
         let parts = &self.parts;
-        let fresh = fresh.iter().filter_map(|id| Some((*id, parts.get(id)?)));
+        let fresh = fresh
+            .iter()
+            .filter_map(|id| Some((*id, parts.get(id)?.as_ref())));
         let fresh: Vec<(Id, &Part)> = fresh.collect();
         for (_, part) in &fresh {
             self.counts.add(&mut self.compiled, &part.piece.sets);
@@ -172,13 +175,13 @@ fn put_in_place(
     shared: &Share,
     name: &str,
     fresh: &[(Id, &Part)],
-    stale: &[(Id, Part)],
+    stale: &[(Id, Box<Part>)],
 ) -> bool {
     let gone = stale.iter().filter_map(|(_, it)| it.piece.routes.get(name));
     let gone: Vec<_> = gone.collect();
     let come = fresh.iter().filter_map(|(_, it)| it.piece.routes.get(name));
     let come: Vec<_> = come.collect();
-    let after = shared.get(name).map_or(0, BTreeSet::len);
+    let after = shared.get(name).map_or(0, Few::len);
     let before = (after + gone.len()).saturating_sub(come.len());
     // What one part has alone is not in any order of ours.
     let several = before > 1 && after > 1;

@@ -18,6 +18,7 @@ use super::exposes::Exposed;
 use super::{Origin, VirtualHost, regex};
 use crate::inventory::Problem;
 use crate::inventory::keywords::{Keywords, shown};
+use crate::inventory::table;
 use conditions::conditions;
 use forward::{FORWARD_KEYWORDS, forward};
 use model::{PathMatch, Route, RouteAction};
@@ -52,12 +53,12 @@ pub fn virtual_hosts(
         };
         let origin = Origin {
             object: exposed.owner.clone(),
-            section: section.clone(),
+            section: table::name(section.as_str().into()),
         };
         // Two exposes may name one vhost: the listener has its domains once all the same.
         let claimant = Origin {
             object: exposed.owner.clone(),
-            section: format!("{} {section}", exposed.section),
+            section: format!("{} {section}", exposed.section).into(),
         };
         let domains = domains(exposed, &keywords, problems);
         let domains: Vec<String> = domains

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::reading::{Key, Read, Reader};
 use crate::inventory::table::{self, Name};
-use crate::inventory::{Resource, Table};
+use crate::inventory::{Resource, Values};
 
 /// What was told of a resource.
 pub(super) struct Told {
@@ -88,7 +88,7 @@ impl Parts {
 
     fn made(self) -> Option<Resource> {
         let keywords = match self.info {
-            None | Some(Info::Other(Value::Null)) => Table::default(),
+            None | Some(Info::Other(Value::Null)) => Values::default(),
             // The stream cannot tell null from absent, so neither is told apart here.
             Some(Info::Keywords(keywords)) => {
                 let keywords = keywords.into_iter();
@@ -97,15 +97,15 @@ impl Parts {
             Some(Info::Other(_)) => return None,
         };
         let status = match self.status {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(status)) => status,
+            None | Some(Value::Null) => Name::default(),
+            Some(Value::String(status)) => table::name(status.into()),
             Some(_) => return None,
         };
         let Some(Value::String(driver)) = self.driver else {
             return None;
         };
         Some(Resource {
-            driver,
+            driver: table::name(driver.into()),
             status,
             keywords,
         })

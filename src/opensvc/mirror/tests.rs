@@ -59,11 +59,25 @@ fn a_change_is_told_once_and_costs_only_its_object() {
     };
     assert_eq!(object.path, path("test/svc/a"));
     assert_eq!(
-        object.instances["n1"].resources.get("ip#1").unwrap().status,
+        object
+            .instances
+            .get("n1")
+            .unwrap()
+            .resources
+            .get("ip#1")
+            .unwrap()
+            .status,
         "warn"
     );
     assert_eq!(
-        object.instances["n2"].resources.get("ip#1").unwrap().status,
+        object
+            .instances
+            .get("n2")
+            .unwrap()
+            .resources
+            .get("ip#1")
+            .unwrap()
+            .status,
         "up"
     );
     assert_eq!(patch(&mut mirror, 8, json!([[IP, "warn"]])).unwrap(), []);
@@ -264,7 +278,14 @@ fn a_difference_that_two_statuses_confirm_is_told_and_corrected() {
     assert_eq!(places.iter().collect::<Vec<_>>(), ["test/svc/a"]);
     let object = &report.objects[&path("test/svc/a")];
     assert_eq!(
-        object.instances["n1"].resources.get("ip#1").unwrap().status,
+        object
+            .instances
+            .get("n1")
+            .unwrap()
+            .resources
+            .get("ip#1")
+            .unwrap()
+            .status,
         "down"
     );
     assert!(!mirror.is_suspicious());

@@ -101,7 +101,7 @@ fn named(name: &str) -> Option<Origin> {
     let section = name[at + 1..].split('.').next()?;
     Some(Origin {
         object: name[..at].parse().ok()?,
-        section: section.to_owned(),
+        section: section.to_owned().into(),
     })
 }
 

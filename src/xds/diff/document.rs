@@ -113,7 +113,7 @@ impl Document {
             let origins = origins.into_iter().flatten().filter_map(|origin| {
                 Some(Origin {
                     object: origin.get("object")?.as_str()?.parse().ok()?,
-                    section: origin.get("section")?.as_str()?.to_owned(),
+                    section: origin.get("section")?.as_str()?.to_owned().into(),
                 })
             });
             let entry = Entry {

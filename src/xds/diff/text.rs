@@ -132,7 +132,7 @@ pub(super) fn title(change: &Change) -> String {
     let mut others: Vec<String> = Vec::new();
     if let Some(first) = change.origins.first() {
         let same = change.origins.iter().filter(|it| it.object == first.object);
-        let sections = same.map(|it| it.section.as_str());
+        let sections = same.map(|it| it.section.as_ref());
         let unsaid = |section: &&str| !section.is_empty() && !title.contains(*section);
         let sections: Vec<&str> = sections.filter(unsaid).collect();
         if !sections.is_empty() {

@@ -44,7 +44,7 @@ impl Violation {
     pub(super) fn problem(&self, origin: &Origin) -> Problem {
         Problem {
             object: origin.object.clone(),
-            section: origin.section.clone(),
+            section: origin.section.to_string(),
             keyword: String::new(),
             reason: format!("is not served, as Envoy would refuse it: {self}"),
         }
