@@ -157,7 +157,7 @@ fn of_route(route: &Route) -> graph::Route {
         section: route.section.clone(),
         r#match: matched.to_owned(),
         path: path.clone(),
-        conditions: of_conditions(&route.conditions),
+        conditions: of_conditions(route.conditions.as_deref().unwrap_or(Conditions::NONE)),
         notes,
         targets,
     }

@@ -41,6 +41,11 @@ impl<T> Named<T> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
+    /// All of them, by name, with the names as they are kept: to be shared, too.
+    pub fn iter_shared(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<T>)> {
+        self.0.iter()
+    }
+
     /// The names.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(AsRef::as_ref)

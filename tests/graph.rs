@@ -73,9 +73,9 @@ fn no_key_no_header_value_and_no_json_of_a_service_is_in_it() {
         let hosts = gateway.routes.values().flat_map(|it| &it.virtual_hosts);
         for route in hosts.flat_map(|host| &host.routes) {
             let edits = [&route.request_headers, &route.response_headers];
-            let set = edits.into_iter().flat_map(|edits| &edits.set);
+            let set = edits.into_iter().flatten().flat_map(|edits| &edits.set);
             let set = set.map(|(_, value)| value);
-            let matched = route.conditions.headers.iter();
+            let matched = route.conditions.iter().flat_map(|it| &it.headers);
             let matched = matched.filter_map(|header| header.value.as_ref());
             // What is short stands in other words by chance.
             for value in set.chain(matched).filter(|value| value.len() > 4) {

@@ -237,8 +237,8 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Table<V> {
     }
 }
 
-/// Names that nearly every service has, beside the keywords of drivers.
-const COMMON_BESIDE: [&str; 24] = [
+/// Names and words that nearly every service has, beside the keywords of drivers.
+const COMMON_BESIDE: [&str; 40] = [
     "DEFAULT",
     "certificate#0",
     "env",
@@ -263,6 +263,22 @@ const COMMON_BESIDE: [&str; 24] = [
     "vhost#0",
     "vhost#1",
     "alias",
+    "certificate.tls",
+    "container.docker",
+    "container.podman",
+    "down",
+    "expose.envoy",
+    "hashpolicy.envoy",
+    "idle",
+    "ip.cni",
+    "ip.netns",
+    "n/a",
+    "route.envoy",
+    "stdby down",
+    "stdby up",
+    "undef",
+    "up",
+    "vhost.envoy",
 ];
 
 #[cfg(test)]

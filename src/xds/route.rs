@@ -33,8 +33,9 @@ use super::encode::milliseconds;
 use super::guard;
 use super::route_policy::{default_retry, filter_configs, headers, percent, retry, string_matcher};
 use crate::gateway::{
-    Forward, HashKey, HashPolicy, Mirror, NamedMatch, PathMatch, Redirect, RedirectCode,
-    RedirectPath, Route, RouteAction, RouteConfiguration, Target, VirtualHost, WeightedCluster,
+    Conditions, Forward, HashKey, HashPolicy, HeaderEdits, Mirror, NamedMatch, PathMatch, Redirect,
+    RedirectCode, RedirectPath, Route, RouteAction, RouteConfiguration, Target, VirtualHost,
+    WeightedCluster,
 };
 
 /// Writes a `RouteConfiguration`. A `hidden` header of requests is not passed on.
@@ -113,11 +114,14 @@ fn direct_response(text: &str) -> DirectResponseAction {
 }
 
 fn route(route: &Route) -> PbRoute {
+    let conditions = route.conditions.as_deref().unwrap_or(Conditions::NONE);
+    let edits = [&route.request_headers, &route.response_headers];
+    let [request, response] = edits.map(|it| it.as_deref().unwrap_or(HeaderEdits::NONE));
     PbRoute {
         name: route.section.clone(),
         r#match: Some(RouteMatch {
-            headers: header_matchers(route),
-            query_parameters: route.conditions.query.iter().map(query_matcher).collect(),
+            headers: header_matchers(route, conditions),
+            query_parameters: conditions.query.iter().map(query_matcher).collect(),
             case_sensitive: (!route.case_sensitive).then_some(BoolValue { value: false }),
             path_specifier: Some(match &route.path {
                 PathMatch::Path(path) => PathSpecifier::Path(path.clone()),
@@ -134,17 +138,16 @@ fn route(route: &Route) -> PbRoute {
             RouteAction::Redirect(redirect) => Action::Redirect(redirect_action(redirect)),
             RouteAction::Answer(text) => Action::DirectResponse(direct_response(text)),
         }),
-        request_headers_to_add: headers(&route.request_headers.set),
-        request_headers_to_remove: route.request_headers.remove.clone(),
-        response_headers_to_add: headers(&route.response_headers.set),
-        response_headers_to_remove: route.response_headers.remove.clone(),
+        request_headers_to_add: headers(&request.set),
+        request_headers_to_remove: request.remove.clone(),
+        response_headers_to_add: headers(&response.set),
+        response_headers_to_remove: response.remove.clone(),
         typed_per_filter_config: filter_configs(route).into_iter().collect(),
         ..PbRoute::default()
     }
 }
 
-fn header_matchers(route: &Route) -> Vec<HeaderMatcher> {
-    let conditions = &route.conditions;
+fn header_matchers(route: &Route, conditions: &Conditions) -> Vec<HeaderMatcher> {
     let method = match conditions.methods.as_slice() {
         [] => None,
         [method] => Some(MatchPattern::Exact(method.clone())),

@@ -61,7 +61,7 @@ fn http(listeners: &Values<Listener>) -> impl Iterator<Item = (&str, bool)> {
     listeners.iter().filter_map(|(name, listener)| {
         let mut chains = listener.chains.iter();
         let chain = chains.find(|chain| chain.name == HTTP_CHAIN)?;
-        Some((name, chain.data.is_none()))
+        Some((name.as_ref(), chain.data.is_none()))
     })
 }
 

@@ -9,7 +9,7 @@ use super::super::compile::{Compiled, Draft, Want};
 use super::super::{
     Cluster, Endpoint, Gateway, Listener, Named, Protocol, RouteConfiguration, TlsSecret,
 };
-use crate::inventory::{ObjectPath, Problem, Table};
+use crate::inventory::{ObjectPath, Problem};
 
 /// A [`Draft`] that is kept.
 #[derive(Debug)]
@@ -39,14 +39,46 @@ pub(super) struct Sets {
     pub(super) expiries: Box<[(i64, Problem)]>,
 }
 
-/// Values by name, a few of them.
-pub(super) type Values<T> = Table<Arc<T>>;
+/// Values by name, a few of them, in the order of the names. They share both with what all pieces
+/// come to.
+#[derive(Debug)]
+pub(super) struct Values<T>(Box<[(Arc<str>, Arc<T>)]>);
 
-fn values<T>(values: &Named<T>) -> Values<T> {
-    let values = values.iter();
-    values
-        .map(|(name, value)| (name.to_owned(), Arc::clone(value)))
-        .collect()
+impl<T> Values<T> {
+    pub(super) fn get(&self, name: &str) -> Option<&Arc<T>> {
+        self.0.get(self.find(name)?).map(|(_, value)| value)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Arc<T>> {
+        let place = self.find(name)?;
+        self.0.get_mut(place).map(|(_, value)| value)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<T>)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_ref())
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        let found = self
+            .0
+            .binary_search_by(|(known, _)| known.as_ref().cmp(name));
+        found.ok()
+    }
+}
+
+impl<T> From<&Named<T>> for Values<T> {
+    fn from(values: &Named<T>) -> Self {
+        let values = values.iter_shared();
+        Self(
+            values
+                .map(|(name, value)| (Arc::clone(name), Arc::clone(value)))
+                .collect(),
+        )
+    }
 }
 
 /// Gives back the room that lists were given while they grew: for one it was made for four.
@@ -90,11 +122,11 @@ impl From<Draft> for Piece {
         });
         let proxied = claims.wanted_proxied();
         Self {
-            clusters: values(&gateway.clusters),
-            endpoints: values(&gateway.endpoints),
-            secrets: values(&gateway.secrets),
-            listeners: values(&gateway.listeners),
-            routes: values(&gateway.routes),
+            clusters: (&gateway.clusters).into(),
+            endpoints: (&gateway.endpoints).into(),
+            secrets: (&gateway.secrets).into(),
+            listeners: (&gateway.listeners).into(),
+            routes: (&gateway.routes).into(),
             uses: uses.into_iter().collect(),
             claims: claims
                 .wanted()

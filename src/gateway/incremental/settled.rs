@@ -259,8 +259,10 @@ impl Dirty {
 /// Puts values in their places; their names are not left over.
 fn replace<T: Eq>(all: &mut Named<T>, fresh: &Values<T>, left: &mut BTreeSet<String>) {
     for (name, value) in fresh.iter() {
-        left.remove(name);
-        set(all, name, Some(Arc::clone(value)));
+        left.remove(name.as_ref());
+        if all.get(name) != Some(value) {
+            all.insert(Arc::clone(name), Arc::clone(value));
+        }
     }
 }
 

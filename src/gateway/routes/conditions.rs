@@ -11,7 +11,7 @@ use crate::inventory::keywords::Keywords;
 ///
 /// # Errors
 /// The first word that cannot be taken.
-pub(super) fn conditions(keywords: &Keywords<'_>) -> Result<Conditions, Problem> {
+pub(super) fn conditions(keywords: &Keywords<'_>) -> Result<Option<Box<Conditions>>, Problem> {
     let mut conditions = Conditions::default();
     for word in keywords.words("match_headers")? {
         let (name, value) = named(&word, ':');
@@ -48,7 +48,7 @@ pub(super) fn conditions(keywords: &Keywords<'_>) -> Result<Conditions, Problem>
         regex::check(&conditions.methods.join("|"))
             .map_err(|reason| keywords.problem("match_methods", reason))?;
     }
-    Ok(conditions)
+    Ok((conditions != *Conditions::NONE).then(|| Box::new(conditions)))
 }
 
 fn named(word: &str, between: char) -> (&str, Option<&str>) {

@@ -7,10 +7,14 @@ use crate::inventory::Problem;
 use crate::inventory::keywords::Keywords;
 
 /// Reads `<which>_headers_add` and `<which>_headers_remove`; `which` is `request` or `response`.
+/// `None` where neither says anything.
 ///
 /// # Errors
 /// The first word that cannot be taken.
-pub(super) fn edits(keywords: &Keywords<'_>, which: &str) -> Result<HeaderEdits, Problem> {
+pub(super) fn edits(
+    keywords: &Keywords<'_>,
+    which: &str,
+) -> Result<Option<Box<HeaderEdits>>, Problem> {
     let mut edits = HeaderEdits::default();
     let keyword = format!("{which}_headers_add");
     let text = keywords.text(&keyword)?.unwrap_or_default();
@@ -35,7 +39,7 @@ pub(super) fn edits(keywords: &Keywords<'_>, which: &str) -> Result<HeaderEdits,
         }
         edits.remove.push(name.to_ascii_lowercase());
     }
-    Ok(edits)
+    Ok((edits != *HeaderEdits::NONE).then(|| Box::new(edits)))
 }
 
 fn is_name(name: &str) -> bool {

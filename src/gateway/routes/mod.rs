@@ -225,7 +225,7 @@ fn route(
                 let reason = "redirects clients to where they are: no host, path or scheme is set";
                 problems.insert(keywords.problem("", reason));
             }
-            RouteAction::Redirect(redirect)
+            RouteAction::Redirect(Box::new(redirect))
         }
         None => RouteAction::Forward(Box::new(forward(exposed, keywords, problems)?)),
     };
@@ -242,7 +242,7 @@ fn route(
         request_headers: headers::edits(keywords, "request")?,
         response_headers: headers::edits(keywords, "response")?,
         rate_limit: policies::rate_limit(keywords)?,
-        cors: policies::cors(keywords)?,
+        cors: policies::cors(keywords)?.map(Box::new),
         compression,
     })
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-/// Where the requests of one match go.
+/// Where the requests of one match go. What few routes have is in a place of its own: there are
+/// thousands of them.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
 pub struct Route {
     /// The section it was made from; empty for the default route.
@@ -15,22 +16,22 @@ pub struct Route {
     /// Whether letter case counts in the match.
     pub case_sensitive: bool,
     /// What else a request must have.
-    #[serde(skip_serializing_if = "Conditions::is_empty")]
-    pub conditions: Conditions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Box<Conditions>>,
     /// What is done with them.
     pub action: RouteAction,
     /// What becomes of the headers of requests.
-    #[serde(skip_serializing_if = "HeaderEdits::is_empty")]
-    pub request_headers: HeaderEdits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_headers: Option<Box<HeaderEdits>>,
     /// What becomes of the headers of answers.
-    #[serde(skip_serializing_if = "HeaderEdits::is_empty")]
-    pub response_headers: HeaderEdits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_headers: Option<Box<HeaderEdits>>,
     /// How many requests each Envoy lets through; the others are answered 429.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
     /// What scripts of other origins may do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cors: Option<Cors>,
+    pub cors: Option<Box<Cors>>,
     /// What answers may be compressed with, where the client says that it takes it.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub compression: BTreeSet<Encoding>,
@@ -43,10 +44,10 @@ impl Route {
             section: String::new(),
             path: PathMatch::Prefix("/".to_owned()),
             case_sensitive: true,
-            conditions: Conditions::default(),
+            conditions: None,
             action: RouteAction::Forward(Box::new(Forward::to_cluster(cluster))),
-            request_headers: HeaderEdits::default(),
-            response_headers: HeaderEdits::default(),
+            request_headers: None,
+            response_headers: None,
             rate_limit: None,
             cors: None,
             compression: BTreeSet::new(),
@@ -80,10 +81,12 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Whether every request has it.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
+    /// No more than the path.
+    pub const NONE: &Self = &Self {
+        headers: Vec::new(),
+        query: Vec::new(),
+        methods: Vec::new(),
+    };
 }
 
 /// A header or a parameter that has to be there.
@@ -105,10 +108,11 @@ pub struct HeaderEdits {
 }
 
 impl HeaderEdits {
-    /// Whether nothing becomes of them.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
+    /// Nothing becomes of them.
+    pub const NONE: &Self = &Self {
+        set: Vec::new(),
+        remove: Vec::new(),
+    };
 }
 
 /// How many requests are let through (extensions.filters.http.local_ratelimit.v3).
@@ -168,7 +172,7 @@ pub enum RouteAction {
     /// An instance answers them.
     Forward(Box<Forward>),
     /// The client is sent elsewhere.
-    Redirect(Redirect),
+    Redirect(Box<Redirect>),
     /// Envoy answers this text, 200.
     Answer(String),
 }
