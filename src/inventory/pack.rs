@@ -24,6 +24,9 @@ impl Pack {
             entries.sort_by(|one, other| one.0.as_ref().cmp(other.0.as_ref()));
             entries.dedup_by(|later, first| later.0.as_ref() == first.0.as_ref());
         }
+        if entries.is_empty() {
+            return Self::default();
+        }
         let (mut packed, mut stops) = (Vec::new(), Vec::new());
         for (number, (name, value)) in entries.iter().enumerate() {
             // Where one lies too far away, those before it are where it is looked for.
@@ -172,6 +175,7 @@ mod tests {
         let found = ["a", "b", "c", "d", "e", ""].map(|name| pack.entries().get(name));
         assert_eq!(found, [None, Some(&b"1"[..]), None, Some(b"2"), None, None]);
         assert!(Pack::default().entries().get("").is_none());
+        assert!(Pack::of(Vec::<(&str, &str)>::new()) == Pack::default());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 use super::drivers;
 
@@ -57,14 +57,6 @@ impl<V> Table<V> {
         self.into_iter()
     }
 
-    /// Those whose names begin so, by name.
-    pub fn beginning_with(&self, prefix: &str) -> impl Iterator<Item = (&str, &V)> {
-        let start = self.0.partition_point(|(name, _)| name.as_ref() < prefix);
-        let rest = self.0.get(start..).unwrap_or_default().iter();
-        let rest = rest.map(|(name, value)| (name.as_ref(), value));
-        rest.take_while(move |(name, _)| name.starts_with(prefix))
-    }
-
     /// The names.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.iter().map(|(name, _)| name)
@@ -110,11 +102,6 @@ impl<V> Table<V> {
         let mut removed = None;
         self.change(|all| removed = Some(all.remove(place).1));
         removed
-    }
-
-    /// Takes all of them out.
-    pub fn clear(&mut self) {
-        self.0 = Box::default();
     }
 
     /// Keeps those that are wanted.
@@ -231,12 +218,6 @@ impl<V: Serialize> Serialize for Table<V> {
     }
 }
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Table<V> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        BTreeMap::deserialize(from).map(Self::from)
-    }
-}
-
 /// Names and words that nearly every service has, beside the keywords of drivers.
 const COMMON_BESIDE: [&str; 40] = [
     "DEFAULT",
@@ -308,18 +289,5 @@ mod tests {
         assert_eq!((all.remove("own"), all.remove("own")), (Some(1), None));
         assert_eq!(all, table(&[("ipaddr", 1), ("port", 1)]));
         assert_eq!(all.get("port"), Some(&1));
-    }
-
-    #[test]
-    fn what_begins_with_a_word_is_found_together() {
-        let all = table(&[
-            ("port", 1),
-            ("port@n1", 2),
-            ("ports", 3),
-            ("por", 4),
-            ("q", 5),
-        ]);
-        let found: Vec<&str> = all.beginning_with("port").map(|(name, _)| name).collect();
-        assert_eq!(found, ["port", "port@n1", "ports"]);
     }
 }
