@@ -158,7 +158,7 @@ const STEP: usize = 16;
 mod tests {
     use super::*;
 
-    fn all<'a>(pack: &'a Pack) -> Vec<(&'a str, &'a [u8])> {
+    fn all(pack: &Pack) -> Vec<(&str, &[u8])> {
         pack.entries().collect()
     }
 

@@ -251,7 +251,7 @@ impl Feed {
                 acked: Some((Told::Ours(*version), Some(now))),
                 copy: Some(Arc::clone(resource)),
                 serves: !self.takes_away(&resource.name),
-                beside: None,
+                beside: Box::default(),
                 is_known: true,
             };
             // A client drops what it got of a name that it does not ask for any more.

@@ -23,7 +23,7 @@ pub(super) struct Held {
     pub(super) serves: bool,
     /// The clusters that it may send traffic to beside those of the copy, where a response was
     /// refused of which it may have been applied.
-    pub(super) beside: Option<Box<BTreeSet<String>>>,
+    pub(super) beside: Box<[String]>,
     /// Whether these are all: another session may have sent what it has.
     pub(super) is_known: bool,
 }
@@ -43,16 +43,15 @@ impl Held {
     /// Whether it may send traffic to a cluster; `None` where that is not known.
     pub(super) fn names(&self, cluster: &str) -> Option<bool> {
         let copy = self.copy.iter().flat_map(|copy| &copy.clusters);
-        let beside = self.beside.iter().flat_map(|beside| beside.iter());
-        self.is_known
-            .then(|| copy.chain(beside).any(|known| known == cluster))
+        let mut all = copy.chain(&self.beside);
+        self.is_known.then(|| all.any(|known| known == cluster))
     }
 
     /// It may have been applied what sends traffic to these.
     pub(super) fn may_name(&mut self, clusters: &[String]) {
         if self.is_known && !clusters.is_empty() {
-            let beside = self.beside.get_or_insert_default();
-            beside.extend(clusters.iter().cloned());
+            let all: BTreeSet<&String> = self.beside.iter().chain(clusters).collect();
+            self.beside = all.into_iter().cloned().collect();
         }
     }
 
@@ -67,13 +66,18 @@ impl Held {
 pub(super) enum Told {
     /// One that we may have given it.
     Ours(Version),
-    /// Another text. It is rare, and has no room of its own beside the version's.
-    Other(Box<String>),
+    /// Another text. It is rare, and so in a place of its own.
+    Other(Box<Other>),
 }
+
+/// A version that is none of ours.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Other(String);
 
 impl From<&str> for Told {
     fn from(text: &str) -> Self {
-        Version::read(text).map_or_else(|| Self::Other(Box::new(text.to_owned())), Self::Ours)
+        Version::read(text)
+            .map_or_else(|| Self::Other(Box::new(Other(text.to_owned()))), Self::Ours)
     }
 }
 
@@ -81,7 +85,7 @@ impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ours(version) => fmt::Display::fmt(version, f),
-            Self::Other(text) => f.write_str(text),
+            Self::Other(other) => f.write_str(&other.0),
         }
     }
 }
