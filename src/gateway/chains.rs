@@ -9,7 +9,6 @@ use super::exposes::Exposed;
 use super::routes::{domain, taken};
 use super::{ChainAction, ChainMatch, FilterChain, LbPolicy, Origin, Protocol, VirtualHost};
 use crate::inventory::Problem;
-use crate::inventory::table;
 
 /// The chain of the plain HTTP exposes of a listener, which they share.
 pub const HTTP_CHAIN: &str = "http";
@@ -35,10 +34,7 @@ pub fn chain(
     claims: &mut Claims,
     problems: &mut BTreeSet<Problem>,
 ) -> Option<FilterChain> {
-    let origin = Origin {
-        object: exposed.owner.clone(),
-        section: table::name(exposed.section.into()),
-    };
+    let origin = exposed.origin();
     let mut claimer = Claimer {
         exposed,
         listener,

@@ -105,14 +105,14 @@ impl<'a> Keywords<'a> {
     /// # Errors
     /// A [`Problem`] for an object, or for a list with anything but texts and numbers in it.
     pub fn words(&self, keyword: &str) -> Result<Vec<String>, Problem> {
-        let word = |value: &Value| match value {
-            Value::String(text) => Ok(text.clone()),
+        let word = |value: Value| match value {
+            Value::String(text) => Ok(text),
             Value::Number(number) => Ok(number.to_string()),
-            _ => Err(self.problem(keyword, expected("a list of words", value))),
+            _ => Err(self.problem(keyword, expected("a list of words", &value))),
         };
-        match &self.value(keyword) {
+        match self.value(keyword) {
             None => Ok(Vec::new()),
-            Some(Value::Array(values)) => values.iter().map(word).collect(),
+            Some(Value::Array(values)) => values.into_iter().map(word).collect(),
             Some(Value::String(text)) => Ok(text.split_whitespace().map(str::to_owned).collect()),
             Some(value) => Ok(vec![word(value)?]),
         }

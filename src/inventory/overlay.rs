@@ -287,13 +287,8 @@ mod tests {
         let text = "[DEFAULT]\nnodes = *\n[ip#0]\nipname = 10.0.0.9\nexpose = expose#0\n\
                     [expose#0]\nport = 80\n";
         let object = overlaid(&[], text);
-        let ip = &object
-            .instances
-            .get("n1")
-            .unwrap()
-            .resources
-            .get("ip#0")
-            .unwrap();
+        let ip = object.instances.get("n1").unwrap();
+        let ip = ip.resources.get("ip#0").unwrap();
         assert_eq!(
             (ip.status.as_ref(), ip.keywords.get("ipaddr").unwrap()),
             ("up", Value::from("10.0.0.9"))

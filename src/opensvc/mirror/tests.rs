@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::inventory::ObjectPath;
+use crate::inventory::{Object, ObjectPath};
 
 fn status() -> Value {
     let service = json!({"avail": "up", "resources": {"ip#1": {
@@ -50,6 +50,11 @@ const IP: [&str; 9] = [
     "status",
 ];
 
+fn ip_status<'a>(object: &'a Object, node: &str) -> &'a str {
+    let resources = &object.instances.get(node).unwrap().resources;
+    &resources.get("ip#1").unwrap().status
+}
+
 #[test]
 fn a_change_is_told_once_and_costs_only_its_object() {
     let mut mirror = mirror();
@@ -58,28 +63,8 @@ fn a_change_is_told_once_and_costs_only_its_object() {
         panic!("{events:?}");
     };
     assert_eq!(object.path, path("test/svc/a"));
-    assert_eq!(
-        object
-            .instances
-            .get("n1")
-            .unwrap()
-            .resources
-            .get("ip#1")
-            .unwrap()
-            .status,
-        "warn"
-    );
-    assert_eq!(
-        object
-            .instances
-            .get("n2")
-            .unwrap()
-            .resources
-            .get("ip#1")
-            .unwrap()
-            .status,
-        "up"
-    );
+    assert_eq!(ip_status(object, "n1"), "warn");
+    assert_eq!(ip_status(object, "n2"), "up");
     assert_eq!(patch(&mut mirror, 8, json!([[IP, "warn"]])).unwrap(), []);
     assert_eq!(mirror.projections, 2);
 }
@@ -277,17 +262,7 @@ fn a_difference_that_two_statuses_confirm_is_told_and_corrected() {
     };
     assert_eq!(places.iter().collect::<Vec<_>>(), ["test/svc/a"]);
     let object = &report.objects[&path("test/svc/a")];
-    assert_eq!(
-        object
-            .instances
-            .get("n1")
-            .unwrap()
-            .resources
-            .get("ip#1")
-            .unwrap()
-            .status,
-        "down"
-    );
+    assert_eq!(ip_status(object, "n1"), "down");
     assert!(!mirror.is_suspicious());
     assert_eq!(mirror.check(status_with("down")), []);
 }
