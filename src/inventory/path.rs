@@ -54,53 +54,77 @@ impl Kind {
     fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
+
+    /// What stands for it in an [`ObjectPath`]: a control character, in the order of the kinds.
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Svc => "\x01",
+            Self::Vol => "\x02",
+            Self::Cfg => "\x03",
+            Self::Sec => "\x04",
+            Self::Usr => "\x05",
+            Self::Ccfg => "\x06",
+            Self::Nscfg => "\x07",
+        }
+    }
+
+    fn marked(mark: u8) -> Option<Self> {
+        let place = usize::from(mark).checked_sub(1)?;
+        Self::ALL.get(place).copied()
+    }
 }
 
 /// The path of an OpenSVC object: `namespace/kind/name`.
 ///
 /// Displays as the daemon spells it: a service of the root namespace is its bare name, another
 /// object of the root namespace is `kind/name`, and the cluster configuration is `cluster`.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+///
+/// The order is that of the namespaces, then of the kinds, then of the names. There are dozens of
+/// paths for each service, so all of one is one text: the namespace, a mark of the
+/// kind, and the name. No name has such a mark in it, and each comes before all that a name has.
+#[derive(Clone, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ObjectPath {
-    namespace: Arc<str>,
-    kind: Kind,
-    name: Arc<str>,
-}
+pub struct ObjectPath(Arc<str>);
 
 impl ObjectPath {
     /// Builds a path from its three parts; `namespace` is `root` for the root namespace.
     pub fn new(namespace: &str, kind: Kind, name: &str) -> Self {
-        Self {
-            namespace: namespace.into(),
-            kind,
-            name: name.into(),
-        }
+        Self([namespace, kind.mark(), name].concat().into())
     }
 
     /// The namespace; `root` where the path names none.
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        self.parts().0
     }
 
     /// Whether it is in the root namespace, whose services are called by their names alone.
     pub fn is_in_root(&self) -> bool {
-        &*self.namespace == ROOT
+        self.namespace() == ROOT
     }
 
     /// The kind.
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.parts().1
     }
 
     /// The last part of the path.
     pub fn name(&self) -> &str {
-        &self.name
+        self.parts().2
+    }
+
+    fn parts(&self) -> (&str, Kind, &str) {
+        let mut marks = self.0.bytes().enumerate();
+        let found = marks.find_map(|(place, byte)| Some((place, Kind::marked(byte)?)));
+        // There is one: it was put together so.
+        let (place, kind) = found.unwrap_or((0, Kind::Svc));
+        let namespace = self.0.get(..place).unwrap_or_default();
+        let name = self.0.get(place + 1..).unwrap_or_default();
+        (namespace, kind, name)
     }
 
     /// The object called `name`, of another kind, in this object's namespace.
     pub fn sibling(&self, kind: Kind, name: &str) -> Self {
-        Self::new(&self.namespace, kind, name)
+        Self::new(self.namespace(), kind, name)
     }
 
     /// Resolves `word`, a bare name or a full path, as seen from this object.
@@ -117,9 +141,10 @@ impl ObjectPath {
     ///
     /// `None` where the name has no leading number.
     pub fn scaler(&self) -> Option<(u32, Self)> {
-        let (number, name) = self.name.split_once('.')?;
+        let (namespace, kind, name) = self.parts();
+        let (number, name) = name.split_once('.')?;
         let number = number.parse().ok()?;
-        is_name(name).then(|| (number, self.sibling(self.kind, name)))
+        is_name(name).then(|| (number, Self::new(namespace, kind, name)))
     }
 }
 
@@ -159,11 +184,17 @@ impl From<ObjectPath> for String {
 
 impl fmt::Display for ObjectPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&*self.namespace, self.kind) {
-            (ROOT, Kind::Svc | Kind::Ccfg) => f.write_str(&self.name),
-            (ROOT, kind) => write!(f, "{}/{}", kind.as_str(), self.name),
-            (namespace, kind) => write!(f, "{namespace}/{}/{}", kind.as_str(), self.name),
+        match self.parts() {
+            (ROOT, Kind::Svc | Kind::Ccfg, name) => f.write_str(name),
+            (ROOT, kind, name) => write!(f, "{}/{name}", kind.as_str()),
+            (namespace, kind, name) => write!(f, "{namespace}/{}/{name}", kind.as_str()),
         }
+    }
+}
+
+impl fmt::Debug for ObjectPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectPath({self})")
     }
 }
 
@@ -202,6 +233,22 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ObjectPath>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn the_parts_of_a_path_come_back_and_it_is_ordered_by_them() {
+        let namespaces = ["a", "a-b", "a.b", "b", "root"];
+        let names = ["1.web", "web", "web-1", "web1"];
+        let parts = namespaces.into_iter().flat_map(|namespace| {
+            let kinds = Kind::ALL.into_iter();
+            kinds.flat_map(move |kind| names.map(|name| (namespace, kind, name)))
+        });
+        let parts: Vec<_> = parts.collect();
+        let path = |(namespace, kind, name)| ObjectPath::new(namespace, kind, name);
+        let paths: Vec<ObjectPath> = parts.iter().copied().map(path).collect();
+        let back: Vec<_> = paths.iter().map(ObjectPath::parts).collect();
+        assert_eq!(back, parts);
+        assert!(parts.is_sorted() && paths.is_sorted());
     }
 
     #[test]
