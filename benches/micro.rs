@@ -160,7 +160,7 @@ fn session(snapshot: &Arc<Snapshot>, seed: u64) -> Session {
     for kind in ResourceType::ALL {
         let all = snapshot.all(kind);
         let initial: BTreeMap<_, _> = all
-            .map(|resource| (resource.name.clone(), resource.version.to_string()))
+            .map(|resource| (resource.name.to_string(), resource.version.to_string()))
             .collect();
         let request = Request {
             kind,

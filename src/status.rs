@@ -292,7 +292,7 @@ fn of_resource(resource: ResourceStatus, began: Duration) -> pb::Resource {
 fn of_origins(origins: Vec<Origin>) -> Vec<pb::Origin> {
     let origins = origins.into_iter().map(|origin| pb::Origin {
         object: origin.object.to_string(),
-        section: origin.section.into_owned(),
+        section: origin.section.to_string(),
     });
     origins.collect()
 }
@@ -319,8 +319,8 @@ fn listeners(snapshot: &Snapshot) -> Vec<pb::Listener> {
     let listeners = snapshot
         .all(ResourceType::Listener)
         .map(|one| pb::Listener {
-            name: one.name.clone(),
-            origins: of_origins(one.origins.clone()),
+            name: one.name.to_string(),
+            origins: of_origins(one.origins.to_vec()),
         });
     listeners.collect()
 }

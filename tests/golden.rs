@@ -175,7 +175,7 @@ pub(crate) fn rendered(snapshot: &Snapshot) -> Value {
     let kinds = snapshot.kinds().map(|kind| {
         let resources = snapshot.all(kind).map(|resource| {
             let body = to_json(kind.url(), &resource.body).unwrap();
-            (resource.name.clone(), body)
+            (resource.name.to_string(), body)
         });
         (kind.word().to_owned(), Value::Object(resources.collect()))
     });
@@ -357,7 +357,11 @@ fn every_golden_resource_goes_under_the_name_that_is_in_it() {
                     ResourceType::Endpoint => "cluster_name",
                     _ => "name",
                 };
-                assert_eq!(message[key], json!(resource.name), "{name}: {kind}");
+                assert_eq!(
+                    message[key],
+                    json!(resource.name.as_ref()),
+                    "{name}: {kind}"
+                );
             }
         }
     }

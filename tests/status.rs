@@ -76,7 +76,7 @@ async fn each_resource_is_told_of_as_the_client_has_it() {
         ResourceType::Listener,
     ] {
         for resource in good.all(kind) {
-            let told = &all[&(kind, resource.name.clone())];
+            let told = &all[&(kind, resource.name.to_string())];
             assert_eq!(told.config_status, i32::from(Config::Synced), "{told:?}");
             assert_eq!(told.client_status, i32::from(Client::Acked), "{told:?}");
             assert!(!told.version_info.is_empty() && told.xds_config.is_none());

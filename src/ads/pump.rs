@@ -357,7 +357,7 @@ impl Style {
 
 fn body(resource: &Resource, version: String) -> Body {
     Body {
-        name: resource.name.clone(),
+        name: resource.name.to_string(),
         version,
         body: resource.body.clone(),
     }

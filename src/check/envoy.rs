@@ -107,10 +107,11 @@ mod tests {
     #[test]
     fn a_file_of_the_gateway_s_host_is_noted_and_a_bad_certificate_is_a_problem() {
         let mut resource = Resource::new("0.0.0.0:443/tcp", Version::of(&1));
-        resource.origins.push(Origin {
+        resource.origins = [Origin {
             object: "test/svc/web1".parse().unwrap(),
             section: "expose#0".into(),
-        });
+        }]
+        .into();
         for (words, level) in [
             ("Invalid path: /etc/envoy/x.lua", Level::Note),
             (

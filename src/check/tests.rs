@@ -88,7 +88,7 @@ fn a_port_that_is_asked_for_is_given() {
     let checked = checked(&[source("test/svc/a", &text)], None);
     assert_eq!(show::counts(&checked.findings), (0, 0));
     let listeners = checked.snapshots["envoy"].all(ResourceType::Listener);
-    let names: Vec<&str> = listeners.map(|it| it.name.as_str()).collect();
+    let names: Vec<&str> = listeners.map(|it| it.name.as_ref()).collect();
     assert_eq!(names, ["0.0.0.0:1025/tcp"]);
 }
 

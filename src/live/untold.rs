@@ -89,7 +89,7 @@ mod tests {
                 section: "expose#0".into(),
             };
             let resource = Resource {
-                origins: vec![origin],
+                origins: [origin].into(),
                 ..Resource::new(name, Version::of(content))
             };
             snapshot.insert(ResourceType::Endpoint, Arc::new(resource));

@@ -40,17 +40,17 @@ impl Session {
             let held = feed.into_iter().flat_map(|feed| feed.held.keys());
             let served = self.snapshot.all(kind).map(|resource| &resource.name);
             // Of one type a client may have a stream for each name.
-            let asked = |name: &&String| {
+            let asked = |name: &&Arc<str>| {
                 self.only.is_none() || feed.is_some_and(|it| it.subscription.matches(name))
             };
             let served = served.filter(asked);
-            let names: BTreeSet<&String> = served.chain(held).collect();
+            let names: BTreeSet<&Arc<str>> = served.chain(held).collect();
             lags.extend(names.into_iter().filter_map(|name| self.lag(kind, name)));
         }
         lags
     }
 
-    fn lag(&self, kind: ResourceType, name: &String) -> Option<Lag> {
+    fn lag(&self, kind: ResourceType, name: &str) -> Option<Lag> {
         let feed = self.feeds.get(&kind);
         let served = self.snapshot.get(kind, name);
         let held = feed.and_then(|feed| feed.held.get(name));
@@ -73,7 +73,7 @@ impl Session {
         };
         Some(Lag {
             kind,
-            name: name.clone(),
+            name: name.to_owned(),
             copy,
         })
     }

@@ -138,7 +138,7 @@ fn split(response: InFlight, guilty: &BTreeSet<String>) -> (Vec<InFlight>, InFli
     let mut taken = response;
     let is_guilty = |(resource, _): &(_, Version)| -> bool {
         let resource: &std::sync::Arc<super::Resource> = resource;
-        guilty.contains(&resource.name)
+        guilty.contains(resource.name.as_ref())
     };
     let (bad, good) = std::mem::take(&mut taken.resources)
         .into_iter()
@@ -155,9 +155,9 @@ fn split(response: InFlight, guilty: &BTreeSet<String>) -> (Vec<InFlight>, InFli
 }
 
 fn refusals(response: &InFlight, kind: ResourceType, message: &str) -> Vec<Refused> {
-    let refused = |name: &String, origins: Vec<Origin>| Refused {
+    let refused = |name: &str, origins: Vec<Origin>| Refused {
         kind,
-        name: name.clone(),
+        name: name.to_owned(),
         origins,
         message: message.to_owned(),
     };
@@ -167,7 +167,7 @@ fn refusals(response: &InFlight, kind: ResourceType, message: &str) -> Vec<Refus
         .iter()
         .map(|name| refused(name, Vec::new()));
     resources
-        .map(|(resource, _)| refused(&resource.name, resource.origins.clone()))
+        .map(|(resource, _)| refused(&resource.name, resource.origins.to_vec()))
         .chain(removed)
         .collect()
 }

@@ -76,7 +76,7 @@ impl Writer<'_> {
             ResourceType::Secret => gateway.secrets.get(name).map(|value| {
                 put.put(value, |resource| {
                     resource.body = secret::encode(name, value).encode_to_vec();
-                    resource.origins = vec![value.origin.clone()];
+                    resource.origins = [value.origin.clone()].into();
                     true
                 })
             }),
@@ -93,7 +93,7 @@ impl Writer<'_> {
                     false => Version::of(&(value, &scoped)),
                 };
                 put.put_as(version, |resource| {
-                    resource.scoped = scoped;
+                    resource.scoped = scoped.into();
                     let known = previous.get(kind, name).map(AsRef::as_ref);
                     listen(resource, Listener::clone(value), verdicts, known)
                 })
@@ -160,7 +160,7 @@ fn cluster(
     let message = cluster::encode(&resource.name, value, given());
     resource.warms_until_acked = cluster::warms_until_acked(value, &message);
     resource.body = message.encode_to_vec();
-    resource.origins = vec![value.origin.clone()];
+    resource.origins = [value.origin.clone()].into();
     let shape = checked::of_cluster(value, given());
     if checked.has(shape) {
         return true;
@@ -216,8 +216,8 @@ fn listen(
     }
     value.chains = chains.into_iter().map(|(_, chain)| chain).collect();
     resource.body = encode(&resource.name, &value);
-    resource.checked = value.chains.iter().map(Version::of).collect();
-    resource.clusters = listener::clusters(&value);
+    resource.checked = versions(&value.chains);
+    resource.clusters = listener::clusters(&value).into();
     let chains = value.chains.iter();
     resource.origins = chains.flat_map(|chain| chain.origins.clone()).collect();
     !value.chains.is_empty()
@@ -274,8 +274,8 @@ fn route_hosts(
     }
     value.virtual_hosts = hosts.into_iter().map(|(_, host)| host).collect();
     resource.body = route::encode(&resource.name, &value, hidden);
-    resource.checked = value.virtual_hosts.iter().map(Version::of).collect();
-    resource.clusters = route::clusters(&value);
+    resource.checked = versions(&value.virtual_hosts);
+    resource.clusters = route::clusters(&value).into();
     let hosts = value.virtual_hosts.iter();
     resource.origins = hosts.map(|host| host.origin.clone()).collect();
 }
@@ -328,10 +328,18 @@ fn leave_out_routes<'v>(
     });
 }
 
+/// The versions of items, in order.
+fn versions(items: &[impl Hash]) -> Box<[Version]> {
+    let mut versions: Box<[Version]> = items.iter().map(Version::of).collect();
+    versions.sort_unstable();
+    versions
+}
+
 /// The items of a resource, each with whether it is in an older copy and so was checked.
 fn with_known<T: Hash>(items: Vec<T>, known: Option<&Resource>) -> Vec<(bool, T)> {
     let items = items.into_iter().map(|item| {
-        let is_known = known.is_some_and(|known| known.checked.contains(&Version::of(&item)));
+        let version = Version::of(&item);
+        let is_known = known.is_some_and(|known| known.checked.binary_search(&version).is_ok());
         (is_known, item)
     });
     items.collect()

@@ -19,18 +19,18 @@ pub(super) struct Feed {
     /// When the client first asked for this type; `None` before.
     pub(super) opened_at: Option<Duration>,
     /// What the client has or may have.
-    pub(super) held: BTreeMap<String, Held>,
+    pub(super) held: BTreeMap<Arc<str>, Held>,
     /// Names that may need a response. A name that waits for something stays here.
-    pub(super) pending: BTreeSet<String>,
+    pub(super) pending: BTreeSet<Arc<str>>,
     /// Names that need an answer whatever the client holds.
-    pub(super) owed: BTreeSet<String>,
+    pub(super) owed: BTreeSet<Arc<str>>,
     /// Names that were in a refused response: each is sent alone, so that the next refusal can
     /// only mean it.
-    pub(super) suspects: BTreeSet<String>,
+    pub(super) suspects: BTreeSet<Arc<str>>,
     /// How often a name became a suspect.
-    pub(super) epochs: BTreeMap<String, u32>,
+    pub(super) epochs: BTreeMap<Arc<str>, u32>,
     /// Names that were refused when sent alone.
-    pub(super) refused: BTreeMap<String, Refusal>,
+    pub(super) refused: BTreeMap<Arc<str>, Refusal>,
     /// The responses that the client has not answered yet, oldest first.
     pub(super) in_flight: VecDeque<InFlight>,
     /// The refusal of a response as a whole.
@@ -38,7 +38,7 @@ pub(super) struct Feed {
     /// Whether anything was sent on this stream.
     pub(super) has_sent: bool,
     /// Names that wait for something else, since when.
-    pub(super) waiting_since: BTreeMap<String, Duration>,
+    pub(super) waiting_since: BTreeMap<Arc<str>, Duration>,
     /// The first answer to a wildcard must be sent, even if there is nothing to say.
     pub(super) owes_wildcard: bool,
 }
@@ -71,20 +71,20 @@ pub(super) struct InFlight {
     pub(super) nonce: u64,
     pub(super) sent_at: Duration,
     pub(super) resources: Vec<(Arc<Resource>, Version)>,
-    pub(super) removed: Vec<String>,
+    pub(super) removed: Vec<Arc<str>>,
     /// The names in it that the client had not asked for when it was sent.
-    pub(super) unasked: BTreeSet<String>,
+    pub(super) unasked: BTreeSet<Arc<str>>,
 }
 
 impl InFlight {
     /// What the client has of the name when it has taken this, where this tells of it: `Some(None)`
     /// is nothing.
     pub(super) fn tells(&self, name: &str) -> Option<Option<Version>> {
-        if self.removed.iter().any(|removed| removed == name) {
+        if self.removed.iter().any(|removed| removed.as_ref() == name) {
             return Some(None);
         }
         let mut resources = self.resources.iter();
-        let told = resources.find(|(resource, _)| resource.name == name);
+        let told = resources.find(|(resource, _)| resource.name.as_ref() == name);
         told.map(|(_, version)| Some(*version))
     }
 }
@@ -187,7 +187,7 @@ impl Feed {
     }
 
     /// Takes what the last session of this client knew, of what the client asks for again.
-    pub(super) fn distrust(&mut self, names: BTreeMap<String, bool>) {
+    pub(super) fn distrust(&mut self, names: BTreeMap<Arc<str>, bool>) {
         for (name, refused) in names {
             if !self.subscription.matches(&name) {
                 continue;
@@ -209,10 +209,10 @@ impl Feed {
             return;
         }
         if !self.pending.contains(name) {
-            self.pending.insert(name.to_owned());
+            self.pending.insert(name.into());
         }
         if !known {
-            self.owed.insert(name.to_owned());
+            self.owed.insert(name.into());
         }
     }
 
@@ -231,8 +231,8 @@ impl Feed {
             self.suspects.retain(|name| subscription.matches(name));
         } else if self.subscription.matches(name) {
             // Under a wildcard the client must be told what becomes of the name.
-            self.owed.insert(name.to_owned());
-            self.pending.insert(name.to_owned());
+            self.owed.insert(name.into());
+            self.pending.insert(name.into());
         } else {
             self.owed.remove(name);
             self.pending.remove(name);
@@ -345,17 +345,14 @@ impl Feed {
         message: &str,
     ) {
         let (content, version) = sent.unzip();
-        let refusal = self
-            .refused
-            .entry(name.to_owned())
-            .or_insert_with(|| Refusal {
-                content,
-                retry_at: now,
-                version,
-                message: String::new(),
-                at: now,
-                backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST, seed),
-            });
+        let refusal = self.refused.entry(name.into()).or_insert_with(|| Refusal {
+            content,
+            retry_at: now,
+            version,
+            message: String::new(),
+            at: now,
+            backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST, seed),
+        });
         message.clone_into(&mut refusal.message);
         refusal.at = now;
         refusal.version = version;

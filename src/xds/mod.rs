@@ -47,7 +47,7 @@ mod v2;
 pub mod whole;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -216,26 +216,27 @@ impl fmt::Debug for Version {
     }
 }
 
-/// One encoded resource. Its body is made once and shared by all clients.
+/// One encoded resource. Its body is made once and shared by all clients. There are several for
+/// each service, so its lists have no room to grow.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Resource {
-    /// Its name.
-    pub name: String,
+    /// Its name, which who holds it shares.
+    pub name: Arc<str>,
     /// What it contains, as a number.
     pub version: Version,
     /// The encoded message. A secret's body is the secret: it goes on the wire and nowhere else.
     pub body: Vec<u8>,
     /// The clusters that it sends traffic to.
-    pub clusters: Vec<String>,
+    pub clusters: Box<[String]>,
     /// For a cluster: whether it still warms when it has its endpoints, so that only Envoy's ACK
     /// tells that it can be used (it waits for a secret, or for the first checks of its hosts).
     pub warms_until_acked: bool,
     /// For a listener: the route configurations that it has in scopes.
-    pub scoped: Vec<String>,
+    pub scoped: Box<[String]>,
     /// The OpenSVC sections that it was made from.
-    pub origins: Vec<Origin>,
-    /// The chains or virtual hosts in it, each of which Envoy's rules allow.
-    pub checked: BTreeSet<Version>,
+    pub origins: Box<[Origin]>,
+    /// The chains or virtual hosts in it, each of which Envoy's rules allow, in order.
+    pub checked: Box<[Version]>,
     /// What was left out of it, as Envoy would have refused it.
     pub problems: Vec<Problem>,
 }
@@ -244,14 +245,14 @@ impl Resource {
     /// A resource with an empty body.
     pub fn new(name: &str, version: Version) -> Self {
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             version,
             body: Vec::new(),
-            clusters: Vec::new(),
+            clusters: Box::default(),
             warms_until_acked: false,
-            scoped: Vec::new(),
-            origins: Vec::new(),
-            checked: BTreeSet::new(),
+            scoped: Box::default(),
+            origins: Box::default(),
+            checked: Box::default(),
             problems: Vec::new(),
         }
     }
@@ -330,8 +331,7 @@ impl Snapshot {
     pub fn insert(&mut self, kind: ResourceType, resource: Arc<Resource>) {
         self.step = None;
         let all = self.resources.entry(kind).or_default();
-        let name: Arc<str> = resource.name.as_str().into();
-        all.insert(name, resource);
+        all.insert(Arc::clone(&resource.name), resource);
     }
 
     /// Takes a resource out.

@@ -11,7 +11,7 @@ use super::held::Held;
 use super::{Resource, ResourceType, Snapshot};
 
 /// What there is of a name, and what the client has of it; one of them may be missing.
-type Pair<'a> = (Option<&'a Arc<Resource>>, Option<(&'a String, &'a Held)>);
+type Pair<'a> = (Option<&'a Arc<Resource>>, Option<(&'a Arc<str>, &'a Held)>);
 
 impl Feed {
     /// Takes what a client says that it has from an earlier stream, and the names that it asks
@@ -25,7 +25,7 @@ impl Feed {
         believed: bool,
     ) {
         let held = versions.into_iter();
-        let held = held.map(|(name, version)| (name, Held::earlier(&version)));
+        let held = held.map(|(name, version)| (name.into(), Held::earlier(&version)));
         self.held.append(&mut held.collect());
         self.subscription.subscribe_all(names);
         let lacking = match believed {
@@ -43,7 +43,7 @@ impl Feed {
     pub(super) fn ask_for_all(&mut self, kind: ResourceType, snapshot: &Snapshot) {
         let all = self.beside(kind, snapshot);
         let other = all.filter(|pair| !self.is_had(*pair)).filter_map(name);
-        let other: Vec<String> = other.cloned().collect();
+        let other: Vec<Arc<str>> = other.cloned().collect();
         self.pending.extend(other);
         // A client that has something does not wait for a first answer.
         self.owes_wildcard = self.held.is_empty();
@@ -56,10 +56,10 @@ impl Feed {
     }
 
     /// The names asked for of which the client does not have what there is.
-    fn lacking(&self, kind: ResourceType, snapshot: &Snapshot) -> Vec<String> {
+    fn lacking(&self, kind: ResourceType, snapshot: &Snapshot) -> Vec<Arc<str>> {
         let names = self.subscription.names();
         if names.len() < snapshot.count(kind) / FEW {
-            let has = |name: &&String| {
+            let has = |name: &&Arc<str>| {
                 let resource = snapshot.get(kind, name);
                 resource.is_some_and(|resource| self.has(resource))
             };
@@ -68,8 +68,8 @@ impl Feed {
         let had = self
             .beside(kind, snapshot)
             .filter(|pair| self.is_had(*pair));
-        let had: BTreeSet<&String> = had.filter_map(name).collect();
-        let names: BTreeSet<&String> = names.collect();
+        let had: BTreeSet<&Arc<str>> = had.filter_map(name).collect();
+        let names: BTreeSet<&Arc<str>> = names.collect();
         names.difference(&had).copied().cloned().collect()
     }
 
@@ -103,7 +103,7 @@ impl Feed {
     }
 }
 
-fn name<'a>((resource, held): Pair<'a>) -> Option<&'a String> {
+fn name<'a>((resource, held): Pair<'a>) -> Option<&'a Arc<str>> {
     let known = held.map(|(name, _)| name);
     known.or_else(|| Some(&resource?.name))
 }

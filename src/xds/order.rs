@@ -36,7 +36,7 @@ impl Session {
         &mut self,
         now: Duration,
         resources: &[(Arc<Resource>, Version)],
-        removed: &[String],
+        removed: &[Arc<str>],
     ) {
         let feed = self.feeds.entry(ResourceType::Cluster).or_default();
         for (resource, _) in resources {
@@ -100,7 +100,7 @@ impl Session {
         }
         self.warming.remove(name);
         let feed = self.feeds.entry(ResourceType::Cluster).or_default();
-        let held = feed.held.entry(name.to_owned()).or_default();
+        let held = feed.held.entry(name.into()).or_default();
         held.serves = true;
     }
 

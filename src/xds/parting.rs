@@ -68,7 +68,7 @@ impl Session {
         let name = layout::scopes(listener.scoped.first()?).next()?;
         let routes = self.feeds.get(&routes);
         let follows = routes.is_some_and(|feed| feed.subscription.matches(&name));
-        let held = scopes.held.get(&name).filter(|held| held.serves)?;
+        let held = scopes.held.get(name.as_str()).filter(|held| held.serves)?;
         let taken = held.acked.as_ref().and_then(|(_, at)| *at);
         (!follows).then_some(taken.max(since.copied())? + FOLLOWING_MAX)
     }
@@ -93,7 +93,7 @@ impl Session {
         if feed.opened_at.is_some() {
             let names = snapshot.all(ResourceType::Scope).map(|one| &one.name);
             let names = names.filter(|name| feed.subscription.matches(name));
-            let names: Vec<String> = names.cloned().collect();
+            let names: Vec<Arc<str>> = names.cloned().collect();
             feed.owed.extend(names.iter().cloned());
             feed.pending.extend(names);
         }

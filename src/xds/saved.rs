@@ -112,10 +112,10 @@ fn save(kind: ResourceType, resource: &Resource) -> SavedResource {
     });
     SavedResource {
         kind: kind.word().to_owned(),
-        name: resource.name.clone(),
+        name: resource.name.to_string(),
         version: resource.version.0,
         body: resource.body.clone(),
-        clusters: resource.clusters.clone(),
+        clusters: resource.clusters.to_vec(),
         warms_until_acked: resource.warms_until_acked,
         origins: origins.collect(),
     }
@@ -123,14 +123,14 @@ fn save(kind: ResourceType, resource: &Resource) -> SavedResource {
 
 fn load(saved: SavedResource) -> Result<Resource, SavedError> {
     let mut resource = Resource::new(&saved.name, Version(saved.version));
-    for origin in saved.origins {
-        resource.origins.push(Origin {
-            object: origin.object.parse().map_err(|_| SavedError::Content)?,
-            section: origin.section.into(),
-        });
-    }
+    let origins = saved.origins.into_iter().map(|origin| {
+        let object = origin.object.parse().map_err(|_| SavedError::Content)?;
+        let section = origin.section.into();
+        Ok(Origin { object, section })
+    });
+    resource.origins = origins.collect::<Result<_, _>>()?;
     resource.body = saved.body;
-    resource.clusters = saved.clusters;
+    resource.clusters = saved.clusters.into();
     resource.warms_until_acked = saved.warms_until_acked;
     Ok(resource)
 }
@@ -160,11 +160,12 @@ mod tests {
             let name = value["name"].as_str().unwrap_or_default().to_owned();
             let mut resource = Resource::new(&name, Version::of(&name));
             resource.body = from_json(kind.url(), &value).unwrap();
-            resource.clusters = vec!["web".to_owned()];
-            resource.origins = vec![Origin {
+            resource.clusters = ["web".to_owned()].into();
+            resource.origins = [Origin {
                 object: "test/svc/web1".parse().unwrap(),
                 section: "expose#0".into(),
-            }];
+            }]
+            .into();
             snapshot.insert(kind, Arc::new(resource));
         };
         add(ResourceType::Cluster, json!({"name": "web"}));

@@ -28,9 +28,9 @@ pub struct Session {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) feeds: BTreeMap<ResourceType, Feed>,
     /// Clusters that were sent and cannot be used yet.
-    pub(super) warming: BTreeMap<String, Warming>,
+    pub(super) warming: BTreeMap<Arc<str>, Warming>,
     /// Scopes that are to go, since when.
-    pub(super) parting: BTreeMap<String, Duration>,
+    pub(super) parting: BTreeMap<Arc<str>, Duration>,
     /// What an earlier stream left, of the types that this one has not asked for yet.
     inherited: Suspects,
     pub(super) nonce: u64,
@@ -200,7 +200,7 @@ impl Session {
                 continue;
             };
             if feed.subscription.matches(name) || feed.holds(name) {
-                feed.pending.insert(name.to_owned());
+                feed.pending.insert(name.into());
                 feed.try_whole_again();
             }
         }
@@ -335,8 +335,8 @@ impl Session {
             resources, removed, ..
         } = batch;
         let feed = self.feeds.entry(kind).or_default();
-        let names = resources.iter().map(|(resource, _)| resource.name.as_str());
-        for name in names.chain(removed.iter().map(String::as_str)) {
+        let names = resources.iter().map(|(resource, _)| &resource.name);
+        for name in names.chain(&removed) {
             feed.pending.remove(name);
             feed.owed.remove(name);
             feed.waiting_since.remove(name);
@@ -366,7 +366,7 @@ impl Session {
             kind,
             nonce,
             resources,
-            removed,
+            removed: removed.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -459,7 +459,7 @@ impl Session {
 #[derive(Default)]
 struct Batch {
     resources: Vec<(Arc<Resource>, Version)>,
-    removed: Vec<String>,
+    removed: Vec<Arc<str>>,
     waits: bool,
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::feed::Feed;
@@ -90,7 +91,7 @@ impl Session {
             let wanted = self.snapshot.all(*kind).map(|resource| &resource.name);
             let wanted = wanted.filter(|name| feed.subscription.matches(name));
             let known = feed.held.keys().chain(feed.subscription.names());
-            let names: BTreeSet<&String> = wanted.chain(known).collect();
+            let names: BTreeSet<&Arc<str>> = wanted.chain(known).collect();
             for name in names {
                 show(self.resource(now, *kind, feed, name));
             }
@@ -139,7 +140,7 @@ impl Session {
                 .and_then(|held| held.acked.as_ref())
                 .map(|(version, at)| (version.to_string(), *at)),
             state,
-            origins: resource.map_or_else(Vec::new, |resource| resource.origins.clone()),
+            origins: resource.map_or_else(Vec::new, |resource| resource.origins.to_vec()),
         }
     }
 

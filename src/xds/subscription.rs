@@ -1,12 +1,13 @@
 //! What a client asked for, of one type (xDS protocol, "Subscribing to Resources").
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The names and the wildcard that a client is subscribed to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Subscription {
     wildcard: bool,
-    names: BTreeSet<String>,
+    names: BTreeSet<Arc<str>>,
 }
 
 impl Subscription {
@@ -21,7 +22,7 @@ impl Subscription {
     }
 
     /// The names that the client asked for one by one.
-    pub fn names(&self) -> impl ExactSizeIterator<Item = &String> {
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
         self.names.iter()
     }
 
@@ -30,7 +31,8 @@ impl Subscription {
         self.wildcard |= names.iter().any(|name| name == WILDCARD);
         let left = NAMES_MAX.saturating_sub(self.names.len());
         let names = names.iter().filter(|name| *name != WILDCARD).take(left);
-        self.names.append(&mut names.cloned().collect());
+        self.names
+            .append(&mut names.map(|name| name.as_str().into()).collect());
     }
 
     /// Adds a name, or everything if it is [`WILDCARD`]. A first request without any name means
@@ -45,7 +47,7 @@ impl Subscription {
         if self.names.len() >= NAMES_MAX && !self.names.contains(name) {
             return false;
         }
-        self.names.insert(name.to_owned());
+        self.names.insert(name.into());
         true
     }
 

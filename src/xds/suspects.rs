@@ -1,6 +1,7 @@
 //! What outlives a stream: the names of which a client's own word cannot be believed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::ResourceType;
 
@@ -16,9 +17,9 @@ pub struct Suspects {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Doubts {
     /// The names, and whether each was in a refused response.
-    pub(super) names: BTreeMap<String, bool>,
+    pub(super) names: BTreeMap<Arc<str>, bool>,
     /// How often each name was in a refused response, also of those that are trusted again.
-    pub(super) epochs: BTreeMap<String, u32>,
+    pub(super) epochs: BTreeMap<Arc<str>, u32>,
 }
 
 impl Suspects {
@@ -63,7 +64,7 @@ mod tests {
 
     fn doubtful(name: &str) -> Suspects {
         let doubts = Doubts {
-            names: BTreeMap::from([(name.to_owned(), true)]),
+            names: BTreeMap::from([(name.into(), true)]),
             ..Doubts::default()
         };
         Suspects {

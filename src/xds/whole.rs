@@ -45,7 +45,7 @@ pub struct Whole {
     types: BTreeMap<ResourceType, Told>,
 }
 
-type Resources = BTreeMap<String, Arc<Resource>>;
+type Resources = BTreeMap<Arc<str>, Arc<Resource>>;
 
 #[derive(Debug, Default)]
 struct Told {
@@ -55,7 +55,7 @@ struct Told {
     held: Option<Resources>,
     /// What it is to have when it takes the response with that nonce, and the names that are new
     /// or changed in it.
-    sent: Option<(String, Resources, BTreeSet<String>)>,
+    sent: Option<(String, Resources, BTreeSet<Arc<str>>)>,
 }
 
 impl Whole {
@@ -97,7 +97,7 @@ impl Whole {
         let told = self.types.entry(kind).or_default();
         let mut all = told.held.clone().unwrap_or_default();
         for name in &removed {
-            all.remove(name);
+            all.remove(name.as_str());
         }
         let mut changed = BTreeSet::new();
         for resource in resources {
@@ -126,7 +126,7 @@ impl Response {
 impl Told {
     /// What becomes of the whole state that was sent, and what is to be blamed if it is refused.
     fn answered(&mut self, kind: ResourceType, request: &Request) -> Blame {
-        let answers = |sent: &mut (String, Resources, BTreeSet<String>)| sent.0 == request.nonce;
+        let answers = |sent: &mut (String, Resources, BTreeSet<Arc<str>>)| sent.0 == request.nonce;
         let Some((_, mut all, changed)) = self.sent.take_if(answers) else {
             return Blame::Any;
         };
@@ -135,7 +135,7 @@ impl Told {
             return Blame::Any;
         };
         let names = all.keys().filter(|name| names_it(kind, message, name));
-        let guilty: BTreeSet<String> = names.cloned().collect();
+        let guilty: BTreeSet<Arc<str>> = names.cloned().collect();
         if guilty.is_empty() {
             // Alone beside what it has, each can be tried; without that, all would be removed.
             return match self.held.is_some() {
@@ -153,7 +153,8 @@ impl Told {
         }
         self.held = Some(all);
         // What did not change is refused again, which is known.
-        Blame::These(guilty.intersection(&changed).cloned().collect())
+        let guilty = guilty.intersection(&changed);
+        Blame::These(guilty.map(ToString::to_string).collect())
     }
 
     /// The names that come and go by a request's whole list.
@@ -168,7 +169,7 @@ impl Told {
         if let Some(held) = &mut self.held
             && !names.contains(WILDCARD)
         {
-            held.retain(|name, _| names.contains(name));
+            held.retain(|name, _| names.contains(name.as_ref()));
         }
         self.names = names;
         (come, gone)

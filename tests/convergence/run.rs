@@ -265,7 +265,7 @@ impl Run {
                 let kind = response.kind;
                 if kind == ResourceType::Cluster && self.model.has(kind, &resource.name).is_none() {
                     self.sent_at
-                        .entry(resource.name.clone())
+                        .entry(resource.name.to_string())
                         .or_insert(self.now);
                 }
             }
@@ -281,9 +281,10 @@ impl Run {
     /// Envoy refuses a response that names something twice.
     fn check_once(&self, response: &Response) {
         let added = response.resources.iter();
-        let added = added.map(|(resource, _)| &resource.name);
-        let all: Vec<&String> = added.chain(&response.removed).collect();
-        let names: BTreeSet<&String> = all.iter().copied().collect();
+        let added = added.map(|(resource, _)| resource.name.as_ref());
+        let removed = response.removed.iter().map(String::as_str);
+        let all: Vec<&str> = added.chain(removed).collect();
+        let names: BTreeSet<&str> = all.iter().copied().collect();
         self.check(names.len() == all.len(), "no name is in a response twice");
     }
 
@@ -342,7 +343,7 @@ impl Run {
 
     fn check_retries(&mut self, response: &Response) {
         for (resource, _) in &response.resources {
-            let key = (response.kind, resource.name.clone());
+            let key = (response.kind, resource.name.to_string());
             let content = self.world.all.get(&key);
             let wildcard = [ResourceType::Cluster, ResourceType::Listener].contains(&key.0);
             if !wildcard && !self.model.wanted(key.0).contains(&key.1) {
@@ -463,7 +464,7 @@ fn named(response: &Response) -> impl Iterator<Item = String> {
 /// What the session is told of the world.
 fn seen(world: &World, mutant: Option<Mutant>) -> Arc<Snapshot> {
     world.snapshot(|resource| match mutant {
-        Some(Mutant::ClustersUnnamed) => resource.clusters.clear(),
+        Some(Mutant::ClustersUnnamed) => resource.clusters = Box::default(),
         Some(Mutant::SecretsIgnored) => resource.warms_until_acked = false,
         _ => {}
     })

@@ -172,7 +172,7 @@ impl World {
             let body = content.encode();
             let mut resource = Resource::new(name, Version::of(&body));
             resource.body = body;
-            resource.clusters.clone_from(&content.clusters);
+            resource.clusters = content.clusters.as_slice().into();
             resource.warms_until_acked = *kind == ResourceType::Cluster && content.secret.is_some();
             change(&mut resource);
             snapshot.insert(*kind, Arc::new(resource));

@@ -166,7 +166,7 @@ impl Model {
         let contents: Vec<(String, Content)> = response
             .resources
             .iter()
-            .map(|(resource, _)| (resource.name.clone(), Content::decode(&resource.body)))
+            .map(|(resource, _)| (resource.name.to_string(), Content::decode(&resource.body)))
             .collect();
         let root = contents.iter().any(|(_, content)| content.bad == Bad::Root);
         let error = if root {

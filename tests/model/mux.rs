@@ -44,7 +44,7 @@ impl Mux {
         if error.is_none() {
             for (resource, version) in &response.resources {
                 let version = version.to_string();
-                one.versions.insert(resource.name.clone(), version);
+                one.versions.insert(resource.name.to_string(), version);
             }
             for name in &response.removed {
                 one.versions.remove(name);

@@ -203,10 +203,11 @@ pub(crate) fn raw(kind: ResourceType, name: &str, body: Vec<u8>, to: &mut Snapsh
         resource.clusters.clone_from(&before.clusters);
     }
     resource.body = body;
-    resource.origins = vec![Origin {
+    resource.origins = [Origin {
         object: "test/svc/bad".parse().expect("a path"),
         section: "expose#0".into(),
-    }];
+    }]
+    .into();
     to.insert(kind, Arc::new(resource));
 }
 

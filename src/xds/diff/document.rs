@@ -135,7 +135,7 @@ impl Entry {
         let body = body.unwrap_or_else(|error| json!({"unreadable": error.to_string()}));
         Self {
             version: Some(resource.version.to_string()),
-            origins: resource.origins.clone(),
+            origins: resource.origins.to_vec(),
             body: match kind {
                 ResourceType::Secret => told(&body),
                 _ => body,
