@@ -21,7 +21,7 @@ use crate::budget::Budget;
 use crate::clock::now;
 use crate::gateway::Want;
 use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, Pair, TRUST_KEYS};
-use crate::inventory::{Event, ObjectPath, Reading, Secret};
+use crate::inventory::{Event, Name, ObjectPath, Reading, Secret};
 use crate::inventory::{alpn, challenge};
 use crate::opensvc::{Daemon, Error};
 
@@ -262,9 +262,9 @@ fn read(daemon: &Arc<dyn Daemon>, want: Want) -> BoxFuture<'static, (Want, Resul
     task.boxed()
 }
 
-fn reading(revision: &str, keys: Secret) -> Reading<Secret> {
+fn reading(revision: &Name, keys: Secret) -> Reading<Secret> {
     Reading {
-        revision: revision.to_owned(),
+        revision: revision.clone(),
         content: Some(keys),
     }
 }
@@ -319,7 +319,7 @@ mod tests {
         let mut reads = Reads::new(Arc::new(Raw::new(&socket)));
         let since = now();
         assert_eq!(reads.first_end(since), since + FIRST_WAIT_MAX);
-        let want = Want::Config("test/svc/a".parse().unwrap(), "1".to_owned());
+        let want = Want::Config("test/svc/a".parse().unwrap(), "1".into());
         reads.want(BTreeSet::from([want]), false);
         assert!(matches!(reads.next().await, Event::Config(..)));
         assert!(reads.first_end(since) > since + FIRST_WAIT_MAX);

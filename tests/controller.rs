@@ -82,7 +82,7 @@ fn service(number: usize, exposed: bool) -> Event {
     }
     Event::Put(Arc::new(Object {
         path: format!("test/svc/s{number}").parse().expect("a path"),
-        revision: "1".to_owned(),
+        revision: "1".into(),
         slave: false,
         instances: Table::from([("n1".to_owned(), instance)]),
     }))

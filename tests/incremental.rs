@@ -144,7 +144,7 @@ impl<'a> World<'a> {
 
     fn altered(&mut self, mut object: Object) -> Object {
         if self.random.below(2) == 0 {
-            object.revision.push('x');
+            object.revision = format!("{}x", object.revision).into();
         }
         let random = &mut self.random;
         for instance in object.instances.values_mut() {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use osvc_igw::gateway::{Want, compile};
-use osvc_igw::inventory::{Event, Inventory, Kind, NodeStatus, Object, ObjectPath, Reading};
+use osvc_igw::inventory::{Event, Inventory, Kind, Name, NodeStatus, Object, ObjectPath, Reading};
 use osvc_igw::sim::certificate::Authority;
 use osvc_igw::xds::{ResourceType, Snapshot, encode};
 use serde_json::{Value, json};
@@ -125,7 +125,7 @@ fn shuffled(case: &Case, inventory: &Inventory, random: &mut Random) -> Vec<Even
             Event::Put(Arc::new(altered(object, random))),
         ];
         queues.push(noisy(noise, Event::Put(object.clone()), random));
-        let wants: &[fn(ObjectPath, String) -> Want] = match path.kind() {
+        let wants: &[fn(ObjectPath, Name) -> Want] = match path.kind() {
             Kind::Sec => &[Want::Secret, Want::Trust],
             _ => &[Want::Config],
         };
@@ -157,7 +157,7 @@ fn noisy(noise: [Event; 3], truth: Event, random: &mut Random) -> VecDeque<Event
 
 fn altered(object: &Object, random: &mut Random) -> Object {
     let mut object = object.clone();
-    object.revision.push('x');
+    object.revision = format!("{}x", object.revision).into();
     for instance in object.instances.values_mut() {
         instance.resources_mut().retain(|_, _| random.below(3) != 0);
         for resource in instance.resources_mut().values_mut() {
@@ -168,7 +168,7 @@ fn altered(object: &Object, random: &mut Random) -> Object {
 }
 
 fn outdated(event: &Event) -> Event {
-    let revision = "outdated".to_owned();
+    let revision = Name::from("outdated");
     match event.clone() {
         Event::Secret(path, _) => Event::Secret(path, absent(revision)),
         Event::Trust(path, _) => Event::Trust(path, absent(revision)),
@@ -177,7 +177,7 @@ fn outdated(event: &Event) -> Event {
     }
 }
 
-fn absent<T>(revision: String) -> Reading<T> {
+fn absent<T>(revision: Name) -> Reading<T> {
     Reading {
         revision,
         content: None,
@@ -251,7 +251,7 @@ fn resources_of_good(outcome: &Outcome) -> BTreeMap<(ResourceType, String), Stri
         for resource in outcome.snapshot.all(kind) {
             let good = |path: &ObjectPath| GOOD.contains(&path.to_string().as_str());
             if resource.origins.iter().any(|origin| good(&origin.object)) {
-                let key = (kind, resource.name.clone());
+                let key = (kind, resource.name.to_string());
                 found.insert(key, resource.version.to_string());
             }
         }

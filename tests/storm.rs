@@ -125,7 +125,7 @@ fn service(number: usize, revision: u32) -> Object {
     };
     Object {
         path: format!("test/svc/s{number}").parse().expect("a path"),
-        revision: revision.to_string(),
+        revision: revision.to_string().into(),
         slave: false,
         instances: Table::from([("n1".to_owned(), instance)]),
     }

@@ -13,7 +13,7 @@ use super::plan::Subject;
 use super::record::{Journal, Record};
 use crate::clock::unix_seconds;
 use crate::inventory::certificate::{FULL_KEY, PAIR_KEYS, Pair};
-use crate::inventory::{Inventory, Kind, ObjectPath, Problem, Secret, Sensitive};
+use crate::inventory::{Inventory, Kind, Name, ObjectPath, Problem, Secret, Sensitive};
 use crate::opensvc::{Daemon, Error};
 
 /// Everything that is asked for, and what is wrong with the rest.
@@ -28,10 +28,10 @@ pub struct Survey {
 /// What was read so far, by object and revision.
 #[derive(Debug, Default)]
 pub struct Known {
-    declared: BTreeMap<ObjectPath, (String, Option<Held>)>,
-    issuers: BTreeMap<ObjectPath, (String, Option<Result<Issuer, Problem>>)>,
+    declared: BTreeMap<ObjectPath, (Name, Option<Held>)>,
+    issuers: BTreeMap<ObjectPath, (Name, Option<Result<Issuer, Problem>>)>,
     /// What each service serves, by its revision and how many sections it tells of.
-    served: BTreeMap<ObjectPath, ((String, usize), BTreeSet<Served>)>,
+    served: BTreeMap<ObjectPath, ((Name, usize), BTreeSet<Served>)>,
     settling: BTreeMap<ObjectPath, Settling>,
     /// How long names that services serve have to stay as they are before they are ordered.
     pub quiet_s: i64,
@@ -72,7 +72,7 @@ impl Known {
     ) -> Result<Survey, Error> {
         let secs = inventory.objects.values();
         let secs = secs.filter(|object| object.path.kind() == Kind::Sec);
-        let secs: BTreeMap<&ObjectPath, &String> = secs
+        let secs: BTreeMap<&ObjectPath, &Name> = secs
             .map(|object| (&object.path, &object.revision))
             .collect();
         self.declared.retain(|path, _| secs.contains_key(path));
@@ -107,7 +107,7 @@ impl Known {
     async fn issuers(
         &mut self,
         daemon: &dyn Daemon,
-        secs: &BTreeMap<&ObjectPath, &String>,
+        secs: &BTreeMap<&ObjectPath, &Name>,
         first: &ObjectPath,
     ) -> Result<Vec<Result<Issuer, Problem>>, Error> {
         let revision = |issuer: &ObjectPath| secs.get(issuer).copied();
@@ -168,7 +168,7 @@ impl Known {
         &mut self,
         daemon: &dyn Daemon,
         path: &ObjectPath,
-        revision: Option<&String>,
+        revision: Option<&Name>,
     ) -> Result<Option<Result<Issuer, Problem>>, Error> {
         let Some(revision) = revision else {
             return Ok(None);

@@ -55,7 +55,7 @@ impl Agent {
             source.object.clone(),
             Object {
                 path: source.object.clone(),
-                revision: REVISION.to_owned(),
+                revision: REVISION.into(),
                 slave: false,
                 instances: instances.into(),
             },
@@ -86,7 +86,7 @@ impl Agent {
                 };
                 let known = self.objects.entry(path.clone()).or_insert_with(|| Object {
                     path: path.clone(),
-                    revision: REVISION.to_owned(),
+                    revision: REVISION.into(),
                     slave: false,
                     instances: Table::default(),
                 });

@@ -20,8 +20,8 @@ pub use self::known::keywords;
 use crate::gateway::{Policy, Want, compile};
 use crate::inventory::ini::Ini;
 use crate::inventory::{
-    Event, Instance, Inventory, Kind, NodeStatus, Object, ObjectPath, Problem, Reading, Report,
-    Secret, Write,
+    Event, Instance, Inventory, Kind, Name, NodeStatus, Object, ObjectPath, Problem, Reading,
+    Report, Secret, Write,
 };
 use crate::xds::{Encoding, Snapshot};
 
@@ -242,7 +242,7 @@ impl World<'_> {
 
     fn answer(&self, want: &Want) -> Event {
         let path = want.path().clone();
-        let secret = |content: &Secret, revision: &String| Reading {
+        let secret = |content: &Secret, revision: &Name| Reading {
             revision: revision.clone(),
             content: Some(content.clone()),
         };

@@ -94,7 +94,7 @@ fn stand_in<T: PartialEq>(
     good: T,
 ) -> bool {
     let judged = Judged {
-        revision: revision.to_owned(),
+        revision: revision.into(),
         good: Some(good),
         flaw: None,
     };
@@ -140,7 +140,7 @@ fn unseen(path: ObjectPath, like: &Object) -> Object {
     let instances = instances.map(|node| (node.to_owned(), Default::default()));
     Object {
         path,
-        revision: "unread".to_owned(),
+        revision: "unread".into(),
         slave: false,
         instances: instances.collect(),
     }

@@ -18,7 +18,7 @@ use super::{
     ChainData, ClientValidation, Cluster, FilterChain, Gateway, LbPolicy, Listener, Origin, Policy,
     Protocol, RouteConfiguration, UpstreamTls, VirtualHost,
 };
-use crate::inventory::{Inventory, ObjectPath, Problem, Write};
+use crate::inventory::{Inventory, Name, ObjectPath, Problem, Write};
 
 /// What came of compiling.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -41,13 +41,13 @@ pub struct Compiled {
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Want {
     /// The keys of a `sec` object that a pair is in.
-    Secret(ObjectPath, String),
+    Secret(ObjectPath, Name),
     /// The keys of a `sec` object that tell whom to trust.
-    Trust(ObjectPath, String),
+    Trust(ObjectPath, Name),
     /// The key of a `cfg` or `sec` object that its challenges are in.
-    Challenges(ObjectPath, String),
+    Challenges(ObjectPath, Name),
     /// The raw configuration of an object.
-    Config(ObjectPath, String),
+    Config(ObjectPath, Name),
 }
 
 impl Want {

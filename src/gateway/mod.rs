@@ -31,8 +31,7 @@ use serde::{Serialize, Serializer};
 
 pub use crate::inventory::alpn::PROTOCOL as HANDSHAKE_PROTOCOL;
 use crate::inventory::certificate::Trust;
-use crate::inventory::table::Name;
-use crate::inventory::{ObjectPath, Sensitive};
+use crate::inventory::{Name, ObjectPath, Sensitive};
 use crate::named::Named;
 
 pub use allow::{Prefix, ProxyVersion};

@@ -8,7 +8,7 @@ use super::tls::Side;
 use super::{Origin, SecretContent, Source, TlsSecret};
 use crate::inventory::certificate::{Pair, chain, private_key};
 use crate::inventory::keywords::Keywords;
-use crate::inventory::{Problem, Sensitive, table};
+use crate::inventory::{Problem, Sensitive};
 
 /// The certificate that the section holds itself: `certificate_chain_filename` or
 /// `certificate_chain_inline_string` with `private_key_filename` or `private_key_inline_string`;
@@ -47,7 +47,7 @@ pub(super) fn own_certificate(
     let secret = TlsSecret {
         origin: Origin {
             object: exposed.owner.clone(),
-            section: table::name(section.into()),
+            section: section.into(),
         },
         content: content(keywords, chain, key)?,
     };

@@ -9,7 +9,7 @@ use super::sections::own_certificate;
 use super::{Origin, SecretContent, Source, TlsSecret};
 use crate::inventory::certificate::Pair;
 use crate::inventory::keywords::{Keywords, shown};
-use crate::inventory::{Inventory, Judged, Kind, ObjectPath, Problem};
+use crate::inventory::{Inventory, Judged, Kind, Name, ObjectPath, Problem};
 
 /// What became of the certificates that an expose names.
 #[derive(Debug, Eq, PartialEq)]
@@ -203,7 +203,7 @@ impl<'a> Resolver<'a, '_> {
             }));
         };
         let (path, revision) = self.secret(exposed, keywords, SECRET, &word)?;
-        let want = || Want::Secret(path.clone(), revision.to_owned());
+        let want = || Want::Secret(path.clone(), revision.clone());
         let known = self.inventory.secrets.get(&path);
         let still = |pair: &Pair| {
             let expiry = pair.expiry();
@@ -246,7 +246,7 @@ impl<'a> Resolver<'a, '_> {
             return no_other_validation(keywords);
         };
         let (path, revision) = self.secret(exposed, keywords, VALIDATION, &word)?;
-        let want = || Want::Trust(path.clone(), revision.to_owned());
+        let want = || Want::Trust(path.clone(), revision.clone());
         let known = self.inventory.trusts.get(&path);
         let still = |_: &_| "what it held before still counts".to_owned();
         let trust = self.judged(
@@ -282,7 +282,7 @@ impl<'a> Resolver<'a, '_> {
         keywords: &Keywords<'_>,
         keyword: &str,
         word: &str,
-    ) -> Result<(ObjectPath, &'a str), Problem> {
+    ) -> Result<(ObjectPath, &'a Name), Problem> {
         let broken = |reason: String| Err(keywords.problem(keyword, reason));
         let path = exposed
             .owner
@@ -315,11 +315,11 @@ impl<'a> Resolver<'a, '_> {
         &mut self,
         mut problem: Problem,
         known: Option<&'a Judged<T>>,
-        revision: &str,
+        revision: &Name,
         want: impl FnOnce() -> Want,
         still: impl FnOnce(&T) -> String,
     ) -> Result<&'a T, Missing> {
-        if known.is_none_or(|judged| judged.revision != revision) {
+        if known.is_none_or(|judged| judged.revision != *revision) {
             self.wants.insert(want());
         }
         let known = known.ok_or(Missing::Waiting)?;

@@ -384,7 +384,7 @@ mod tests {
         let mut judged = Judged::default();
         let all = AlpnAnswers::from([answer("a.org", 10), answer("b.org", 20)]);
         let content = Some(Secret::from([(KEY.to_owned(), text(&all))]));
-        let revision = String::new();
+        let revision = "".into();
         judged.take(&Reading { revision, content }, answers);
         inventory.alpn_answers.insert(carrier("test"), judged);
         assert_eq!(inventory.next_challenge_end(), Some(10));

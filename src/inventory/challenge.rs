@@ -201,7 +201,7 @@ mod tests {
         let all = Challenges::from([challenge("a.org", 10), challenge("b.org", 20)]);
         let value = Sensitive::new(text(&all));
         let content = Some(Secret::from([(KEY.to_owned(), value)]));
-        let revision = String::new();
+        let revision = "".into();
         judged.take(&Reading { revision, content }, challenges);
         inventory.challenges.insert(carrier("test"), judged);
         assert_eq!(inventory.next_challenge_end(), Some(10));

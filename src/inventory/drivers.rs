@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{ObjectPath, Resource, table};
+use super::{ObjectPath, Resource};
 
 /// How a driver of the agent converts a keyword.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,7 +90,7 @@ impl Section {
         }
         let driver = text("type").unwrap_or_else(|| self.driver.to_owned());
         let resource = Resource {
-            driver: table::name(format!("{}.{driver}", self.group).into()),
+            driver: format!("{}.{driver}", self.group).into(),
             status: "n/a".into(),
             keywords: keywords.into(),
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Account, Config, Labels, NodeStatus, Object, ObjectPath, Secret, Write};
+use super::{Account, Config, Labels, Name, NodeStatus, Object, ObjectPath, Secret, Write};
 
 /// A change of what is known. An event says what is, never what to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +87,7 @@ pub struct Report {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Reading<T> {
     /// The [`Object::revision`] that the object had when the read began.
-    pub revision: String,
+    pub revision: Name,
     /// The content; `None` where the daemon says that there is no such object.
     pub content: Option<T>,
 }

@@ -66,7 +66,7 @@ mod tests {
         let instances = nodes.iter();
         Arc::new(Object {
             path: "test/svc/a".parse().unwrap(),
-            revision: String::new(),
+            revision: "".into(),
             slave: false,
             instances: instances
                 .map(|node| ((*node).to_owned(), instance.clone()))

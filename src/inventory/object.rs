@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::table::Name;
-use super::{ObjectPath, Table, Values};
+use super::{Name, ObjectPath, Table, Values};
 
 /// An object and its instances.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -13,7 +12,7 @@ pub struct Object {
     /// The object's path.
     pub path: ObjectPath,
     /// Changes whenever the object's configuration changes on any node (the daemon's checksums).
-    pub revision: String,
+    pub revision: Name,
     /// Whether the daemon marks the object as a slave of a scaler.
     pub slave: bool,
     /// The instances, by node.

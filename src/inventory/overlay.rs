@@ -45,7 +45,7 @@ pub fn overlay(inventory: &Inventory, path: &ObjectPath, config: &Config) -> Vec
 fn created(inventory: &Inventory, path: &ObjectPath, config: &Config) -> Object {
     let mut object = Object {
         path: path.clone(),
-        revision: "not created yet".to_owned(),
+        revision: "not created yet".into(),
         slave: false,
         instances: Table::default(),
     };
@@ -214,7 +214,7 @@ mod tests {
             let path: ObjectPath = path.parse().unwrap();
             let object = Object {
                 path,
-                revision: "1".to_owned(),
+                revision: "1".into(),
                 slave: false,
                 instances: Table::from([("n1".to_owned(), instance)]),
             };

@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::{ObjectPath, Reading, Secret};
+use super::{Name, ObjectPath, Reading, Secret};
 
 /// The value of a key of a `sec` object. Wiped from memory when dropped.
 #[derive(Clone, Eq, PartialEq)]
@@ -51,7 +51,7 @@ impl Serialize for Sensitive {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Judged<T> {
     /// The [`super::Object::revision`] that the object had when it was read last.
-    pub revision: String,
+    pub revision: Name,
     /// The newest that was usable.
     pub good: Option<T>,
     /// Why the newest is not, as the end of a sentence; `None` where `good` is the newest.
@@ -61,7 +61,7 @@ pub struct Judged<T> {
 impl<T> Default for Judged<T> {
     fn default() -> Self {
         Self {
-            revision: String::new(),
+            revision: Name::default(),
             good: None,
             flaw: None,
         }
@@ -137,7 +137,7 @@ mod tests {
         let mut take = |revision: &str, keys: Option<[(&str, &str); 2]>| {
             let text = |text: &str| Sensitive::new(text.to_owned());
             let content = keys.map(|keys| keys.map(|(key, value)| (key.to_owned(), text(value))));
-            let revision = revision.to_owned();
+            let revision = revision.into();
             let content = content.map(Secret::from);
             state.take(&Reading { revision, content }, Pair::of_secret);
             state.clone()

@@ -1,21 +1,16 @@
 //! A map of a few values by name, in little room: there are dozens for each service. What the
 //! names stand for is the business of whoever fills it.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::LazyLock;
 
 use serde::{Serialize, Serializer};
 
-use super::drivers;
+use super::Name;
 
 /// Values by name, in the order of the names. To look one up is quick; to add one is not.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Table<V>(Box<[(Name, V)]>);
-
-/// A name: one that is common is there once.
-pub type Name = Cow<'static, str>;
 
 type Pair<'a, V> = fn(&'a (Name, V)) -> (&'a str, &'a V);
 
@@ -76,8 +71,8 @@ impl<V> Table<V> {
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut V)> {
         let values = self.0.iter_mut();
         values.map(|(name, value)| {
-            let name: &Name = name;
-            (name.as_ref(), value)
+            let name: &str = name;
+            (name, value)
         })
     }
 
@@ -90,7 +85,7 @@ impl<V> Table<V> {
                 Some(std::mem::replace(known, value))
             }
             Err(place) => {
-                self.change(|all| all.insert(place, (kept(name), value)));
+                self.change(|all| all.insert(place, (name, value)));
                 None
             }
         }
@@ -121,36 +116,6 @@ impl<V> Table<V> {
     }
 }
 
-/// The name as it is kept: one that is common is not copied.
-pub fn name(name: Cow<'_, str>) -> Name {
-    match COMMON.binary_search_by_key(&by_length(&name), |common| by_length(common)) {
-        Ok(place) => Cow::Borrowed(COMMON.get(place).copied().unwrap_or_default()),
-        Err(_) => Cow::Owned(name.into_owned().into_boxed_str().into_string()),
-    }
-}
-
-/// The names that are common. Most others are found to be none of them by their length.
-static COMMON: LazyLock<Vec<&str>> = LazyLock::new(|| {
-    let sections = drivers::SECTIONS.iter();
-    let keywords = sections.flat_map(|section| section.keywords);
-    let keywords = keywords.map(|(keyword, _)| *keyword);
-    let mut all: Vec<&str> = keywords.chain(COMMON_BESIDE).collect();
-    all.sort_by_key(|name| by_length(name));
-    all.dedup();
-    all
-});
-
-fn by_length(name: &str) -> (usize, &str) {
-    (name.len(), name)
-}
-
-fn kept(known: Name) -> Name {
-    match known {
-        Cow::Borrowed(_) => known,
-        Cow::Owned(owned) => name(owned.into()),
-    }
-}
-
 impl<V> Default for Table<V> {
     fn default() -> Self {
         Self(Box::default())
@@ -168,7 +133,7 @@ impl<V> From<BTreeMap<String, V>> for Table<V> {
         let values = values.into_iter();
         Self(
             values
-                .map(|(text, value)| (name(text.into()), value))
+                .map(|(name, value)| (Name::from(name), value))
                 .collect(),
         )
     }
@@ -183,8 +148,7 @@ impl<V, const N: usize> From<[(String, V); N]> for Table<V> {
 /// Of two values of one name the later one stays.
 impl<V> FromIterator<(Name, V)> for Table<V> {
     fn from_iter<I: IntoIterator<Item = (Name, V)>>(values: I) -> Self {
-        let values = values.into_iter();
-        let mut all: Vec<(Name, V)> = values.map(|(name, value)| (kept(name), value)).collect();
+        let mut all: Vec<(Name, V)> = values.into_iter().collect();
         if !all.is_sorted_by(|(one, _), (other, _)| one < other) {
             all.reverse();
             all.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -217,50 +181,6 @@ impl<V: Serialize> Serialize for Table<V> {
         to.collect_map(self.iter())
     }
 }
-
-/// Names and words that nearly every service has, beside the keywords of drivers.
-const COMMON_BESIDE: [&str; 40] = [
-    "DEFAULT",
-    "certificate#0",
-    "env",
-    "expose",
-    "expose#0",
-    "expose#1",
-    "id",
-    "ip#0",
-    "ip#1",
-    "ipaddr",
-    "ipdev",
-    "ipname",
-    "netmask",
-    "nodes",
-    "orchestrate",
-    "route#0",
-    "route#1",
-    "route#2",
-    "route#3",
-    "topology",
-    "type",
-    "vhost#0",
-    "vhost#1",
-    "alias",
-    "certificate.tls",
-    "container.docker",
-    "container.podman",
-    "down",
-    "expose.envoy",
-    "hashpolicy.envoy",
-    "idle",
-    "ip.cni",
-    "ip.netns",
-    "n/a",
-    "route.envoy",
-    "stdby down",
-    "stdby up",
-    "undef",
-    "up",
-    "vhost.envoy",
-];
 
 #[cfg(test)]
 mod tests {

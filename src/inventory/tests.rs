@@ -6,7 +6,7 @@ fn object(name: &str, nodes: &[&str]) -> Arc<Object> {
     let instances = nodes.iter();
     Arc::new(Object {
         path: ObjectPath::new("test", Kind::Svc, name),
-        revision: "1".to_owned(),
+        revision: "1".into(),
         slave: false,
         instances: instances
             .map(|node| ((*node).to_owned(), Instance::default()))
@@ -72,7 +72,7 @@ fn what_was_read_of_an_object_goes_with_it() {
     let mut inventory = settled();
     let path = object("a", &[]).path.clone();
     let reading = || Reading {
-        revision: "1".to_owned(),
+        revision: "1".into(),
         content: Some(Secret::new()),
     };
     assert!(inventory.apply(Event::Secret(path.clone(), reading())));

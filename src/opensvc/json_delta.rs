@@ -75,6 +75,11 @@ impl Stanza {
         self.path.len()
     }
 
+    /// The value that it sets; `None` where it deletes, or it was taken.
+    pub(super) fn value(&self) -> Option<&Value> {
+        self.value.as_ref()
+    }
+
     /// The value that it sets; `None` where it deletes. It can be taken once.
     pub(super) fn take_value(&mut self) -> Option<Value> {
         self.value.take()

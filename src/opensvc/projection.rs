@@ -11,7 +11,37 @@ use serde_json::Value;
 use super::mirror::leaf;
 use super::mirror::tree::{Branches, Tree};
 use super::mirror::{Entry, Resources};
-use crate::inventory::{Instance, Kind, Labels, NodeStatus, Object, ObjectPath, Report, table};
+use crate::inventory::{Instance, Kind, Labels, Name, NodeStatus, Object, ObjectPath, Report};
+
+/// What a node says of an object beside the resources that it has.
+#[derive(Debug, PartialEq)]
+pub(super) struct Standing {
+    has_kind: bool,
+    has_avail: bool,
+    /// Whether it says nothing of resources.
+    lacks_resources: bool,
+    slave: bool,
+    scaler: bool,
+    failover: bool,
+    doing: Name,
+}
+
+impl Standing {
+    /// Reads it of all that the node says but the resources, where these are an object.
+    pub(super) fn of(rest: &Value) -> Self {
+        let text = |key: &str| rest.get(key).and_then(Value::as_str);
+        let doing = rest.get("monitor").and_then(|doing| doing.get("status"));
+        Self {
+            has_kind: text("kind").is_some(),
+            has_avail: text("avail").is_some(),
+            lacks_resources: matches!(rest.get("resources"), None | Some(Value::Null)),
+            slave: rest.get("scaler_slave") == Some(&Value::Bool(true)),
+            scaler: rest.get("scale").is_some_and(Value::is_number),
+            failover: text("topology") == Some("failover"),
+            doing: doing.and_then(Value::as_str).unwrap_or_default().into(),
+        }
+    }
+}
 
 /// Whether the daemon is past its first moments, when its status knows nothing yet.
 pub(super) fn is_complete(tree: &Tree) -> bool {
@@ -121,12 +151,12 @@ pub(super) fn object(tree: &Tree, key: &str, path: ObjectPath) -> Option<Object>
         let entry = services.get("status").and_then(|it| it.get(key)?.entry());
         if let Some((marked, instance)) = entry.and_then(|it| instance(path.kind(), it)) {
             slave |= marked;
-            instances.push((name.to_string(), instance));
+            instances.push((Name::from(name), instance));
         }
     }
     (!instances.is_empty()).then_some(Object {
         path,
-        revision,
+        revision: revision.into(),
         slave,
         instances: instances.into_iter().collect(),
     })
@@ -146,14 +176,18 @@ pub(super) fn instances(
     }
     let mut object = known.clone();
     for name in nodes {
-        object.instances.remove(name);
-        let Some(entry) = entry_mut(tree, name, key) else {
+        let told = entry_mut(tree, name, key).and_then(|entry| {
+            entry.share(known.instances.values().map(|known| &known.resources));
+            instance(object.path.kind(), entry)
+        });
+        let Some((marked, instance)) = told else {
+            object.instances.remove(name);
             continue;
         };
-        entry.share(known.instances.values().map(|known| &known.resources));
-        if let Some((marked, instance)) = instance(object.path.kind(), entry) {
-            object.slave |= marked;
-            object.instances.insert(name.clone(), instance);
+        object.slave |= marked;
+        match object.instances.get_mut(name) {
+            Some(known) => *known = instance,
+            None => drop(object.instances.insert(name.as_str(), instance)),
         }
     }
     (!object.instances.is_empty()).then_some(object)
@@ -180,27 +214,26 @@ fn is_slave(aggregate: &Tree) -> bool {
 ///
 /// Such have neither `kind` nor `avail`; objects that do not run never have `avail`.
 fn instance(kind: Kind, entry: &Entry) -> Option<(bool, Instance)> {
-    let rest = entry.rest();
-    let text = |key: &str| rest.get(key).and_then(Value::as_str);
-    let whole = match kind {
-        Kind::Sec | Kind::Cfg | Kind::Usr => "kind",
-        Kind::Svc | Kind::Vol | Kind::Ccfg | Kind::Nscfg => "avail",
+    let told = entry.standing();
+    let is_whole = match kind {
+        Kind::Sec | Kind::Cfg | Kind::Usr => told.has_kind,
+        Kind::Svc | Kind::Vol | Kind::Ccfg | Kind::Nscfg => told.has_avail,
     };
-    text(whole)?;
-    let resources = match (entry.resources(), rest.get("resources")) {
-        (Some(resources), _) => Arc::clone(resources),
-        (None, None | Some(Value::Null)) => Resources::default(),
-        (None, Some(_)) => return None,
+    if !is_whole {
+        return None;
+    }
+    let resources = match entry.resources() {
+        Some(resources) => Arc::clone(resources),
+        None if told.lacks_resources => Resources::default(),
+        None => return None,
     };
-    let doing = rest.get("monitor").and_then(|doing| doing.get("status"));
     let instance = Instance {
-        monitor: table::name(doing.and_then(Value::as_str).unwrap_or_default().into()),
-        scaler: rest.get("scale").is_some_and(Value::is_number),
-        failover: text("topology") == Some("failover"),
+        monitor: told.doing.clone(),
+        scaler: told.scaler,
+        failover: told.failover,
         resources,
     };
-    let marked = rest.get("scaler_slave") == Some(&Value::Bool(true));
-    Some((marked, instance))
+    Some((told.slave, instance))
 }
 
 fn branches_at<'a>(tree: &'a Tree, keys: &[&str]) -> Option<&'a Branches> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cert::example::{self, DAY, NOW};
 use crate::cert::record::Record;
-use crate::inventory::{Instance, Resource, Table, Values};
+use crate::inventory::{Instance, Name, Resource, Table, Values};
 
 fn names(text: &str) -> BTreeSet<String> {
     text.split_whitespace().map(str::to_owned).collect()
@@ -37,7 +37,7 @@ fn service(name: &str, sections: &Value) -> Object {
     };
     Object {
         path: path(name),
-        revision: String::new(),
+        revision: Name::default(),
         slave: name.contains('.'),
         instances: Table::from([("n1".to_owned(), instance)]),
     }

@@ -20,7 +20,7 @@ use crate::gateway::{
     allow,
 };
 use crate::inventory::keywords::{Keywords, Raw, shown};
-use crate::inventory::{Instance, Inventory, Object, ObjectPath, Problem, Sensitive, table};
+use crate::inventory::{Instance, Inventory, Object, ObjectPath, Problem, Sensitive};
 
 /// An expose that this gateway should serve.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Exposed<'_> {
     pub fn origin(&self) -> Origin {
         Origin {
             object: self.owner.clone(),
-            section: table::name(self.section.into()),
+            section: self.section.into(),
         }
     }
 

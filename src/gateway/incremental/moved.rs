@@ -135,7 +135,7 @@ const ADDRESS: &str = "ipaddr";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{Table, Values};
+    use crate::inventory::{Name, Table, Values};
 
     fn object() -> Object {
         let resource = |driver: &str, keyword: &str| {
@@ -155,7 +155,7 @@ mod tests {
         };
         Object {
             path: "test/svc/web".parse().unwrap(),
-            revision: "n1=a".to_owned(),
+            revision: "n1=a".into(),
             slave: false,
             instances: Table::from([("n1".to_owned(), instance)]),
         }
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_more_than_that() {
-        check(false, |it, _| it.revision.clear());
+        check(false, |it, _| it.revision = Name::default());
         check(false, |it, _| it.slave = true);
         check(false, |it, node| {
             let instance = it.instances.remove(node).unwrap();

@@ -18,7 +18,6 @@ use super::exposes::Exposed;
 use super::{Origin, VirtualHost, regex};
 use crate::inventory::Problem;
 use crate::inventory::keywords::{Keywords, shown};
-use crate::inventory::table;
 use conditions::conditions;
 use forward::{FORWARD_KEYWORDS, forward};
 use model::{PathMatch, Route, RouteAction};
@@ -53,7 +52,7 @@ pub fn virtual_hosts(
         };
         let origin = Origin {
             object: exposed.owner.clone(),
-            section: table::name(section.as_str().into()),
+            section: section.as_str().into(),
         };
         // Two exposes may name one vhost: the listener has its domains once all the same.
         let claimant = Origin {

@@ -1,6 +1,7 @@
 //! PURE: what a node says of an object as it is kept: its resources as the inventory has them, so
 //! that both hold them once, and the rest as its JSON text.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess};
@@ -11,9 +12,9 @@ use super::leaf;
 use super::reading::{Key, Read, Reader};
 use super::resource::{self, ResourceReader, Told};
 use super::tree::ValueReader;
-use crate::inventory::table::{self, Name};
-use crate::inventory::{Resource, Table};
+use crate::inventory::{Name, Resource, Table};
 use crate::opensvc::json_delta::{Stanza, Unapplied};
+use crate::opensvc::projection::Standing;
 
 /// The resources of an instance, by resource id.
 pub(in crate::opensvc) type Resources = Arc<Table<Arc<Resource>>>;
@@ -21,9 +22,15 @@ pub(in crate::opensvc) type Resources = Arc<Table<Arc<Resource>>>;
 /// What a node says of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::opensvc) struct Entry {
-    /// All of it but the resources, where these are an object.
-    rest: Box<str>,
+    rest: Arc<Rest>,
     resources: Option<All>,
+}
+
+/// All of it but the resources, where these are an object. That is the same for most objects.
+#[derive(Debug, PartialEq)]
+pub(super) struct Rest {
+    text: Box<str>,
+    standing: Standing,
 }
 
 /// All resources.
@@ -45,7 +52,7 @@ impl Entry {
 
     /// What the node says, but for what is not kept.
     pub(super) fn whole(&self) -> Value {
-        let mut rest = leaf::unpacked(&self.rest);
+        let mut rest = leaf::unpacked(&self.rest.text);
         if let (Value::Object(rest), Some(resources)) = (&mut rest, &self.resources) {
             rest.insert("resources".to_owned(), Value::Object(resources.whole()));
         }
@@ -54,17 +61,26 @@ impl Entry {
 
     /// Whether it is null.
     pub(super) fn is_null(&self) -> bool {
-        self.rest.as_ref() == "null"
+        self.rest.text.as_ref() == "null"
     }
 
-    /// All of it but the resources, where these are an object.
-    pub(in crate::opensvc) fn rest(&self) -> Value {
-        leaf::unpacked(&self.rest)
+    /// What all of it but the resources means.
+    pub(in crate::opensvc) fn standing(&self) -> &Standing {
+        &self.rest.standing
     }
 
     /// The resources of which something is made; `None` where they are no object.
     pub(in crate::opensvc) fn resources(&self) -> Option<&Resources> {
         self.resources.as_ref().map(|resources| &resources.made)
+    }
+
+    /// Takes all but the resources from what was read before, if it is the same.
+    pub(super) fn share_rest(&mut self, known: &mut BTreeMap<Box<str>, Arc<Rest>>) {
+        if let Some(known) = known.get(&self.rest.text) {
+            self.rest = Arc::clone(known);
+            return;
+        }
+        known.insert(self.rest.text.clone(), Arc::clone(&self.rest));
     }
 
     /// Takes the resources from other instances that are the same there.
@@ -94,6 +110,15 @@ impl Entry {
     }
 }
 
+impl Rest {
+    fn of(value: &Value) -> Arc<Self> {
+        Arc::new(Self {
+            text: value.to_string().into(),
+            standing: Standing::of(value),
+        })
+    }
+}
+
 impl All {
     fn whole(&self) -> Map<String, Value> {
         let made = self.made.iter();
@@ -110,6 +135,9 @@ impl All {
 
     /// Applies a stanza to a resource, which its first steps lead to.
     fn apply(&mut self, stanza: &mut Stanza, steps: usize, rid: String) -> Result<(), Unapplied> {
+        if self.set_part(stanza, steps, &rid).is_some() {
+            return Ok(());
+        }
         let set = match stanza.depth() == steps {
             true => stanza.take_value(),
             false => {
@@ -121,11 +149,38 @@ impl All {
         match set {
             Some(value) if leaf::is_deep(&value) => Err(Unapplied::TooDeep),
             Some(value) => {
-                self.put(table::name(rid.into()), Told::of(value));
+                self.put(rid.into(), Told::of(value));
                 Ok(())
             }
             None => self.remove(&rid),
         }
+    }
+
+    /// Sets the status or a keyword of a resource of which all that was told is in what is made of
+    /// it, and will be: that is most of what happens, and no tree is made for it. `None` where it
+    /// is anything else that the stanza does.
+    fn set_part(&mut self, stanza: &mut Stanza, steps: usize, rid: &str) -> Option<()> {
+        if !self.made.contains_key(rid) || self.texts.contains_key(rid) {
+            return None;
+        }
+        let is_status = stanza.depth() == steps + 1 && stanza.name(steps)? == "status";
+        let is_keyword = stanza.depth() == steps + 2 && stanza.name(steps)? == "info";
+        let told = match stanza.value()? {
+            Value::String(_) => is_status || is_keyword,
+            Value::Number(_) | Value::Bool(_) => is_keyword,
+            _ => false,
+        };
+        if !told {
+            return None;
+        }
+        let value = stanza.take_value()?;
+        let made = Arc::make_mut(&mut self.made).get_mut(rid)?;
+        let one = Arc::make_mut(made);
+        match value {
+            Value::String(status) if is_status => one.status = status.into(),
+            value => one.keywords.insert(&stanza.name(steps + 1)?, value),
+        }
+        Some(())
     }
 
     fn put(&mut self, rid: Name, told: Told) {
@@ -200,14 +255,14 @@ impl<'de> Reader<'de> for EntryReader {
             rest.insert(key.0.into_owned(), value);
         }
         Ok(Entry {
-            rest: Value::Object(rest).to_string().into(),
+            rest: Rest::of(&Value::Object(rest)),
             resources,
         })
     }
 
     fn other(self, value: Value) -> Entry {
         Entry {
-            rest: value.to_string().into(),
+            rest: Rest::of(&value),
             resources: None,
         }
     }
@@ -221,7 +276,7 @@ impl<'de> Reader<'de> for AllReader {
     fn object<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Made, A::Error> {
         let (mut made, mut texts) = (Vec::new(), Vec::new());
         while let Some(key) = entries.next_key::<Key<'de>>()? {
-            let rid = table::name(key.0);
+            let rid = Name::from(key.0.as_ref());
             let told = entries.next_value_seed(Read(ResourceReader))?;
             if let Some(text) = told.text {
                 texts.push((rid.clone(), text));
@@ -294,16 +349,16 @@ mod tests {
         let rest = json!({
             "kind": ["svc"], "avail": "up", "scale": {"a": 1}, "scaler_slave": 1, "monitor": "idle",
         });
-        assert_eq!(entry.rest(), rest);
+        assert_eq!(leaf::unpacked(&entry.rest.text), rest);
         let made = entry.resources().unwrap();
         assert_eq!(made.keys().collect::<Vec<_>>(), ["ip#5"]);
         for value in [json!("up"), json!(null)] {
             let entry = Entry::of(value.clone());
             assert!(entry.resources().is_none());
-            assert_eq!((entry.rest(), entry.whole()), (value.clone(), value));
+            assert_eq!(entry.whole(), value);
         }
         let entry = Entry::of(json!({"resources": []}));
-        assert_eq!(entry.rest(), json!({"resources": []}));
+        assert_eq!(entry.whole(), json!({"resources": []}));
     }
 
     #[test]
@@ -312,6 +367,27 @@ mod tests {
             (json!(["resources", "ip#1", "info", "any"]), Some(json!(7))),
             (json!(["resources", "ip#1", "info", "any"]), None),
             (json!(["resources", "ip#2", "info", "any"]), Some(json!(1))),
+            (
+                json!(["resources", "ip#1", "info", "any"]),
+                Some(json!(null)),
+            ),
+            (
+                json!(["resources", "ip#1", "info", "new"]),
+                Some(json!("a")),
+            ),
+            (json!(["resources", "ip#1", "info", 7]), Some(json!(true))),
+            (json!(["resources", "ip#1", "info", [7]]), Some(json!(true))),
+            (json!(["resources", "ip#1", "info"]), Some(json!("a"))),
+            (json!(["resources", "ip#1", "status"]), Some(json!("down"))),
+            (json!(["resources", "ip#1", "status"]), Some(json!(7))),
+            (json!(["resources", "ip#1", "status"]), None),
+            (
+                json!(["resources", "ip#1", "status", "a"]),
+                Some(json!("a")),
+            ),
+            (json!(["resources", "ip#2", "status"]), Some(json!("down"))),
+            (json!(["resources", "ip#3", "status"]), Some(json!("down"))),
+            (json!(["resources", "ip#1", "type"]), Some(json!("disk"))),
             (json!(["resources", "ip#3", "type"]), Some(json!("ip"))),
             (json!(["resources", "ip#1"]), Some(json!({"type": "ip"}))),
             (json!(["resources", "ip#1"]), Some(json!(null))),

@@ -3,12 +3,13 @@
 //!
 //! Wrong types cost the resource, never more.
 
+use std::borrow::Cow;
+
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess};
 use serde_json::{Value, json};
 
 use super::reading::{Key, Read, Reader};
-use crate::inventory::table::{self, Name};
-use crate::inventory::{Resource, Values};
+use crate::inventory::{Name, Resource, Values};
 
 /// What was told of a resource.
 pub(super) struct Told {
@@ -33,14 +34,14 @@ pub(super) struct ResourceReader;
 
 /// What is kept of a resource.
 #[derive(Default)]
-struct Parts {
-    info: Option<Info>,
+struct Parts<'de> {
+    info: Option<Info<'de>>,
     status: Option<Value>,
     driver: Option<Value>,
 }
 
-enum Info {
-    Keywords(Vec<(Name, Value)>),
+enum Info<'de> {
+    Keywords(Vec<(Cow<'de, str>, Value)>),
     Other(Value),
 }
 
@@ -53,7 +54,7 @@ impl Told {
     }
 }
 
-impl Parts {
+impl Parts<'_> {
     /// Whether what is made of them says all that they do.
     fn are_plain(&self) -> bool {
         let Self {
@@ -98,14 +99,14 @@ impl Parts {
         };
         let status = match self.status {
             None | Some(Value::Null) => Name::default(),
-            Some(Value::String(status)) => table::name(status.into()),
+            Some(Value::String(status)) => status.into(),
             Some(_) => return None,
         };
         let Some(Value::String(driver)) = self.driver else {
             return None;
         };
         Some(Resource {
-            driver: table::name(driver.into()),
+            driver: driver.into(),
             status,
             keywords,
         })
@@ -145,17 +146,17 @@ impl<'de> Reader<'de> for ResourceReader {
 struct InfoReader;
 
 impl<'de> Reader<'de> for InfoReader {
-    type Made = Info;
+    type Made = Info<'de>;
 
-    fn object<A: MapAccess<'de>>(self, mut entries: A) -> Result<Info, A::Error> {
+    fn object<A: MapAccess<'de>>(self, mut entries: A) -> Result<Info<'de>, A::Error> {
         let mut keywords = Vec::new();
         while let Some(key) = entries.next_key::<Key<'de>>()? {
-            keywords.push((table::name(key.0), entries.next_value()?));
+            keywords.push((key.0, entries.next_value()?));
         }
         Ok(Info::Keywords(keywords))
     }
 
-    fn other(self, value: Value) -> Info {
+    fn other(self, value: Value) -> Info<'de> {
         Info::Other(value)
     }
 }

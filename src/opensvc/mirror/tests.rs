@@ -115,7 +115,7 @@ fn a_lost_node_takes_its_instances_with_it() {
         panic!("{events:?}");
     };
     assert_eq!(
-        (a.revision.as_str(), b.revision.as_str()),
+        (a.revision.as_ref(), b.revision.as_ref()),
         ("n1=a1", "n1=b1")
     );
     assert_eq!(name, "n2");

@@ -2,13 +2,13 @@
 //! least room. What the branches mean is for `projection` to say.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 use serde_json::Value;
 
-use super::entry::{Entry, EntryReader, Resources};
+use super::entry::{Entry, EntryReader, Resources, Rest};
 use super::kept::Place;
 use super::leaf;
 use super::reading::{Key, Read, Reader};
@@ -22,7 +22,7 @@ pub(in crate::opensvc) enum Tree {
     /// What a node says of an object.
     Entry(Entry),
     /// A small value, as its JSON text.
-    Text(Box<str>),
+    Text(Arc<str>),
     /// Anything else.
     Value(Value),
 }
@@ -138,16 +138,21 @@ impl Tree {
     }
 }
 
-/// The names and resources that were read before, so that they are there once.
+/// What was read before, so that it is there once.
 #[derive(Default)]
-pub(super) struct Seen(RefCell<BTreeMap<Arc<str>, Vec<Resources>>>);
+pub(super) struct Seen {
+    /// The names of objects, and the resources of their instances.
+    objects: RefCell<BTreeMap<Arc<str>, Vec<Resources>>>,
+    rests: RefCell<BTreeMap<Box<str>, Arc<Rest>>>,
+    texts: RefCell<BTreeSet<Arc<str>>>,
+}
 
 impl Seen {
     fn name(&self, name: &str, is_object: bool) -> Arc<str> {
         if !is_object {
             return name.into();
         }
-        let mut all = self.0.borrow_mut();
+        let mut all = self.objects.borrow_mut();
         if let Some((known, _)) = all.get_key_value(name) {
             return Arc::clone(known);
         }
@@ -156,8 +161,19 @@ impl Seen {
         name
     }
 
+    fn text(&self, text: &str) -> Arc<str> {
+        let mut all = self.texts.borrow_mut();
+        if let Some(known) = all.get(text) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        all.insert(Arc::clone(&text));
+        text
+    }
+
     fn share(&self, name: &str, entry: &mut Entry) {
-        if let Some(known) = self.0.borrow_mut().get_mut(name) {
+        entry.share_rest(&mut self.rests.borrow_mut());
+        if let Some(known) = self.objects.borrow_mut().get_mut(name) {
             entry.share(known.iter());
             if let Some(own) = entry.resources()
                 && !known.iter().any(|known| Arc::ptr_eq(known, own))
@@ -196,7 +212,7 @@ impl<'de> DeserializeSeed<'de> for TreeReader<'_> {
             }
             Place::Config => {
                 let value = ValueReader(self.place).deserialize(from)?;
-                Ok(Tree::Text(value.to_string().into()))
+                Ok(Tree::Text(self.seen.text(&value.to_string())))
             }
             _ => Read(self).deserialize(from),
         }
