@@ -194,10 +194,10 @@ fn serves_http(action: &ChainAction) -> bool {
 /// The virtual hosts of a route configuration by the bucket of each of their domains.
 #[derive(Debug)]
 struct Buckets {
-    /// By bucket, each with the domains of that bucket alone.
+    /// By bucket, those with a domain in it.
     hosts: Vec<Vec<Arc<VirtualHost>>>,
     /// Those with a pattern, which a host of any bucket may match.
-    everywhere: Vec<Everywhere>,
+    everywhere: Vec<Arc<VirtualHost>>,
     /// How many count their requests, and would have a count for each of several buckets.
     counting: usize,
 }
@@ -210,22 +210,6 @@ impl Default for Buckets {
             counting: 0,
         }
     }
-}
-
-/// A virtual host that is in every bucket.
-#[derive(Debug)]
-struct Everywhere {
-    host: Arc<VirtualHost>,
-    /// With its patterns alone.
-    patterns: Arc<VirtualHost>,
-    /// With the other domains of a bucket too.
-    more: BTreeMap<u16, Arc<VirtualHost>>,
-}
-
-/// A virtual host, divided.
-enum Divided {
-    Everywhere(Everywhere),
-    Here(BTreeMap<u16, Arc<VirtualHost>>),
 }
 
 impl Buckets {
@@ -254,48 +238,38 @@ impl Buckets {
 
     /// Takes a virtual host in; tells which buckets it is in.
     fn put(&mut self, host: &Arc<VirtualHost>) -> BTreeSet<u16> {
-        let divided = divide(host);
-        self.counting += usize::from(divided.counts_apart(host));
-        match divided {
-            Divided::Everywhere(everywhere) => {
-                self.everywhere.push(everywhere);
-                (0..scope::BUCKETS).collect()
-            }
-            Divided::Here(parts) => {
-                let buckets = parts.keys().copied().collect();
-                for (bucket, part) in parts {
-                    if let Some(hosts) = self.hosts.get_mut(usize::from(bucket)) {
-                        hosts.push(part);
-                    }
-                }
-                buckets
-            }
-        }
+        let buckets = buckets_of(host);
+        self.counting += usize::from(counts_apart(host, &buckets));
+        self.change(host, &buckets, |hosts| hosts.push(Arc::clone(host)));
+        buckets
     }
 
     /// Takes a virtual host out; tells which buckets it was in.
     fn take(&mut self, host: &Arc<VirtualHost>) -> BTreeSet<u16> {
-        let divided = divide(host);
-        let counting = usize::from(divided.counts_apart(host));
+        let buckets = buckets_of(host);
+        let counting = usize::from(counts_apart(host, &buckets));
         self.counting = self.counting.saturating_sub(counting);
-        match divided {
-            Divided::Everywhere(_) => {
-                let mut all = self.everywhere.iter();
-                if let Some(at) = all.position(|it| it.host == *host) {
-                    self.everywhere.remove(at);
-                }
-                (0..scope::BUCKETS).collect()
+        self.change(host, &buckets, |hosts| {
+            if let Some(at) = hosts.iter().position(|it| it == host) {
+                hosts.remove(at);
             }
-            Divided::Here(parts) => {
-                for (bucket, part) in &parts {
-                    let Some(hosts) = self.hosts.get_mut(usize::from(*bucket)) else {
-                        continue;
-                    };
-                    if let Some(at) = hosts.iter().position(|it| it == part) {
-                        hosts.remove(at);
-                    }
-                }
-                parts.into_keys().collect()
+        });
+        buckets
+    }
+
+    /// Changes every list that a virtual host is in.
+    fn change(
+        &mut self,
+        host: &VirtualHost,
+        buckets: &BTreeSet<u16>,
+        change: impl Fn(&mut Vec<Arc<VirtualHost>>),
+    ) {
+        if has_pattern(host) {
+            return change(&mut self.everywhere);
+        }
+        for bucket in buckets {
+            if let Some(hosts) = self.hosts.get_mut(usize::from(*bucket)) {
+                change(hosts);
             }
         }
     }
@@ -303,9 +277,8 @@ impl Buckets {
     /// The routes of a bucket, in an order that does not depend on what was there before.
     fn routes(&self, bucket: u16) -> RouteConfiguration {
         let own = self.hosts.get(usize::from(bucket)).into_iter().flatten();
-        let everywhere = self.everywhere.iter();
-        let everywhere = everywhere.map(|it| it.more.get(&bucket).unwrap_or(&it.patterns));
-        let mut hosts: Vec<Arc<VirtualHost>> = own.chain(everywhere).cloned().collect();
+        let all = own.chain(&self.everywhere);
+        let mut hosts: Vec<Arc<VirtualHost>> = all.map(|host| part(host, bucket)).collect();
         let key = |host: &VirtualHost| (host.name.clone(), host.domains.clone());
         hosts.sort_by_cached_key(|host| key(host));
         RouteConfiguration {
@@ -314,47 +287,35 @@ impl Buckets {
     }
 }
 
-impl Divided {
-    /// Whether requests are counted that would be counted apart in several buckets.
-    fn counts_apart(&self, host: &VirtualHost) -> bool {
-        let several = match self {
-            Self::Everywhere(_) => true,
-            Self::Here(parts) => parts.len() > 1,
-        };
-        several && host.routes.iter().any(|route| route.rate_limit.is_some())
-    }
+/// Whether requests are counted that would be counted apart in several buckets.
+fn counts_apart(host: &VirtualHost, buckets: &BTreeSet<u16>) -> bool {
+    buckets.len() > 1 && host.routes.iter().any(|route| route.rate_limit.is_some())
 }
 
-fn divide(host: &Arc<VirtualHost>) -> Divided {
-    let mut parts: BTreeMap<u16, Vec<String>> = BTreeMap::new();
-    let (patterns, names): (Vec<&String>, _) = host.domains.iter().partition(|it| is_pattern(it));
-    for name in names {
-        let domains = parts.entry(scope::bucket(name)).or_default();
-        domains.push(name.clone());
+/// The buckets that a virtual host is in.
+fn buckets_of(host: &VirtualHost) -> BTreeSet<u16> {
+    if has_pattern(host) {
+        return (0..scope::BUCKETS).collect();
     }
-    let with = |domains: Vec<String>| match domains.len() == host.domains.len() {
-        true => Arc::clone(host),
-        false => Arc::new(VirtualHost {
-            domains,
-            ..VirtualHost::clone(host)
-        }),
-    };
-    if patterns.is_empty() {
-        if parts.is_empty() {
-            // Envoy would refuse it, which has to be told.
-            parts.insert(0, Vec::new());
-        }
-        let parts = parts.into_iter();
-        return Divided::Here(parts.map(|(at, domains)| (at, with(domains))).collect());
+    if host.domains.is_empty() {
+        // Envoy would refuse it, which has to be told.
+        return BTreeSet::from([0]);
     }
-    let more = parts.into_iter().map(|(bucket, domains)| {
-        let patterns = patterns.iter().copied().cloned();
-        (bucket, with(patterns.chain(domains).collect()))
-    });
-    Divided::Everywhere(Everywhere {
-        host: Arc::clone(host),
-        more: more.collect(),
-        patterns: with(patterns.into_iter().cloned().collect()),
+    let domains = host.domains.iter();
+    domains.map(|domain| scope::bucket(domain)).collect()
+}
+
+/// A virtual host in a bucket: with its patterns, and the other domains of that bucket alone. It is
+/// made anew each time, as thousands have domains in several.
+fn part(host: &Arc<VirtualHost>, bucket: u16) -> Arc<VirtualHost> {
+    let is_here = |domain: &&String| is_pattern(domain) || scope::bucket(domain) == bucket;
+    let here: Vec<&String> = host.domains.iter().filter(is_here).collect();
+    if here.len() == host.domains.len() {
+        return Arc::clone(host);
+    }
+    Arc::new(VirtualHost {
+        domains: here.into_iter().cloned().collect(),
+        ..VirtualHost::clone(host)
     })
 }
 
