@@ -54,16 +54,16 @@ impl Session {
         let feed = self.feeds.get(&kind);
         let served = self.snapshot.get(kind, name);
         let held = feed.and_then(|feed| feed.held.get(name));
-        let acked = held.and_then(|held| Some((held, &held.acked.as_ref()?.0)));
+        let acked = held.and_then(|held| Some((held, held.acked()?.0)));
         let copy = match (acked, served) {
             (None, None) => return None,
             (None, Some(_)) => Copied::Nothing,
             (Some((held, version)), served) => {
                 let wanted = served.zip(feed).map(|(one, feed)| feed.version(one));
-                if wanted.is_some_and(|wanted| *version == Told::Ours(wanted)) {
+                if wanted.is_some_and(|wanted| version == Told::Ours(wanted)) {
                     return None;
                 }
-                match &held.copy {
+                match held.copy() {
                     // The answer to who asks for what there is nothing of.
                     Some(copy) if served.is_none() && copy.origins.is_empty() => return None,
                     Some(copy) => Copied::Content(Arc::clone(copy)),

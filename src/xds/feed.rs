@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::held::{Held, Told};
+use super::held::Held;
 use super::subscription::{Subscription, WILDCARD};
 use super::suspects::Doubts;
 use super::{Resource, Version};
@@ -143,7 +143,7 @@ impl Feed {
 
     /// Whether the client certainly has a copy, and serves with it.
     pub(super) fn serves(&self, name: &str) -> bool {
-        self.held.get(name).is_some_and(|held| held.serves)
+        self.held.get(name).is_some_and(Held::serves)
     }
 
     /// Whether nothing is under way or waits, refusals apart.
@@ -177,7 +177,7 @@ impl Feed {
         });
         let unanswered = unanswered.map(|name| (name.clone(), false));
         // What was doubtful already, and waits for its turn.
-        let doubtful = self.held.iter().filter(|(_, held)| held.version.is_none());
+        let doubtful = self.held.iter().filter(|(_, held)| held.is_doubtful());
         let doubtful = doubtful.map(|(name, _)| (name.clone(), false));
         let refused = self.suspects.iter().map(|name| (name.clone(), true));
         Doubts {
@@ -246,16 +246,10 @@ impl Feed {
     pub(super) fn acknowledged(&mut self, now: Duration, response: &InFlight) {
         self.whole_refused = None;
         for (resource, version) in &response.resources {
-            let held = Held {
-                version: Some(Told::Ours(*version)),
-                acked: Some((Told::Ours(*version), Some(now))),
-                copy: Some(Arc::clone(resource)),
-                serves: !self.takes_away(&resource.name),
-                beside: Box::default(),
-                is_known: true,
-            };
             // A client drops what it got of a name that it does not ask for any more.
             if self.subscription.matches(&resource.name) {
+                let serves = !self.takes_away(&resource.name);
+                let held = Held::taken(resource, *version, now, serves);
                 self.held.insert(resource.name.clone(), held);
             }
             self.cleared(&resource.name);
@@ -290,13 +284,10 @@ impl Feed {
             let held = self.held.get_mut(name);
             let clusters = sent.map_or(&[][..], |(resource, _)| &resource.clusters);
             if let Some(held) = held {
-                held.version = None;
+                held.doubt();
                 held.may_name(clusters);
             } else if !alone && self.subscription.matches(name) {
-                let mut held = Held {
-                    is_known: true,
-                    ..Held::default()
-                };
+                let mut held = Held::refused();
                 held.may_name(clusters);
                 self.held.insert(name.clone(), held);
             }

@@ -9,55 +9,174 @@ use std::time::Duration;
 use super::{Resource, Version};
 
 /// What is known of the client's copy of a resource.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// It acknowledged this as it is, at that time, and serves with it: so it mostly is.
+    Taken(Arc<Resource>, Duration),
+    /// Anything else.
+    Other(Box<Known>),
+}
+
+/// What is known of a copy of which more has to be told.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct Known {
     /// The version; `None` after a refusal left it open what was applied.
-    pub(super) version: Option<Told>,
+    version: Option<Told>,
     /// What it acknowledged last, also where a refusal came behind, and when; `None` for the time
     /// of what the client told of an earlier stream.
-    pub(super) acked: Option<(Told, Option<Duration>)>,
+    acked: Option<(Told, Option<Duration>)>,
     /// What was sent under the version that it acknowledged last; `None` where another session
     /// sent it.
-    pub(super) copy: Option<Arc<Resource>>,
+    copy: Option<Arc<Resource>>,
     /// Whether it is certain that there is a copy, whichever it is.
-    pub(super) serves: bool,
+    serves: bool,
     /// The clusters that it may send traffic to beside those of the copy, where a response was
     /// refused of which it may have been applied.
-    pub(super) beside: Box<[String]>,
+    beside: Box<[String]>,
     /// Whether these are all: another session may have sent what it has.
-    pub(super) is_known: bool,
+    is_known: bool,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self::Other(Box::default())
+    }
 }
 
 impl Held {
+    /// What a client acknowledged under a version. It `serves` with it unless it may be taken away
+    /// again.
+    pub(super) fn taken(
+        resource: &Arc<Resource>,
+        version: Version,
+        now: Duration,
+        serves: bool,
+    ) -> Self {
+        let copy = Arc::clone(resource);
+        if serves && version == resource.version {
+            return Self::Taken(copy, now);
+        }
+        Self::Other(Box::new(Known {
+            version: Some(Told::Ours(version)),
+            acked: Some((Told::Ours(version), Some(now))),
+            copy: Some(copy),
+            serves,
+            beside: Box::default(),
+            is_known: true,
+        }))
+    }
+
     /// What a client says that it has from an earlier stream.
     pub(super) fn earlier(version: &str) -> Self {
         let version = Told::from(version);
-        Self {
+        Self::Other(Box::new(Known {
             version: Some(version.clone()),
             acked: Some((version, None)),
             serves: true,
-            ..Self::default()
+            ..Known::default()
+        }))
+    }
+
+    /// A client had nothing before it refused a response of which this may have been applied.
+    pub(super) fn refused() -> Self {
+        Self::Other(Box::new(Known {
+            is_known: true,
+            ..Known::default()
+        }))
+    }
+
+    /// Whether a refusal left it open what was applied.
+    pub(super) fn is_doubtful(&self) -> bool {
+        match self {
+            Self::Taken(..) => false,
+            Self::Other(known) => known.version.is_none(),
         }
+    }
+
+    /// What it acknowledged last, also where a refusal came behind, and when; `None` for the time
+    /// of what the client told of an earlier stream.
+    pub(super) fn acked(&self) -> Option<(Told, Option<Duration>)> {
+        match self {
+            Self::Taken(copy, at) => Some((Told::Ours(copy.version), Some(*at))),
+            Self::Other(known) => known.acked.clone(),
+        }
+    }
+
+    /// What was sent under the version that it acknowledged last; `None` where another session
+    /// sent it.
+    pub(super) fn copy(&self) -> Option<&Arc<Resource>> {
+        match self {
+            Self::Taken(copy, _) => Some(copy),
+            Self::Other(known) => known.copy.as_ref(),
+        }
+    }
+
+    /// Whether it is certain that there is a copy, whichever it is.
+    pub(super) fn serves(&self) -> bool {
+        match self {
+            Self::Taken(..) => true,
+            Self::Other(known) => known.serves,
+        }
+    }
+
+    /// It is certain that there is a copy, or not any more.
+    pub(super) fn set_serves(&mut self, serves: bool) {
+        if self.serves() != serves {
+            self.change(|known| known.serves = serves);
+        }
+    }
+
+    /// A refusal left it open what was applied.
+    pub(super) fn doubt(&mut self) {
+        self.change(|known| known.version = None);
     }
 
     /// Whether it may send traffic to a cluster; `None` where that is not known.
     pub(super) fn names(&self, cluster: &str) -> Option<bool> {
-        let copy = self.copy.iter().flat_map(|copy| &copy.clusters);
-        let mut all = copy.chain(&self.beside);
-        self.is_known.then(|| all.any(|known| known == cluster))
+        let copy = self.copy().into_iter().flat_map(|copy| &copy.clusters);
+        let (beside, is_known) = match self {
+            Self::Taken(..) => (&[][..], true),
+            Self::Other(known) => (known.beside.as_ref(), known.is_known),
+        };
+        let mut all = copy.chain(beside);
+        is_known.then(|| all.any(|known| known == cluster))
     }
 
     /// It may have been applied what sends traffic to these.
     pub(super) fn may_name(&mut self, clusters: &[String]) {
-        if self.is_known && !clusters.is_empty() {
-            let all: BTreeSet<&String> = self.beside.iter().chain(clusters).collect();
-            self.beside = all.into_iter().cloned().collect();
+        if clusters.is_empty() {
+            return;
         }
+        self.change(|known| {
+            if known.is_known {
+                let all: BTreeSet<&String> = known.beside.iter().chain(clusters).collect();
+                known.beside = all.into_iter().cloned().collect();
+            }
+        });
     }
 
     /// Whether it is this version, as far as is known.
     pub(super) fn is(&self, version: Version) -> bool {
-        self.version == Some(Told::Ours(version))
+        match self {
+            Self::Taken(copy, _) => copy.version == version,
+            Self::Other(known) => known.version == Some(Told::Ours(version)),
+        }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Known)) {
+        let mut known = match std::mem::take(self) {
+            Self::Taken(copy, at) => Box::new(Known {
+                version: Some(Told::Ours(copy.version)),
+                acked: Some((Told::Ours(copy.version), Some(at))),
+                copy: Some(copy),
+                serves: true,
+                beside: Box::default(),
+                is_known: true,
+            }),
+            Self::Other(known) => known,
+        };
+        change(&mut known);
+        *self = Self::Other(known);
     }
 }
 

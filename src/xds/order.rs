@@ -58,7 +58,7 @@ impl Session {
         for name in removed {
             self.warming.remove(name);
             if let Some(held) = feed.held.get_mut(name) {
-                held.serves = false;
+                held.set_serves(false);
             }
         }
         if self.only.is_some() {
@@ -101,7 +101,7 @@ impl Session {
         self.warming.remove(name);
         let feed = self.feeds.entry(ResourceType::Cluster).or_default();
         let held = feed.held.entry(name.into()).or_default();
-        held.serves = true;
+        held.set_serves(true);
     }
 
     /// Whether traffic can be sent to a cluster, or waiting for it has no sense.

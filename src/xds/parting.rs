@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::feed::Feed;
+use super::held::Held;
 use super::layout;
 use super::session::Session;
 use super::{Resource, ResourceType, Version};
@@ -31,7 +32,7 @@ impl Session {
         let of = |kind| self.feeds.get(&kind);
         let (scopes, routes) = (of(ResourceType::Scope), of(ResourceType::Route));
         let Some(scopes) = scopes.filter(|feed| feed.opened_at.is_some()) else {
-            let held = feed.held.values().filter_map(|held| held.copy.as_ref());
+            let held = feed.held.values().filter_map(Held::copy);
             return self.opens(feed, listener) && held.into_iter().all(|it| it.scoped.is_empty());
         };
         if self
@@ -68,8 +69,11 @@ impl Session {
         let name = layout::scopes(listener.scoped.first()?).next()?;
         let routes = self.feeds.get(&routes);
         let follows = routes.is_some_and(|feed| feed.subscription.matches(&name));
-        let held = scopes.held.get(name.as_str()).filter(|held| held.serves)?;
-        let taken = held.acked.as_ref().and_then(|(_, at)| *at);
+        let held = scopes
+            .held
+            .get(name.as_str())
+            .filter(|held| held.serves())?;
+        let taken = held.acked().and_then(|(_, at)| at);
         (!follows).then_some(taken.max(since.copied())? + FOLLOWING_MAX)
     }
 
@@ -81,7 +85,7 @@ impl Session {
         } = self;
         let held = feeds.get(&ResourceType::Listener).map(|feed| &feed.held);
         let is_new = |resource: &Resource| {
-            let known = held.and_then(|held| held.get(&resource.name)?.copy.as_ref());
+            let known = held.and_then(|held| held.get(&resource.name)?.copy());
             !resource.scoped.is_empty() && known.is_none_or(|it| it.scoped != resource.scoped)
         };
         if !resources.iter().any(|(resource, _)| is_new(resource)) {

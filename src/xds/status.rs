@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::feed::Feed;
+use super::held::Held;
 use super::session::Session;
 use super::{ResourceType, Version};
 use crate::gateway::Origin;
@@ -107,7 +108,7 @@ impl Session {
     ) -> ResourceStatus {
         let resource = self.snapshot.get(kind, name);
         let held = feed.held.get(name);
-        let doubtful = held.is_some_and(|held| held.version.is_none());
+        let doubtful = held.is_some_and(Held::is_doubtful);
         let flies = feed
             .in_flight
             .iter()
@@ -137,8 +138,8 @@ impl Session {
             name: name.to_owned(),
             wanted: resource.map(|resource| feed.version(resource)),
             acked: held
-                .and_then(|held| held.acked.as_ref())
-                .map(|(version, at)| (version.to_string(), *at)),
+                .and_then(Held::acked)
+                .map(|(version, at)| (version.to_string(), at)),
             state,
             origins: resource.map_or_else(Vec::new, |resource| resource.origins.to_vec()),
         }
