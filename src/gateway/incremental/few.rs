@@ -2,42 +2,73 @@
 
 /// Values, each once and in order. To add one in front of thousands moves them all.
 #[derive(Debug)]
-pub(super) struct Few<T>(Vec<T>);
+pub(super) enum Few<T> {
+    /// It has no place of its own.
+    One(T),
+    /// None, or several.
+    More(Vec<T>),
+}
 
 impl<T: Ord> Few<T> {
     pub(super) fn insert(&mut self, value: T) {
-        if let Err(place) = self.0.binary_search(&value) {
-            if self.0.len() < EXACT_MAX {
-                self.0.reserve_exact(1);
+        let mut all = match std::mem::take(self) {
+            Self::More(all) => all,
+            Self::One(one) => vec![one],
+        };
+        if let Err(place) = all.binary_search(&value) {
+            if all.len() < EXACT_MAX {
+                all.reserve_exact(1);
             }
-            self.0.insert(place, value);
+            all.insert(place, value);
         }
+        *self = all.into();
     }
 
     pub(super) fn remove(&mut self, value: &T) {
-        if let Ok(place) = self.0.binary_search(value) {
-            self.0.remove(place);
+        if let Ok(place) = self.as_slice().binary_search(value) {
+            let mut all = match std::mem::take(self) {
+                Self::More(all) => all,
+                Self::One(one) => vec![one],
+            };
+            all.remove(place);
+            *self = all.into();
         }
     }
 }
 
 impl<T> Few<T> {
     pub(super) fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.0.iter()
+        self.as_slice().iter()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.as_slice().len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.as_slice().is_empty()
+    }
+
+    fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::More(all) => all,
+        }
+    }
+}
+
+impl<T> From<Vec<T>> for Few<T> {
+    fn from(mut all: Vec<T>) -> Self {
+        match all.len() {
+            1 => all.pop().map_or_else(Self::default, Self::One),
+            _ => Self::More(all),
+        }
     }
 }
 
 impl<T> Default for Few<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self::More(Vec::new())
     }
 }
 
@@ -67,5 +98,14 @@ mod tests {
         few.remove(&7);
         assert_eq!(few.iter().collect::<Vec<_>>(), [&1, &3, &4, &5]);
         assert!(few.len() == 4 && !few.is_empty());
+        for value in [1, 3, 4] {
+            few.remove(&value);
+        }
+        assert!(matches!(few, Few::One(5)));
+        few.remove(&1);
+        few.insert(5);
+        assert_eq!(few.iter().collect::<Vec<_>>(), [&5]);
+        few.remove(&5);
+        assert!(few.len() == 0 && few.is_empty());
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::super::chains::HTTP_CHAIN;
 use super::super::claims::{Claim, overlap};
@@ -13,11 +14,29 @@ use super::piece::{Piece, Values};
 /// The number of a part.
 pub(super) type Id = u64;
 
+/// What is claimed of a listener, as one text: there are several for each service, and whoever
+/// claims it and who looks for it have it once.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Claimed(Arc<str>);
+
+impl From<&(String, Claim)> for Claimed {
+    fn from((listener, claim): &(String, Claim)) -> Self {
+        let (kind, name) = match claim {
+            Claim::Domain(domain) => ("domain", domain.as_str()),
+            Claim::ServerName(name) => ("server name", name.as_str()),
+            Claim::AnyTls => ("any TLS", ""),
+            Claim::Plain => ("plain", ""),
+        };
+        // No name of a listener has a space in it.
+        Self([listener, " ", kind, " ", name].concat().into())
+    }
+}
+
 /// Who has what. Parts that are not in each other's way come to the same whether they are
 /// compiled alone or together.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    claims: BTreeMap<(String, Claim), Sides>,
+    claims: BTreeMap<Claimed, Sides>,
     /// The addresses that are wanted for listeners.
     addresses: BTreeMap<(Protocol, u16), BTreeMap<IpAddr, Few<Id>>>,
     /// Whose connections should begin plainly, and whose with the PROXY protocol.
@@ -27,32 +46,64 @@ pub(super) struct Holders {
 }
 
 /// Those who want a thing alone, and those who would share it.
+#[derive(Debug)]
+enum Sides {
+    /// As it mostly is.
+    Alone(Id),
+    /// Anything else.
+    Both(Box<Both>),
+}
+
 #[derive(Debug, Default)]
-struct Sides {
+struct Both {
     alone: Few<Id>,
     sharing: Few<Id>,
 }
 
+impl Default for Sides {
+    fn default() -> Self {
+        Self::Both(Box::default())
+    }
+}
+
 impl Sides {
-    fn side(&mut self, shared: bool) -> &mut Few<Id> {
+    fn change(&mut self, shared: bool, change: impl FnOnce(&mut Few<Id>)) {
+        let mut both = match std::mem::replace(self, Self::Alone(0)) {
+            Self::Alone(id) => Box::new(Both {
+                alone: Few::One(id),
+                sharing: Few::default(),
+            }),
+            Self::Both(both) => both,
+        };
         match shared {
-            true => &mut self.sharing,
-            false => &mut self.alone,
+            true => change(&mut both.sharing),
+            false => change(&mut both.alone),
         }
+        *self = match both.alone {
+            Few::One(id) if both.sharing.is_empty() => Self::Alone(id),
+            _ => Self::Both(both),
+        };
     }
 
     /// Who is in the way of one who comes.
     fn against(&self, shared: bool) -> impl Iterator<Item = Id> {
-        // Thousands may share a thing: they are not gone through for one more who does.
-        let sharing = (!shared).then_some(&self.sharing);
-        self.alone
-            .iter()
-            .chain(sharing.into_iter().flatten())
-            .copied()
+        let (alone, both) = match self {
+            Self::Alone(id) => (Some(*id), None),
+            Self::Both(both) => (None, Some(both)),
+        };
+        let both = both.into_iter().flat_map(move |both| {
+            // Thousands may share a thing: they are not gone through for one more who does.
+            let sharing = (!shared).then_some(&both.sharing);
+            both.alone.iter().chain(sharing.into_iter().flatten())
+        });
+        alone.into_iter().chain(both.copied())
     }
 
     fn is_empty(&self) -> bool {
-        self.alone.is_empty() && self.sharing.is_empty()
+        match self {
+            Self::Alone(_) => false,
+            Self::Both(both) => both.alone.is_empty() && both.sharing.is_empty(),
+        }
     }
 }
 
@@ -93,7 +144,7 @@ impl Holders {
     pub(super) fn add(&mut self, id: Id, piece: &Piece) {
         for (key, shared) in &piece.claims {
             let sides = self.claims.entry(key.clone()).or_default();
-            sides.side(*shared).insert(id);
+            sides.change(*shared, |ids| ids.insert(id));
         }
         for (key, address) in &piece.addresses {
             let bound = self.addresses.entry(*key).or_default();
@@ -105,7 +156,7 @@ impl Holders {
         }
         for (listener, shared) in http(&piece.listeners) {
             let sides = self.http.entry(listener.to_owned()).or_default();
-            sides.side(shared).insert(id);
+            sides.change(shared, |ids| ids.insert(id));
         }
     }
 
@@ -113,7 +164,7 @@ impl Holders {
     pub(super) fn remove(&mut self, id: Id, piece: &Piece) {
         for (key, shared) in &piece.claims {
             remove(&mut self.claims, key, |sides| {
-                sides.side(*shared).remove(&id);
+                sides.change(*shared, |ids| ids.remove(&id));
                 sides.is_empty()
             });
         }
@@ -134,7 +185,7 @@ impl Holders {
         }
         for (listener, shared) in http(&piece.listeners) {
             remove(&mut self.http, listener, |sides| {
-                sides.side(shared).remove(&id);
+                sides.change(shared, |ids| ids.remove(&id));
                 sides.is_empty()
             });
         }

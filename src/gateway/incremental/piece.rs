@@ -4,11 +4,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::super::claims::Claim;
 use super::super::compile::{Compiled, Draft, Want};
 use super::super::{
     Cluster, Endpoint, Gateway, Listener, Named, Protocol, RouteConfiguration, TlsSecret,
 };
+use super::parts::Claimed;
 use crate::inventory::{ObjectPath, Problem};
 
 /// A [`Draft`] that is kept.
@@ -23,7 +23,7 @@ pub(super) struct Piece {
     /// The `sec` objects that are named.
     pub(super) uses: Box<[ObjectPath]>,
     /// What is claimed, and whether all who claimed it may share it.
-    pub(super) claims: Box<[((String, Claim), bool)]>,
+    pub(super) claims: Box<[(Claimed, bool)]>,
     /// The addresses that were asked for, whether they were had or not.
     pub(super) addresses: Box<[((Protocol, u16), IpAddr)]>,
     /// The listeners, and whether their connections should begin with the PROXY protocol.
@@ -130,7 +130,7 @@ impl From<Draft> for Piece {
             uses: uses.into_iter().collect(),
             claims: claims
                 .wanted()
-                .map(|(key, shared)| (key.clone(), shared))
+                .map(|(key, shared)| (key.into(), shared))
                 .collect(),
             addresses: addresses.collect(),
             proxied: proxied
