@@ -239,7 +239,7 @@ fn of_cluster(
     endpoints: &[Endpoint],
     held: &BTreeMap<&str, &str>,
 ) -> graph::Cluster {
-    let health_check = match &cluster.health_check {
+    let health_check = match cluster.health_check.as_deref() {
         None => String::new(),
         Some(HealthCheck::Tcp) => "tcp".to_owned(),
         Some(HealthCheck::Http { path, .. }) => path.clone(),
@@ -275,14 +275,15 @@ fn of_endpoint(endpoint: &Endpoint, held: &BTreeMap<&str, &str>) -> graph::Endpo
         (Health::Healthy, Some(_)) => graph::Health::Held,
         (Health::Healthy, None) => graph::Health::Up,
     };
-    let Locality {
-        region,
-        zone,
-        sub_zone,
-    } = &endpoint.locality;
-    let parts = [region, zone, sub_zone];
-    let parts = parts.map(String::as_str);
-    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let parts = endpoint.locality.iter().flat_map(|locality| {
+        let Locality {
+            region,
+            zone,
+            sub_zone,
+        } = locality.as_ref();
+        [region, zone, sub_zone].map(String::as_str)
+    });
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
     graph::Endpoint {
         node: node.map(|node| (*node).to_owned()).unwrap_or_default(),
         address,

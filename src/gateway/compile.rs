@@ -201,10 +201,10 @@ impl Compiler<'_> {
         secrets.extend(downstream.certificates);
         chain.validation = downstream.validation.map(|validation| {
             secrets.insert(validation.name.clone(), validation.secret);
-            ClientValidation {
+            Box::new(ClientValidation {
                 secret: validation.name,
                 required: validation.strict,
-            }
+            })
         });
         if let Some(mut named) = named {
             named.validation.clone_from(&chain.validation);
@@ -323,7 +323,7 @@ impl Compiler<'_> {
             return (!json.protects()).then_some(chain);
         }
         let origins = chain.origins.clone();
-        chain.data = Some(ChainData { json, origins });
+        chain.data = Some(Box::new(ChainData { json, origins }));
         Some(chain)
     }
 
@@ -359,8 +359,8 @@ impl Compiler<'_> {
             limits: exposed.expose.limits,
             outlier_consecutive_errors: exposed.expose.outlier_consecutive_errors,
             connect_timeout_ms: exposed.expose.connect_timeout_ms,
-            health_check,
-            tls,
+            health_check: health_check.map(Box::new),
+            tls: tls.map(Box::new),
             data,
         };
         gateway.clusters.insert(name, cluster);

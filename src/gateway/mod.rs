@@ -110,9 +110,9 @@ pub struct Cluster {
     /// How long a connection to a host may take to be made (`expose.connect_timeout`).
     pub connect_timeout_ms: u32,
     /// How Envoy finds out by itself whether a host works; `None` where it does not.
-    pub health_check: Option<HealthCheck>,
+    pub health_check: Option<Box<HealthCheck>>,
     /// TLS to the backends, where wanted.
-    pub tls: Option<UpstreamTls>,
+    pub tls: Option<Box<UpstreamTls>>,
     /// Whether the hosts are told who the client is, and how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyVersion>,
@@ -199,12 +199,13 @@ pub struct Endpoint {
     pub port: u16,
     /// Whether new traffic may go there.
     pub health: Health,
-    /// Where it is.
-    #[serde(skip_serializing_if = "Locality::is_unknown")]
-    pub locality: Locality,
+    /// Where it is, as far as anything is known of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locality: Option<Box<Locality>>,
 }
 
-/// Where an endpoint is (`expose.locality`, else the labels of its node); empty where unknown.
+/// Where an endpoint is (`expose.locality`, else the labels of its node); a part is empty where it
+/// is unknown.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Locality {
     /// The node's label `region`.
@@ -213,13 +214,6 @@ pub struct Locality {
     pub zone: String,
     /// The node's label `sub_zone`.
     pub sub_zone: String,
-}
-
-impl Locality {
-    /// Whether nothing is known.
-    pub fn is_unknown(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// Whether new traffic may go to an endpoint. The better one sorts first.
@@ -309,12 +303,12 @@ pub struct FilterChain {
     /// The certificates to terminate TLS with; none: bytes are passed on as they come.
     pub certificates: Vec<String>,
     /// What clients' certificates are judged by; none: clients are not asked for one.
-    pub validation: Option<ClientValidation>,
+    pub validation: Option<Box<ClientValidation>>,
     /// What is done with the bytes.
     pub action: ChainAction,
     /// The services' own Envoy JSON for how it is done.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<ChainData>,
+    pub data: Option<Box<ChainData>>,
 }
 
 /// Envoy JSON for the one filter of a chain (`expose.filter_config_data`): a connection manager

@@ -43,7 +43,7 @@ pub fn encode(name: &str, cluster: &Cluster, given: Given<PbCluster>) -> PbClust
         service_name: String::new(),
     });
     if message.transport_socket.is_none() && message.transport_socket_matches.is_empty() {
-        let tls = cluster.tls.as_ref().map(transport_socket);
+        let tls = cluster.tls.as_deref().map(transport_socket);
         message.transport_socket = match cluster.proxy_protocol {
             Some(version) => Some(guard::telling(version, tls)),
             None => tls,

@@ -422,12 +422,12 @@ mod tests {
         let mut gateway = gateway(json!({"http2_protocol_options": {}}));
         gateway.clusters.change_all(|cluster| {
             cluster.http = true;
-            cluster.tls = Some(UpstreamTls {
+            cluster.tls = Some(Box::new(UpstreamTls {
                 certificate: None,
                 validation: Some("ca".to_owned()),
                 verify_server_name: true,
                 sni: None,
-            });
+            }));
         });
         let (snapshot, problems) = encode(&gateway, &Snapshot::default());
         assert_eq!(problems, []);

@@ -17,16 +17,16 @@ use crate::gateway::{Endpoint, Health, Locality};
 /// Each locality weighs as much as it has endpoints, so that all endpoints count alike even where
 /// a service has Envoy weigh localities (`cluster_data`); without that, Envoy does not look.
 pub fn encode(cluster: &str, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
-    let mut localities: BTreeMap<&Locality, Vec<LbEndpoint>> = BTreeMap::new();
+    let mut localities: BTreeMap<Option<&Locality>, Vec<LbEndpoint>> = BTreeMap::new();
     for endpoint in endpoints {
-        let hosts = localities.entry(&endpoint.locality).or_default();
+        let hosts = localities.entry(endpoint.locality.as_deref()).or_default();
         hosts.push(host(endpoint));
     }
-    let weigh = localities.keys().any(|locality| !locality.is_unknown());
+    let weigh = localities.keys().any(Option::is_some);
     let localities = localities.into_iter().map(|(locality, hosts)| {
         let weight = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
         LocalityLbEndpoints {
-            locality: (!locality.is_unknown()).then(|| PbLocality {
+            locality: locality.map(|locality| PbLocality {
                 region: locality.region.clone(),
                 zone: locality.zone.clone(),
                 sub_zone: locality.sub_zone.clone(),

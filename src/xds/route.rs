@@ -230,8 +230,13 @@ fn forward_action(forward: &Forward) -> PbRouteAction {
         timeout: forward.timeout_ms.map(milliseconds),
         upgrade_configs: forward.websocket.map(websocket).into_iter().collect(),
         hash_policy: forward.hash_policies.iter().map(hash_policy).collect(),
-        retry_policy: forward.retry.as_ref().map(retry),
-        request_mirror_policies: forward.mirror.iter().map(mirror_policy).collect(),
+        retry_policy: forward.retry.as_deref().map(retry),
+        request_mirror_policies: forward
+            .mirror
+            .as_deref()
+            .into_iter()
+            .map(mirror_policy)
+            .collect(),
         ..PbRouteAction::default()
     }
 }

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use envoy_types::pb::envoy::service::route::v3::scoped_routes_discovery_service_client as srds;
 use osvc_igw::demo::ports;
-use osvc_igw::gateway::{
-    Cluster, Endpoint, Gateway, Health, Locality, Route, RouteAction, VirtualHost,
-};
+use osvc_igw::gateway::{Cluster, Endpoint, Gateway, Health, Route, RouteAction, VirtualHost};
 use osvc_igw::xds::scope::{BUCKETS, HEADER};
 use osvc_igw::xds::{Encoding, ResourceType, Snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -416,7 +414,7 @@ fn to_backend(gateway: &mut Gateway, backend: std::net::SocketAddr) -> VirtualHo
         address: backend.ip(),
         port: backend.port(),
         health: Health::Healthy,
-        locality: Locality::default(),
+        locality: None,
     };
     gateway.endpoints.insert("back".to_owned(), vec![endpoint]);
     one

@@ -36,7 +36,7 @@ impl<'a> Finder<'a, '_> {
 
     /// Where the instance is: the expose's `locality` on that node, else what the node's labels
     /// say.
-    fn locality(&mut self, at: Place<'a>, section: &str) -> Locality {
+    fn locality(&mut self, at: Place<'a>, section: &str) -> Option<Box<Locality>> {
         let values = at.instance.resources.get(section);
         let values = match values {
             Some(resource) => &resource.keywords,
@@ -87,17 +87,22 @@ pub(super) fn zone(expose: &Keywords<'_>) -> Result<Option<String>, Problem> {
 }
 
 /// Where an instance is whose expose says that it is in `zone`.
-pub(super) fn locality(inventory: &Inventory, node: &str, zone: Option<String>) -> Locality {
+pub(super) fn locality(
+    inventory: &Inventory,
+    node: &str,
+    zone: Option<String>,
+) -> Option<Box<Locality>> {
     let labels = inventory.labels(node);
     let label = |name: &str| {
         let value = labels.and_then(|labels| labels.get(name));
         value.cloned().unwrap_or_default()
     };
-    Locality {
+    let locality = Locality {
         region: label("region"),
         zone: zone.unwrap_or_else(|| label("zone")),
         sub_zone: label("sub_zone"),
-    }
+    };
+    (locality != Locality::default()).then(|| Box::new(locality))
 }
 
 /// Takes an endpoint among the others, which are in order. The two halves of a healed split brain

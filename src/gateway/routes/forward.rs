@@ -40,8 +40,8 @@ pub(super) fn forward(
         timeout_ms: tuning(texts::milliseconds(keywords, "route_timeout"), problems),
         websocket: tuning(keywords.boolean("route_use_websocket"), problems),
         hash_policies: hash_policies(exposed, keywords, problems),
-        retry: tuning(policies::retry(keywords), problems),
-        mirror: tuning(spread::mirror(exposed, keywords), problems),
+        retry: tuning(policies::retry(keywords), problems).map(Box::new),
+        mirror: tuning(spread::mirror(exposed, keywords), problems).map(Box::new),
     })
 }
 

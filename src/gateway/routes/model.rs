@@ -199,10 +199,10 @@ pub struct Forward {
     pub hash_policies: Vec<HashPolicy>,
     /// When a request is tried again. Absent: as the virtual host has it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry: Option<Retry>,
+    pub retry: Option<Box<Retry>>,
     /// Who is sent copies of the requests.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mirror: Option<Mirror>,
+    pub mirror: Option<Box<Mirror>>,
 }
 
 impl Forward {

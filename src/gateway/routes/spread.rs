@@ -123,7 +123,7 @@ fn settle_host(
                 forward.to = Target::Cluster(own.clone());
             }
         }
-        let mirrors = |mirror: &Mirror| is_served(&mirror.cluster, "mirror_expose");
+        let mirrors = |mirror: &Box<Mirror>| is_served(&mirror.cluster, "mirror_expose");
         forward.mirror = forward.mirror.take().filter(mirrors);
     }
 }
