@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::aside::aside_if;
 use crate::backoff::Backoff;
 use crate::causes::{Causes, Changes};
 use crate::clock::{now, unix_seconds};
@@ -249,7 +250,8 @@ impl Controller {
         self.gauge.heard(&event);
         let told = event.told();
         let touched = Touched::by(&event);
-        if self.inventory.apply(event) {
+        let inventory = &mut self.inventory;
+        if aside_if(touched == Touched::All, || inventory.apply(event)) {
             self.changed = true;
             self.touched.join(touched);
             if let Some((what, how)) = told {
@@ -307,7 +309,9 @@ impl Controller {
         let began = now();
         let touched = std::mem::take(&mut self.touched);
         self.renewed |= touched.may_be(|path| path.kind() == Kind::Sec);
-        let compiled = self.desired.compile(&self.inventory, &touched);
+        let is_long = touched.is_more_than(FEW);
+        let (desired, inventory) = (&mut self.desired, &self.inventory);
+        let compiled = aside_if(is_long, || desired.compile(inventory, &touched));
         let parts = self.gauge.compiled(began);
         self.reads.want(compiled.wants.clone(), self.view.ready);
         self.lacks.need(&compiled.namespaces);
@@ -316,7 +320,8 @@ impl Controller {
             self.show();
             return None;
         }
-        let snapshot = self.desired.encode();
+        let desired = &mut self.desired;
+        let snapshot = aside_if(is_long, || desired.encode());
         self.gauge.encoded(parts);
         self.compiled_in = now() - began;
         let changes = Changes::between(&self.snapshot, &snapshot);
@@ -480,6 +485,8 @@ impl Controller {
 /// What is other in the snapshot that the clients were sent, and why; `None` where none was.
 type Published = Option<(Changes, String)>;
 
+/// To compile so many objects takes less than it takes to have another thread go on meanwhile.
+const FEW: usize = 20;
 /// Events that are taken in before the next compilation, at most.
 const BURST_MAX: usize = 10_000;
 /// How long what was read waits for more reads, once something is served and compiling is quick.

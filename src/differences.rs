@@ -7,6 +7,7 @@ use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
 use crate::ads::{Client, Shown};
+use crate::aside::aside;
 use crate::pb;
 use crate::status::{Knowledge, descriptor};
 use crate::xds::acked::{Copied, Lag};
@@ -19,19 +20,22 @@ use crate::xds::{ENCODER, ResourceType, Snapshot};
 /// When the descriptors that were built in are damaged.
 pub async fn of_clients(knowledge: &Knowledge, node: &str) -> Result<pb::ClientDiffs, String> {
     let snapshot = knowledge.snapshot().unwrap_or_default();
-    let served = Document::of(&snapshot);
-    let mut clients = Vec::new();
-    for (client, lags) in lags(knowledge, node).await {
-        let has = lags.as_ref().map(|lags| lagging(&client, &served, lags));
-        let diff = has.map(|has| Diff::of(&has, &of_type(&client, &served)));
-        clients.push(pb::ClientDiff {
-            node: client.node,
-            agent: client.agent,
-            blocked: lags.is_none(),
-            diff: diff.map(|diff| to_message(&diff)).transpose()?,
+    let lags = lags(knowledge, node).await;
+    aside(|| {
+        let served = Document::of(&snapshot);
+        let clients = lags.into_iter().map(|(client, lags)| {
+            let has = lags.as_ref().map(|lags| lagging(&client, &served, lags));
+            let diff = has.map(|has| Diff::of(&has, &of_type(&client, &served)));
+            Ok(pb::ClientDiff {
+                node: client.node,
+                agent: client.agent,
+                blocked: lags.is_none(),
+                diff: diff.map(|diff| to_message(&diff)).transpose()?,
+            })
         });
-    }
-    Ok(pb::ClientDiffs { clients })
+        let clients = clients.collect::<Result<_, String>>()?;
+        Ok(pb::ClientDiffs { clients })
+    })
 }
 
 /// What is served, and of each client what it has otherwise: the page `/snapshot`, which
@@ -54,7 +58,7 @@ pub async fn snapshot(knowledge: &Knowledge) -> Value {
         "encoder": ENCODER,
         "ready": knowledge.snapshot().is_some(),
         "stale": knowledge.is_stale(),
-        "resources": Document::of(&snapshot).to_json(),
+        "resources": aside(|| Document::of(&snapshot).to_json()),
         "clients": clients.collect::<Vec<_>>(),
     })
 }

@@ -90,6 +90,7 @@
 pub mod acme;
 pub mod admin;
 pub mod ads;
+mod aside;
 pub mod ask;
 pub mod backoff;
 pub mod bootstrap;

@@ -106,7 +106,9 @@ pub fn run(command: RunCommand) -> Result<(), Error> {
 
 fn serve(command: &RunCommand) -> Result<(), Error> {
     let options = &command.run;
-    runtime()?.block_on(async {
+    let mut threads = Builder::new_multi_thread();
+    threads.worker_threads(options.worker_threads.into());
+    threads.enable_all().build()?.block_on(async {
         let stop = CancellationToken::new();
         info!(gateway = options.gateway.name, "starting");
         let daemon = daemon(&options.daemon);

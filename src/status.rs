@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::ads::{self, Clients, Shown, Snapshots};
+use crate::aside::aside;
 use crate::controller::{Validity, View, Waiting};
 use crate::gateway::{Gateway, Origin};
 use crate::graph::graph;
@@ -97,7 +98,7 @@ impl Knowledge {
         {
             return Arc::clone(&drawn.graph);
         }
-        let graph = Arc::new(graph(&gateway, &held));
+        let graph = Arc::new(aside(|| graph(&gateway, &held)));
         *drawn = Some(Drawn {
             gateway,
             held,
@@ -127,6 +128,10 @@ impl Knowledge {
             .clients
             .statuses(shown, |client| asked.is_empty() || client.node == asked);
         let statuses = statuses.await;
+        aside(|| self.status_of(statuses))
+    }
+
+    fn status_of(&self, statuses: Vec<(ads::Client, Option<ads::Status>)>) -> pb::Status {
         let latest = self.snapshots.borrow().clone();
         let clients = statuses.into_iter().map(|(client, status)| {
             let same = |synced| latest.as_ref().is_some_and(|it| Arc::ptr_eq(it, synced));
@@ -198,18 +203,16 @@ pub fn to_json(status: &pb::Status) -> Result<Value, String> {
 /// # Errors
 /// When the descriptors that were built in are damaged, or have no message of that name.
 pub fn json_of(name: &str, message: &impl prost::Message) -> Result<Value, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let source = message;
-    let mut message = DynamicMessage::new(descriptor(name)?);
-    message
-        .transcode_from(source)
-        .map_err(|error| text(&error))?;
-    let options = SerializeOptions::new()
-        .use_proto_field_name(true)
-        .skip_default_fields(false);
-    message
-        .serialize_with_options(serde_json::value::Serializer, &options)
-        .map_err(|error| text(&error))
+    aside(|| {
+        let mut dynamic = DynamicMessage::new(descriptor(name)?);
+        let transcoded = dynamic.transcode_from(message);
+        transcoded.map_err(|error| error.to_string())?;
+        let options = SerializeOptions::new()
+            .use_proto_field_name(true)
+            .skip_default_fields(false);
+        let json = dynamic.serialize_with_options(serde_json::value::Serializer, &options);
+        json.map_err(|error| error.to_string())
+    })
 }
 
 /// What one of our own messages looks like, by its full name.

@@ -100,7 +100,7 @@ fn by_length(name: &str) -> (usize, &str) {
 }
 
 /// Names and words that nearly every service has, beside the keywords of drivers.
-const COMMON_BESIDE: [&str; 41] = [
+const COMMON_BESIDE: [&str; 55] = [
     "",
     "DEFAULT",
     "certificate#0",
@@ -142,6 +142,20 @@ const COMMON_BESIDE: [&str; 41] = [
     "undef",
     "up",
     "vhost.envoy",
+    "ip",
+    "disk",
+    "fs",
+    "volume",
+    "task",
+    "warn",
+    "stopping",
+    "starting",
+    "ip.host",
+    "ip.docker",
+    "fs.flag",
+    "container",
+    "hashpolicy#0",
+    "certificate",
 ];
 
 #[cfg(test)]

@@ -28,6 +28,14 @@ impl Default for Touched {
 }
 
 impl Touched {
+    /// Whether it is more than so many objects.
+    pub fn is_more_than(&self, count: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Objects { put, others } => put.len() + others.len() > count,
+        }
+    }
+
     /// What an event may change.
     pub fn by(event: &Event) -> Self {
         let path = match event {

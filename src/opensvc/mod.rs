@@ -215,3 +215,6 @@ pub enum Error {
         seconds: u64,
     },
 }
+
+/// What is longer than this is read while other tasks go on, in bytes.
+const LONG: usize = 256 * 1024;

@@ -24,7 +24,8 @@ use super::frames::Frames;
 pub use super::limits::Limits;
 use super::mirror::{Message, Mirror, Status};
 use super::request::{self, Ask, DAEMON_STATUS, EVENTS, Request};
-use super::{Daemon, Error, changes};
+use super::{Daemon, Error, LONG, changes};
+use crate::aside::{aside, aside_if};
 use crate::inventory::Account;
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
@@ -129,7 +130,8 @@ impl Raw {
     async fn status(self) -> Result<Status, Error> {
         let action = DAEMON_STATUS;
         let mut answer = self.answer(Request::new(action, json!({}))).await?;
-        answer::status(action, answer.next_frame().unwrap_or_default())
+        let answer = answer.next_frame().unwrap_or_default();
+        aside(|| answer::status(action, answer))
     }
 
     /// The status behind a subscription. The daemon serves each connection on a thread of its own,
@@ -304,7 +306,8 @@ impl Watch {
                 Wake::Read(read) => self.take_bytes(read)?,
                 Wake::Status(status) => {
                     self.status = None;
-                    self.ready.extend(self.mirror.refresh(status?));
+                    let status = status?;
+                    self.ready.extend(aside(|| self.mirror.refresh(status)));
                     self.refresh = Box::pin(sleep(self.raw.limits.refresh));
                     self.silence = Box::pin(sleep(self.raw.limits.silence));
                 }
@@ -372,7 +375,8 @@ impl Watch {
             return Ok(false);
         };
         let parse = |source| Error::Parse { action, source };
-        let message: Message = answer::json(frame).map_err(parse)?;
+        let message = aside_if(frame.len() > LONG, || answer::json(frame));
+        let message: Message = message.map_err(parse)?;
         if !message.has_kind() {
             let answer = serde_json::from_slice(frame).map_err(parse)?;
             answer::refusal_of(action, &answer)?;
@@ -389,7 +393,8 @@ impl Watch {
 
     fn take_check(&mut self, status: Result<Status, Error>) -> Result<(), Error> {
         self.checking = None;
-        self.ready.extend(self.mirror.check(status?));
+        let status = status?;
+        self.ready.extend(aside(|| self.mirror.check(status)));
         let limits = &self.raw.limits;
         let wait = match self.mirror.is_suspicious() {
             // What the status held when it was read must have come after so many flushes.

@@ -201,18 +201,13 @@ impl Feed {
     }
 
     /// Adds a name to the subscription; it is answered unless `known` says the client has it.
-    pub(super) fn subscribe(&mut self, name: &str, known: bool) {
-        if !self.subscription.subscribe(name) {
+    pub(super) fn subscribe(&mut self, name: &Arc<str>, known: bool) {
+        if !self.subscription.subscribe(Arc::clone(name)) || name.as_ref() == WILDCARD {
             return;
         }
-        if name == WILDCARD {
-            return;
-        }
-        if !self.pending.contains(name) {
-            self.pending.insert(name.into());
-        }
+        self.pending.insert(Arc::clone(name));
         if !known {
-            self.owed.insert(name.into());
+            self.owed.insert(Arc::clone(name));
         }
     }
 

@@ -13,6 +13,8 @@ use super::{Resource, Version};
 pub(super) enum Held {
     /// It acknowledged this as it is, at that time, and serves with it: so it mostly is.
     Taken(Arc<Resource>, Duration),
+    /// It told this version of an earlier stream, and may have more than that.
+    Earlier(Version),
     /// Anything else.
     Other(Box<Known>),
 }
@@ -35,6 +37,17 @@ pub(super) struct Known {
     beside: Box<[String]>,
     /// Whether these are all: another session may have sent what it has.
     is_known: bool,
+}
+
+impl Known {
+    fn earlier(version: Told) -> Self {
+        Self {
+            version: Some(version.clone()),
+            acked: Some((version, None)),
+            serves: true,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Held {
@@ -68,13 +81,10 @@ impl Held {
 
     /// What a client says that it has from an earlier stream.
     pub(super) fn earlier(version: &str) -> Self {
-        let version = Told::from(version);
-        Self::Other(Box::new(Known {
-            version: Some(version.clone()),
-            acked: Some((version, None)),
-            serves: true,
-            ..Known::default()
-        }))
+        match Told::from(version) {
+            Told::Ours(version) => Self::Earlier(version),
+            version @ Told::Other(_) => Self::Other(Box::new(Known::earlier(version))),
+        }
     }
 
     /// A client had nothing before it refused a response of which this may have been applied.
@@ -88,7 +98,7 @@ impl Held {
     /// Whether a refusal left it open what was applied.
     pub(super) fn is_doubtful(&self) -> bool {
         match self {
-            Self::Taken(..) => false,
+            Self::Taken(..) | Self::Earlier(_) => false,
             Self::Other(known) => known.version.is_none(),
         }
     }
@@ -98,6 +108,7 @@ impl Held {
     pub(super) fn acked(&self) -> Option<(Told, Option<Duration>)> {
         match self {
             Self::Taken(copy, at) => Some((Told::Ours(copy.version), Some(*at))),
+            Self::Earlier(version) => Some((Told::Ours(*version), None)),
             Self::Other(known) => known.acked.clone(),
         }
     }
@@ -107,6 +118,7 @@ impl Held {
     pub(super) fn copy(&self) -> Option<&Arc<Resource>> {
         match self {
             Self::Taken(copy, _) => Some(copy),
+            Self::Earlier(_) => None,
             Self::Other(known) => known.copy.as_ref(),
         }
     }
@@ -114,7 +126,7 @@ impl Held {
     /// Whether it is certain that there is a copy, whichever it is.
     pub(super) fn serves(&self) -> bool {
         match self {
-            Self::Taken(..) => true,
+            Self::Taken(..) | Self::Earlier(_) => true,
             Self::Other(known) => known.serves,
         }
     }
@@ -136,6 +148,7 @@ impl Held {
         let copy = self.copy().into_iter().flat_map(|copy| &copy.clusters);
         let (beside, is_known) = match self {
             Self::Taken(..) => (&[][..], true),
+            Self::Earlier(_) => return None,
             Self::Other(known) => (known.beside.as_ref(), known.is_known),
         };
         let mut all = copy.chain(beside);
@@ -159,6 +172,7 @@ impl Held {
     pub(super) fn is(&self, version: Version) -> bool {
         match self {
             Self::Taken(copy, _) => copy.version == version,
+            Self::Earlier(told) => *told == version,
             Self::Other(known) => known.version == Some(Told::Ours(version)),
         }
     }
@@ -173,6 +187,7 @@ impl Held {
                 beside: Box::default(),
                 is_known: true,
             }),
+            Self::Earlier(version) => Box::new(Known::earlier(Told::Ours(version))),
             Self::Other(known) => known,
         };
         change(&mut known);

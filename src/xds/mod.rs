@@ -311,6 +311,27 @@ impl Snapshot {
             .flat_map(Named::values)
     }
 
+    /// Names, which come in order and once, each shared with the resource that has it, if there is
+    /// one.
+    fn shared<'n>(
+        &self,
+        kind: ResourceType,
+        names: impl ExactSizeIterator<Item = &'n str>,
+    ) -> impl Iterator<Item = Arc<str>> {
+        let few = names.len() < self.count(kind) / FEW;
+        let mut all = self.all(kind).peekable();
+        names.map(move |name| {
+            let known = match few {
+                true => self.get(kind, name),
+                false => {
+                    while all.next_if(|one| one.name.as_ref() < name).is_some() {}
+                    all.next_if(|one| one.name.as_ref() == name)
+                }
+            };
+            known.map_or_else(|| name.into(), |one| Arc::clone(&one.name))
+        })
+    }
+
     /// How many resources there are of a type.
     pub fn count(&self, kind: ResourceType) -> usize {
         self.resources.get(&kind).map_or(0, Named::len)
@@ -375,6 +396,8 @@ impl Snapshot {
     }
 }
 
+/// Where this many times as much is there as is asked for, each name is looked up.
+const FEW: usize = 8;
 const RESOURCES_MAX: usize = 1_000;
 /// With each waiting twice as long as the one before it, they last for longer than the 15 s that
 /// Envoy lets a cluster warm.

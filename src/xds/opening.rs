@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::feed::Feed;
 use super::held::Held;
-use super::{Resource, ResourceType, Snapshot};
+use super::subscription::WILDCARD;
+use super::{FEW, Resource, ResourceType, Snapshot};
 
 /// What there is of a name, and what the client has of it; one of them may be missing.
 type Pair<'a> = (Option<&'a Arc<Resource>>, Option<(&'a Arc<str>, &'a Held)>);
@@ -24,9 +25,14 @@ impl Feed {
         names: &[String],
         believed: bool,
     ) {
-        let held = versions.into_iter();
-        let held = held.map(|(name, version)| (name.into(), Held::earlier(&version)));
-        self.held.append(&mut held.collect());
+        let told = snapshot.shared(kind, versions.keys().map(String::as_str));
+        let held = versions.values().map(|version| Held::earlier(version));
+        self.held.append(&mut told.zip(held).collect());
+        let mut names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        if names.remove(WILDCARD) {
+            self.subscription.subscribe(WILDCARD);
+        }
+        let names = snapshot.shared(kind, names.into_iter());
         self.subscription.subscribe_all(names);
         let lacking = match believed {
             true => self.lacking(kind, snapshot),
@@ -107,6 +113,3 @@ fn name<'a>((resource, held): Pair<'a>) -> Option<&'a Arc<str>> {
     let known = held.map(|(name, _)| name);
     known.or_else(|| Some(&resource?.name))
 }
-
-/// Where this many times as much is there as is asked for, each name is looked up.
-const FEW: usize = 8;

@@ -163,6 +163,7 @@ impl Session {
         // Envoy asks for endpoints before clusters when its last stream broke while a cluster
         // warmed. It then waits for endpoints that its versions say it has.
         let warms = kind == ResourceType::Endpoint && !self.is_open(ResourceType::Cluster);
+        let snapshot = &self.snapshot;
         let feed = self.feeds.entry(kind).or_default();
         let first = feed.opened_at.is_none();
         let doubts = self.inherited.types.remove(&kind).unwrap_or_default();
@@ -173,15 +174,17 @@ impl Session {
                 request.subscribe.push(WILDCARD.to_owned());
             }
             let (versions, names) = (request.initial, &request.subscribe);
-            feed.open(kind, &self.snapshot, versions, names, !warms);
+            feed.open(kind, snapshot, versions, names, !warms);
         } else {
             for name in &request.subscribe {
                 // A name that is subscribed again later in a stream must be answered again.
                 let known = feed.sent_ahead(name);
-                feed.subscribe(name, known);
+                let resource = snapshot.get(kind, name);
+                let name = resource.map_or_else(|| name.as_str().into(), |it| Arc::clone(&it.name));
+                feed.subscribe(&name, known);
             }
             if request.subscribe.iter().any(|name| name == WILDCARD) {
-                feed.ask_for_all(kind, &self.snapshot);
+                feed.ask_for_all(kind, snapshot);
             }
         }
         for name in &request.unsubscribe {

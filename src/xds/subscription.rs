@@ -26,25 +26,22 @@ impl Subscription {
         self.names.iter()
     }
 
-    /// Adds names and the wildcard as [`Subscription::subscribe`] does, thousands at once.
-    pub(super) fn subscribe_all(&mut self, names: &[String]) {
-        self.wildcard |= names.iter().any(|name| name == WILDCARD);
+    /// Adds names as [`Subscription::subscribe`] does, thousands at once.
+    pub(super) fn subscribe_all(&mut self, names: impl Iterator<Item = Arc<str>>) {
         let left = NAMES_MAX.saturating_sub(self.names.len());
-        let names = names.iter().filter(|name| *name != WILDCARD).take(left);
-        self.names
-            .append(&mut names.map(|name| name.as_str().into()).collect());
+        self.names.append(&mut names.take(left).collect());
     }
 
     /// Adds a name, or everything if it is [`WILDCARD`]. A first request without any name means
     /// the wildcard too, which the caller has to see.
     ///
     /// Names beyond [`NAMES_MAX`] are not taken; returns whether this one was.
-    pub fn subscribe(&mut self, name: &str) -> bool {
-        if name == WILDCARD {
+    pub fn subscribe(&mut self, name: impl AsRef<str> + Into<Arc<str>>) -> bool {
+        if name.as_ref() == WILDCARD {
             self.wildcard = true;
             return true;
         }
-        if self.names.len() >= NAMES_MAX && !self.names.contains(name) {
+        if self.names.len() >= NAMES_MAX && !self.names.contains(name.as_ref()) {
             return false;
         }
         self.names.insert(name.into());

@@ -45,6 +45,7 @@ const LAYERS: &[Layer] = &[
     pure("src/check/", &["inventory", "gateway", "xds"], &["serde_json", "strsim"]),
     edge("src/check/act.rs", &["clock", "config", "inventory", "gateway", "xds"]),
     pure("src/cert/turn.rs", &["inventory"], &[]),
+    edge("src/aside.rs", &[]),
     edge("src/clock.rs", &[]),
     edge("src/metrics/", &[]),
     edge("src/traces.rs", &[]),
@@ -54,7 +55,7 @@ const LAYERS: &[Layer] = &[
     pure("src/opensvc/mirror/", &["inventory"], &["serde", "serde_json"]),
     pure("src/opensvc/rights.rs", &["inventory"], &["serde_json"]),
     pure("src/opensvc/sse.rs", &[], &[]),
-    edge("src/opensvc/", &["inventory", "backoff"]),
+    edge("src/opensvc/", &["aside", "inventory", "backoff"]),
     edge("src/cert/", &["backoff", "clock", "inventory", "opensvc", "writes"]),
     pure("src/desired.rs", &["gateway", "inventory", "xds"], &[]),
     pure("src/causes.rs", &["gateway", "inventory", "xds"], &[]),
@@ -67,9 +68,11 @@ const LAYERS: &[Layer] = &[
     edge("src/reads.rs", &["clock", "backoff", "budget", "gateway", "inventory", "opensvc"]),
     edge("src/lacks.rs", &["inventory", "opensvc"]),
     edge("src/pb.rs", &[]),
-    edge("src/differences.rs", &["ads", "pb", "status", "xds"]),
+    edge("src/differences.rs", &["ads", "aside", "pb", "status", "xds"]),
     pure("src/graph.rs", &["gateway", "inventory", "pb", "xds::Version"], &["prost_types"]),
-    edge("src/status.rs", &["ads", "controller", "gateway", "graph", "xds", "inventory", "pb"]),
+    edge("src/status.rs", &[
+        "ads", "aside", "controller", "gateway", "graph", "xds", "inventory", "pb",
+    ]),
     pure("src/live/news.rs", &["inventory", "pb", "xds"], &[]),
     edge("src/live/", &["clock", "pb", "status", "xds"]),
     edge("src/reflection.rs", &["pb", "xds::json"]),
@@ -132,6 +135,7 @@ const XDS_CRATES: &[&str] = &[
 ];
 
 const CORE: &[&str] = &[
+    "aside",
     "causes",
     "desired",
     "inventory",

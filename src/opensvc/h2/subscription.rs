@@ -13,11 +13,12 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::wire::Wire;
 use super::{H2, Peer, finish, head, judge, read};
+use crate::aside::aside_if;
 use crate::inventory::Account;
 use crate::opensvc::mirror::{Message, Status};
 use crate::opensvc::request::EVENTS;
 use crate::opensvc::sse::Sse;
-use crate::opensvc::{Error, answer};
+use crate::opensvc::{Error, LONG, answer};
 
 /// An open event stream.
 pub(super) struct Subscription {
@@ -113,7 +114,7 @@ impl Subscription {
         loop {
             if let Some(data) = self.sse.next_data() {
                 self.silence = Box::pin(sleep(self.h2.limits.silence));
-                let parsed = answer::json(&data);
+                let parsed = aside_if(data.len() > LONG, || answer::json(&data));
                 return parsed.map_err(|source| Error::Parse { action, source });
             }
             let wake = tokio::select! {

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::H2;
 use super::subscription::Subscription;
+use crate::aside::aside;
 use crate::inventory::Event;
 use crate::opensvc::Error;
 use crate::opensvc::mirror::{Message, Mirror, Status};
@@ -114,7 +115,7 @@ impl Watch {
         self.renew = Box::pin(sleep(spread(self.h2.limits.refresh)));
         match opened {
             Ok((mut subscription, status)) => {
-                self.ready.extend(self.mirror.reset(status));
+                self.ready.extend(aside(|| self.mirror.reset(status)));
                 let account = subscription.take_account();
                 self.ready.extend(account.map(Event::Account));
                 self.current = Some(subscription);
