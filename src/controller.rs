@@ -442,23 +442,13 @@ impl Controller {
     }
 
     fn log_problems(&self, problems: &BTreeSet<Problem>) {
-        for Problem {
-            object,
-            section,
-            keyword,
-            reason,
-        } in problems.difference(&self.view.problems)
-        {
-            warn!(%object, section, keyword, reason, "problem");
+        for it in problems.difference(&self.view.problems) {
+            let (object, section, keyword) = (&it.object, &it.section, &it.keyword);
+            warn!(%object, section, keyword, reason = it.reason, "problem");
         }
-        for Problem {
-            object,
-            section,
-            keyword,
-            reason,
-        } in self.view.problems.difference(problems)
-        {
-            info!(%object, section, keyword, reason, "problem cleared");
+        for it in self.view.problems.difference(problems) {
+            let (object, section, keyword) = (&it.object, &it.section, &it.keyword);
+            info!(%object, section, keyword, reason = it.reason, "problem cleared");
         }
     }
 
