@@ -25,7 +25,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::cluster::lock;
-use super::process::of_threads;
+use super::process::Spent;
 
 type Responses = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
 
@@ -102,8 +102,8 @@ impl Floor {
     }
 
     /// The time that its threads have spent on a processor.
-    pub(super) fn cpu(&self) -> Duration {
-        of_threads("/proc/self/task", Some(THREADS))
+    pub(super) fn cpu(&self) -> Spent {
+        Spent::by("/proc/self/task", Some(THREADS))
     }
 
     /// Waits until there are so many clients.

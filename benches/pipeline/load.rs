@@ -32,7 +32,7 @@ pub(super) async fn run(stage: &mut Stage, duration: Duration) {
     let maker = thread::spawn(move || make(&cluster, total, &tell));
     gather(stage, &changes, total, &mut come).await;
     let made_in = maker.join().expect("the maker of changes");
-    let spent = stage.cpu().saturating_sub(before);
+    let spent = stage.cpu().since(&before);
     let missing = total - come.len();
     stage.figures.check(missing == 0, || {
         format!("{missing} of {total} events of the load did not come")

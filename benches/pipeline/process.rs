@@ -1,5 +1,6 @@
 //! The real binary as a process of its own, and what the kernel says of it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -78,8 +79,8 @@ impl Process {
     }
 
     /// The time that it has spent on a processor.
-    pub(super) fn cpu(&self) -> Duration {
-        of_threads(&format!("/proc/{}/task", self.child.id()), None)
+    pub(super) fn cpu(&self) -> Spent {
+        Spent::by(&format!("/proc/{}/task", self.child.id()), None)
     }
 
     /// The memory that it holds, and the most that it held.
@@ -113,17 +114,44 @@ impl Drop for Process {
     }
 }
 
-/// The time that threads have spent on a processor: those in a folder, of one name if given.
-pub(super) fn of_threads(folder: &str, name: Option<&str>) -> Duration {
-    let tasks = fs::read_dir(folder).into_iter().flatten().flatten();
-    let spent = tasks.filter_map(|task| {
-        let read = |file: &str| fs::read_to_string(task.path().join(file)).ok();
-        if name.is_some_and(|name| read("comm").is_none_or(|comm| comm.trim() != name)) {
-            return None;
-        }
-        read("schedstat")?.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(spent.sum())
+/// The time that threads have spent on a processor, by thread.
+#[derive(Default)]
+pub(super) struct Spent(BTreeMap<PathBuf, Duration>);
+
+impl Spent {
+    /// That of the threads in a folder, of one name if given.
+    pub(super) fn by(folder: &str, name: Option<&str>) -> Self {
+        let tasks = fs::read_dir(folder).into_iter().flatten().flatten();
+        let spent = tasks.filter_map(|task| {
+            let read = |file: &str| fs::read_to_string(task.path().join(file)).ok();
+            if name.is_some_and(|name| read("comm").is_none_or(|comm| comm.trim() != name)) {
+                return None;
+            }
+            let nanoseconds = read("schedstat")?.split(' ').next()?.parse().ok()?;
+            Some((task.path(), Duration::from_nanos(nanoseconds)))
+        });
+        Self(spent.collect())
+    }
+
+    /// With that of others.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// All of it.
+    pub(super) fn sum(&self) -> Duration {
+        self.0.values().sum()
+    }
+
+    /// What was spent since. A thread that has ended waited for work until then, and is left out.
+    pub(super) fn since(&self, before: &Self) -> Duration {
+        let spent = self.0.iter().map(|(thread, spent)| {
+            let before = before.0.get(thread).copied().unwrap_or_default();
+            spent.saturating_sub(before)
+        });
+        spent.sum()
+    }
 }
 
 const START_MAX: Duration = Duration::from_secs(30);

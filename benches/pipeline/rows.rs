@@ -13,7 +13,7 @@ use super::figures::Figures;
 use super::floor::{self, Floor};
 use super::folder::Folder;
 use super::options::{Options, Row};
-use super::process::Process;
+use super::process::{Process, Spent};
 use super::stats::{Random, Times, milliseconds};
 use super::stub::{First, Held, Manner, Seen, Stubs};
 use super::{load, say, stub};
@@ -111,7 +111,7 @@ impl Stage {
             self.figures.set("sync", took.as_secs_f64());
             self.figures.set("status_bytes", size as f64 / 1e3);
         }
-        let cpu: Duration = self.processes.iter().map(Process::cpu).sum();
+        let cpu = self.cpu().sum();
         self.figures.set("sync_cpu", cpu.as_secs_f64());
         self.note_memory("resident", Some("highest"));
         if whole {
@@ -206,7 +206,7 @@ impl Stage {
             self.changed_by = Some(seen.received.response);
             sleep(pause(&mut random)).await;
         }
-        let spent = self.cpu().saturating_sub(before);
+        let spent = self.cpu().since(&before);
         let figures = &mut self.figures;
         figures.check(times.len() == count, || {
             format!("{} of {count} events came", times.len())
@@ -239,8 +239,9 @@ impl Stage {
         self.figures.set_floor("event_max", times.at(1.0));
     }
 
-    pub(super) fn cpu(&self) -> Duration {
-        self.processes.iter().map(Process::cpu).sum()
+    pub(super) fn cpu(&self) -> Spent {
+        let all = self.processes.iter().map(Process::cpu);
+        all.fold(Spent::default(), Spent::and)
     }
 
     /// Clients that have everything come back all at once; then there is one change.
@@ -388,7 +389,7 @@ pub(super) async fn floor_times(
         }
         sleep(pause()).await;
     }
-    (times, floor.cpu().saturating_sub(before))
+    (times, floor.cpu().since(&before))
 }
 
 /// Changes that a crowd is told of.
