@@ -51,7 +51,7 @@ const LAYERS: &[Layer] = &[
     edge("src/traces.rs", &[]),
     edge("src/journey.rs", &["clock", "inventory::Event", "metrics", "traces", "xds::Snapshot"]),
     pure("src/opensvc/frames.rs", &[], &[]),
-    pure("src/opensvc/json_delta.rs", &[], &["serde_json"]),
+    pure("src/opensvc/json_delta/", &[], &["serde", "serde_json"]),
     pure("src/opensvc/mirror/", &["inventory"], &["serde", "serde_json"]),
     pure("src/opensvc/rights.rs", &["inventory"], &["serde_json"]),
     pure("src/opensvc/sse.rs", &[], &[]),

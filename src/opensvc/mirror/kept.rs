@@ -2,12 +2,13 @@
 //! are kept is the business of `tree`, and what they mean for `projection` to say.
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess};
 use serde_json::Value;
 
 use super::leaf;
+use super::reading::{Key, Read, Reader};
 use super::tree::{Branches, Seen, Tree, TreeReader};
-use crate::opensvc::json_delta::{Stanza, Unapplied};
+use crate::opensvc::json_delta::{self, Stanza, Unapplied};
 
 /// A daemon's status, without what nothing is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,8 +130,6 @@ impl Way {
 /// The branches of a status that are kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Place {
-    /// A message of the event stream.
-    Message,
     Root,
     Monitor,
     Nodes,
@@ -156,8 +155,6 @@ impl Place {
     /// What is kept below a key; `None` where nothing is.
     pub(super) fn child(self, key: &str) -> Option<Self> {
         Some(match (self, key) {
-            (Self::Message, "kind" | "id") => Self::Whole,
-            (Self::Message, "data") => Self::Root,
             (Self::Root, "monitor") => Self::Monitor,
             (Self::Root, "cluster") => Self::Whole,
             (Self::Monitor, "nodes") => Self::Nodes,
@@ -210,13 +207,26 @@ impl From<Value> for Status {
 }
 
 /// A message of the event stream; a status in it is kept as any other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Message {
+    is_object: bool,
+    kind: Option<Value>,
+    id: Option<Value>,
+    data: Option<Data>,
+}
+
+/// What a message is about.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Message(Tree);
+enum Data {
+    Status(Status),
+    Stanzas(Vec<Result<Stanza, Unapplied>>),
+    Other,
+}
 
 impl Message {
     /// Whether it says what it is: an error does not.
     pub(in crate::opensvc) fn has_kind(&self) -> bool {
-        self.0.get("kind").is_some()
+        self.kind.is_some()
     }
 
     /// Whether it says that it holds a full status.
@@ -225,45 +235,99 @@ impl Message {
     }
 
     /// The full status that it holds.
-    pub(in crate::opensvc) fn into_status(mut self) -> Option<Status> {
-        let data = self.0.branches_mut()?.remove("data");
-        data.filter(|data| data.branches().is_some()).map(Status)
+    pub(in crate::opensvc) fn into_status(self) -> Option<Status> {
+        match self.data? {
+            Data::Status(status) => Some(status),
+            _ => None,
+        }
     }
 
     /// What kind of a message it says to be.
     pub(super) fn kind(&self) -> Option<&str> {
-        self.0.get("kind")?.value()?.as_str()
+        self.kind.as_ref()?.as_str()
     }
 
     /// The number that the patches are counted by.
     pub(super) fn id(&self) -> Option<u64> {
-        self.0.get("id")?.value()?.as_u64()
+        self.id.as_ref()?.as_u64()
     }
 
-    /// The list that it holds.
-    pub(super) fn into_list(mut self) -> Option<Vec<Value>> {
-        match self.0.branches_mut()?.remove("data")? {
-            Tree::Value(Value::Array(list)) => Some(list),
+    /// The list that it holds, of stanzas or what is none.
+    pub(super) fn into_stanzas(self) -> Option<Vec<Result<Stanza, Unapplied>>> {
+        match self.data? {
+            Data::Stanzas(stanzas) => Some(stanzas),
             _ => None,
         }
     }
 
     /// Whether it is an object at all.
     pub(super) fn is_object(&self) -> bool {
-        self.0.branches().is_some()
+        self.is_object
     }
 }
 
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let seen = Seen::default();
-        let tree = TreeReader::at(Place::Message, &seen).deserialize(from);
-        tree.map(Self)
+        Read(MessageReader).deserialize(from)
     }
 }
 
 impl From<Value> for Message {
     fn from(message: Value) -> Self {
-        Self(Tree::of(Place::Message, message))
+        let message: Result<_, serde_json::Error> = Self::deserialize(message);
+        // A value can always be read from a value.
+        message.unwrap_or_default()
+    }
+}
+
+struct MessageReader;
+
+impl<'de> Reader<'de> for MessageReader {
+    type Made = Message;
+
+    fn object<A: MapAccess<'de>>(self, mut entries: A) -> Result<Message, A::Error> {
+        let mut message = Message {
+            is_object: true,
+            ..Message::default()
+        };
+        while let Some(key) = entries.next_key::<Key<'de>>()? {
+            match key.0.as_ref() {
+                "kind" => message.kind = Some(entries.next_value()?),
+                "id" => message.id = Some(entries.next_value()?),
+                "data" => message.data = Some(entries.next_value_seed(Read(DataReader))?),
+                _ => {
+                    entries.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(message)
+    }
+
+    fn other(self, _: Value) -> Message {
+        Message::default()
+    }
+}
+
+struct DataReader;
+
+impl<'de> Reader<'de> for DataReader {
+    type Made = Data;
+
+    fn object<A: MapAccess<'de>>(self, entries: A) -> Result<Data, A::Error> {
+        let seen = Seen::default();
+        let tree = TreeReader::at(Place::Root, &seen).object(entries);
+        Ok(Data::Status(Status(tree?)))
+    }
+
+    fn list<A: SeqAccess<'de>>(self, mut items: A) -> Result<Data, A::Error> {
+        let mut stanzas = Vec::new();
+        while let Some(json_delta::Read(stanza)) = items.next_element()? {
+            stanzas.push(stanza);
+        }
+        Ok(Data::Stanzas(stanzas))
+    }
+
+    fn other(self, _: Value) -> Data {
+        Data::Other
     }
 }

@@ -155,7 +155,7 @@ impl Mirror {
                 let Some(id) = message.id() else {
                     return Err(Resync::Malformed("a patch without an id"));
                 };
-                let Some(stanzas) = message.into_list() else {
+                let Some(stanzas) = message.into_stanzas() else {
                     return Err(Resync::Malformed("a patch without stanzas"));
                 };
                 self.patch(id, stanzas)
@@ -170,7 +170,11 @@ impl Mirror {
         self.status.whole()
     }
 
-    fn patch(&mut self, id: u64, stanzas: Vec<Value>) -> Result<Vec<Event>, Resync> {
+    fn patch(
+        &mut self,
+        id: u64,
+        stanzas: Vec<Result<Stanza, Unapplied>>,
+    ) -> Result<Vec<Event>, Resync> {
         let expected = self.last_id.map_or(Some(id), |last| last.checked_add(1));
         self.last_id = Some(id);
         if expected != Some(id) {
@@ -184,8 +188,8 @@ impl Mirror {
         self.stale_left = self.stale_left.saturating_sub(1);
         let mut touched = Touched::default();
         for stanza in stanzas {
-            let mut stanza = Stanza::from_json(stanza)
-                .map_err(|_| Resync::Malformed("a stanza that is no path and value"))?;
+            let mut stanza =
+                stanza.map_err(|_| Resync::Malformed("a stanza that is no path and value"))?;
             let way = Way::of(&stanza);
             let scope = match way.is_kept {
                 true => Scope::of(&stanza),

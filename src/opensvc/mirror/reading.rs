@@ -8,11 +8,19 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-/// What an object, and what anything else, is read as.
+/// What an object, a list, and what anything else is read as.
 pub(super) trait Reader<'de>: Sized {
     type Made;
 
     fn object<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Made, A::Error>;
+
+    fn list<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Made, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(self.other(Value::Array(list)))
+    }
 
     fn other(self, value: Value) -> Self::Made;
 }
@@ -39,12 +47,8 @@ impl<'de, R: Reader<'de>> Visitor<'de> for Read<R> {
         self.0.object(entries)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<R::Made, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(self.0.other(Value::Array(list)))
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<R::Made, A::Error> {
+        self.0.list(items)
     }
 
     fn visit_str<E>(self, text: &str) -> Result<R::Made, E> {

@@ -3,16 +3,42 @@
 //! A patch is a list of stanzas, `[path, value]` to set and `[path]` to delete. Whether a stanza
 //! that does not fit may be forgiven is for the mirror to decide, never decided here.
 
+mod reading;
+
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Number, Value};
+
+use reading::Given;
+pub(super) use reading::Read;
 
 /// One change of a tree: a value to set at a path, or a path to delete.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stanza {
-    path: Vec<Value>,
+    /// The names in the path, one behind the other: most of a patch are paths.
+    names: String,
+    steps: Vec<Place>,
     value: Option<Value>,
+}
+
+/// An element of a path, as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+enum Place {
+    /// A name, which ends there.
+    Name(usize),
+    Index(Number),
+    /// What leads nowhere.
+    Other,
+}
+
+/// An element of a path.
+enum Step<'a> {
+    Name(&'a str),
+    Index(&'a Number),
+    Other,
 }
 
 /// Why a stanza did not apply; the tree is as it was before the stanza.
@@ -50,29 +76,54 @@ impl Unapplied {
 
 impl Stanza {
     /// Reads one element of a patch's `data`.
+    ///
+    /// # Errors
+    /// Where it is no path and value.
     pub fn from_json(stanza: Value) -> Result<Self, Unapplied> {
-        let Value::Array(parts) = stanza else {
-            return Err(Unapplied::Malformed);
-        };
-        let mut parts = parts.into_iter();
-        let (path, value, rest) = (parts.next(), parts.next(), parts.next());
-        let (Some(Value::Array(path)), None) = (path, rest) else {
-            return Err(Unapplied::Malformed);
-        };
-        if path.is_empty() {
-            return Err(Unapplied::Malformed);
-        }
-        Ok(Self { path, value })
+        let stanza: Result<Read, serde_json::Error> = Read::deserialize(stanza);
+        stanza.map_or(Err(Unapplied::Malformed), |stanza| stanza.0)
     }
 
     /// The path's element at `depth` as the name of a key.
     pub fn name(&self, depth: usize) -> Option<Cow<'_, str>> {
-        key(self.path.get(depth)?).ok()
+        self.step(depth)?.key().ok()
+    }
+
+    fn step(&self, depth: usize) -> Option<Step<'_>> {
+        Some(match self.steps.get(depth)? {
+            Place::Name(end) => {
+                let before = self.steps.get(..depth).into_iter().flatten().rev();
+                let start = before.filter_map(|step| match step {
+                    Place::Name(end) => Some(*end),
+                    Place::Index(_) | Place::Other => None,
+                });
+                let start = start.into_iter().next().unwrap_or_default();
+                Step::Name(self.names.get(start..*end).unwrap_or_default())
+            }
+            Place::Index(index) => Step::Index(index),
+            Place::Other => Step::Other,
+        })
+    }
+
+    fn steps(&self, depths: Range<usize>) -> impl Iterator<Item = Step<'_>> {
+        depths.filter_map(|depth| self.step(depth))
+    }
+
+    fn push(&mut self, step: Given<'_>) {
+        let place = match step {
+            Given::Name(name) => {
+                self.names.push_str(&name);
+                Place::Name(self.names.len())
+            }
+            Given::Index(index) => Place::Index(index),
+            Given::Other => Place::Other,
+        };
+        self.steps.push(place);
     }
 
     /// How many elements the path has; at least one.
     pub fn depth(&self) -> usize {
-        self.path.len()
+        self.steps.len()
     }
 
     /// The value that it sets; `None` where it deletes, or it was taken.
@@ -87,7 +138,7 @@ impl Stanza {
 
     /// Whether the path is one that the daemon has reason to send.
     pub(super) fn check_depth(&self) -> Result<(), Unapplied> {
-        match self.path.len() > DEPTH_MAX {
+        match self.depth() > DEPTH_MAX {
             true => Err(Unapplied::TooDeep),
             false => Ok(()),
         }
@@ -108,24 +159,26 @@ impl Stanza {
         taken: usize,
         depth: usize,
     ) -> Result<&'a mut Value, Unapplied> {
-        let steps = self.path.get(taken..depth).ok_or(Unapplied::Malformed)?;
-        steps.iter().try_fold(tree, child)
+        if depth > self.depth() {
+            return Err(Unapplied::Malformed);
+        }
+        self.steps(taken..depth).try_fold(tree, child)
     }
 
     /// Like [`apply`](Self::apply), on what lies at the first steps of the path.
     pub(super) fn apply_below(&mut self, tree: &mut Value, depth: usize) -> Result<(), Unapplied> {
         self.check_depth()?;
-        let steps = self.path.get(depth..).unwrap_or_default();
-        let Some((target, parents)) = steps.split_last() else {
-            return Err(Unapplied::Malformed);
-        };
-        let parent = parents.iter().try_fold(tree, child)?;
-        match (parent, self.value.take()) {
+        let last = self.depth().checked_sub(1).filter(|last| depth <= *last);
+        let last = last.ok_or(Unapplied::Malformed)?;
+        let parent = self.steps(depth..last).try_fold(tree, child)?;
+        let value = self.value.take();
+        let target = self.step(last).ok_or(Unapplied::Malformed)?;
+        match (parent, value) {
             (Value::Object(map), Some(value)) => {
-                map.insert(key(target)?.into_owned(), value);
+                map.insert(target.key()?.into_owned(), value);
                 Ok(())
             }
-            (Value::Object(map), None) => match map.remove(&*key(target)?) {
+            (Value::Object(map), None) => match map.remove(&*target.key()?) {
                 Some(_) => Ok(()),
                 None => Err(Unapplied::Absent),
             },
@@ -140,14 +193,14 @@ impl Stanza {
 /// Shows the path alone, never the value.
 impl fmt::Display for Stanza {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, step) in self.path.iter().enumerate() {
+        for (position, step) in self.steps(0..self.depth()).enumerate() {
             if position > 0 {
                 f.write_str("/")?;
             }
             match step {
-                Value::String(name) => write!(f, "{}", name.escape_debug())?,
-                Value::Number(index) => write!(f, "{index}")?,
-                _ => f.write_str("?")?,
+                Step::Name(name) => write!(f, "{}", name.escape_debug())?,
+                Step::Index(index) => write!(f, "{index}")?,
+                Step::Other => f.write_str("?")?,
             }
         }
         Ok(())
@@ -165,18 +218,18 @@ pub fn apply(tree: &mut Value, stanzas: Vec<Value>) -> Vec<(usize, Unapplied)> {
         .collect()
 }
 
-fn child<'a>(parent: &'a mut Value, step: &Value) -> Result<&'a mut Value, Unapplied> {
+fn child<'a>(parent: &'a mut Value, step: Step<'_>) -> Result<&'a mut Value, Unapplied> {
     let child = match parent {
-        Value::Object(map) => map.get_mut(&*key(step)?),
-        Value::Array(list) => list.get_mut(index(step)?),
+        Value::Object(map) => map.get_mut(&*step.key()?),
+        Value::Array(list) => list.get_mut(step.index()?),
         Value::Null => None,
         _ => return Err(Unapplied::WrongParent),
     };
     child.ok_or(Unapplied::MissingParent)
 }
 
-fn set_index(list: &mut Vec<Value>, target: &Value, value: Value) -> Result<(), Unapplied> {
-    let index = index(target)?;
+fn set_index(list: &mut Vec<Value>, target: Step<'_>, value: Value) -> Result<(), Unapplied> {
+    let index = target.index()?;
     let length = list.len();
     match list.get_mut(index) {
         Some(item) => *item = value,
@@ -186,8 +239,8 @@ fn set_index(list: &mut Vec<Value>, target: &Value, value: Value) -> Result<(), 
     Ok(())
 }
 
-fn delete_index(list: &mut Vec<Value>, target: &Value) -> Result<(), Unapplied> {
-    let index = index(target)?;
+fn delete_index(list: &mut Vec<Value>, target: Step<'_>) -> Result<(), Unapplied> {
+    let index = target.index()?;
     if index >= list.len() {
         return Err(Unapplied::Absent);
     }
@@ -195,26 +248,28 @@ fn delete_index(list: &mut Vec<Value>, target: &Value) -> Result<(), Unapplied> 
     Ok(())
 }
 
-/// A key of an object. The daemon's dicts may have integer keys, which JSON spells as strings in
-/// a whole tree but not in a path.
-fn key(step: &Value) -> Result<Cow<'_, str>, Unapplied> {
-    match step {
-        Value::String(name) => Ok(name.as_str().into()),
-        Value::Number(number) if number.is_i64() || number.is_u64() => {
-            Ok(number.to_string().into())
+impl<'a> Step<'a> {
+    /// A key of an object. The daemon's dicts may have integer keys, which JSON spells as strings
+    /// in a whole tree but not in a path.
+    fn key(&self) -> Result<Cow<'a, str>, Unapplied> {
+        match self {
+            Self::Name(name) => Ok((*name).into()),
+            Self::Index(number) if number.is_i64() || number.is_u64() => {
+                Ok(number.to_string().into())
+            }
+            _ => Err(Unapplied::Malformed),
         }
-        _ => Err(Unapplied::Malformed),
     }
-}
 
-fn index(step: &Value) -> Result<usize, Unapplied> {
-    match step {
-        Value::Number(number) if number.is_i64() || number.is_u64() => {
-            let index = number.as_u64().and_then(|index| index.try_into().ok());
-            index.ok_or(Unapplied::BeyondEnd)
+    fn index(&self) -> Result<usize, Unapplied> {
+        match self {
+            Self::Index(number) if number.is_i64() || number.is_u64() => {
+                let index = number.as_u64().and_then(|index| index.try_into().ok());
+                index.ok_or(Unapplied::BeyondEnd)
+            }
+            Self::Name(_) => Err(Unapplied::WrongParent),
+            _ => Err(Unapplied::Malformed),
         }
-        Value::String(_) => Err(Unapplied::WrongParent),
-        _ => Err(Unapplied::Malformed),
     }
 }
 
