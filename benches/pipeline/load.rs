@@ -2,6 +2,7 @@
 //! how many are behind at the end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -79,8 +80,8 @@ fn make(cluster: &Cluster, total: usize, tell: &Sender<Change>) -> Duration {
 /// Takes in what comes, until all of it has.
 async fn gather(stage: &mut Stage, changes: &Receiver<Change>, total: usize, come: &mut Vec<Come>) {
     let mut waiting = Waiting::default();
-    // What came before its change was told of here.
-    let mut early: Vec<Seen> = Vec::new();
+    // What came before its change was told of here: resources by their place in a response.
+    let mut early: Vec<(Arc<Seen>, usize)> = Vec::new();
     let mut heard = Instant::now();
     while come.len() < total && heard.elapsed() < LATE {
         let seen = stage.stubs.next(Duration::from_millis(100)).await;
@@ -88,14 +89,15 @@ async fn gather(stage: &mut Stage, changes: &Receiver<Change>, total: usize, com
             waiting.add(change);
         }
         let fresh = seen.into_iter().inspect(|seen| stage.take(seen));
-        let all: Vec<Seen> = early.drain(..).chain(fresh).collect();
-        for seen in all {
-            let before = come.len();
-            waiting.settle(&seen, come);
-            if come.len() > before {
+        let fresh = fresh.map(Arc::new).flat_map(|seen| {
+            let places = 0..seen.received.response.resources.len();
+            places.map(move |place| (Arc::clone(&seen), place))
+        });
+        for (seen, place) in std::mem::take(&mut early).into_iter().chain(fresh) {
+            if waiting.settle(&seen, place, come) {
                 heard = Instant::now();
             } else if early.len() < EARLY_MAX {
-                early.push(seen);
+                early.push((seen, place));
             }
         }
     }
@@ -107,21 +109,18 @@ impl Waiting {
         all.push(change);
     }
 
-    /// A response that tells of a change tells of those before it, too.
-    fn settle(&mut self, seen: &Seen, come: &mut Vec<Come>) {
-        for resource in &seen.received.response.resources {
-            let Some(changes) = self.0.get_mut(&resource.name) else {
-                continue;
-            };
-            let told = |change: &Change| seen.tells(&change.cluster, &change.address);
-            let Some(newest) = changes.iter().rposition(told) else {
-                continue;
-            };
-            let at = seen.received.at;
-            for change in changes.drain(..=newest) {
-                come.push(Come { change, at });
-            }
-        }
+    /// A resource that tells of a change tells of those before it, too. Whether it told of any.
+    fn settle(&mut self, seen: &Seen, place: usize, come: &mut Vec<Come>) -> bool {
+        let resource = seen.received.response.resources.get(place);
+        let changes = resource.and_then(|resource| self.0.get_mut(&resource.name));
+        let told = |change: &Change| seen.tells(&change.cluster, &change.address);
+        let newest = changes.as_ref().and_then(|all| all.iter().rposition(told));
+        let (Some(changes), Some(newest)) = (changes, newest) else {
+            return false;
+        };
+        let at = seen.received.at;
+        come.extend(changes.drain(..=newest).map(|change| Come { change, at }));
+        true
     }
 }
 
@@ -139,5 +138,5 @@ async fn floor(stage: &mut Stage, duration: Duration) {
 /// Events a second.
 const RATE: f64 = 200.0;
 const GRACE: Duration = Duration::from_millis(100);
-/// Responses that are kept until it is known what they tell of.
+/// Resources that are kept until it is known what they tell of.
 const EARLY_MAX: usize = 1_000;

@@ -249,4 +249,44 @@ mod tests {
             assert_eq!(Told::from(text).to_string(), text);
         }
     }
+
+    #[test]
+    fn what_was_taken_as_it_was_sent_is_known_as_any_other_copy() {
+        let mut resource = Resource::new("r", Version::of(&1));
+        resource.clusters = ["c".to_owned()].into();
+        let resource = Arc::new(resource);
+        let (now, sent) = (Duration::from_secs(7), resource.version);
+        for (version, serves) in [(sent, true), (sent.in_epoch(1), true), (sent, false)] {
+            let mut held = Held::taken(&resource, version, now, serves);
+            let told = Some((Told::Ours(version), Some(now)));
+            assert_eq!((held.acked(), held.serves()), (told.clone(), serves));
+            assert!(held.is(version) && !held.is_doubtful());
+            assert_eq!(
+                ["c", "d"].map(|it| held.names(it)),
+                [Some(true), Some(false)]
+            );
+            held.doubt();
+            held.may_name(&["d".to_owned()]);
+            assert_eq!((held.acked(), held.serves()), (told, serves));
+            assert!(!held.is(version) && held.is_doubtful() && held.copy().is_some());
+            assert_eq!(
+                ["c", "d"].map(|it| held.names(it)),
+                [Some(true), Some(true)]
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_copy_of_an_earlier_stream_its_version_is_known_alone() {
+        let version = Version::of(&1);
+        for text in [version.to_string(), "other".to_owned()] {
+            let mut held = Held::earlier(&text);
+            assert!(held.serves() && !held.is_doubtful());
+            assert_eq!(held.is(version), text == version.to_string());
+            held.may_name(&["c".to_owned()]);
+            held.set_serves(false);
+            assert!(!held.serves() && held.names("c").is_none() && held.copy().is_none());
+            assert_eq!(held.acked(), Some((Told::from(text.as_str()), None)));
+        }
+    }
 }
