@@ -130,13 +130,13 @@ pub struct RunOptions {
     )]
     pub max_workers: u32,
 
-    /// The threads that take events in and pass them on: one has them soonest at the Envoy beside
-    /// it, more have them sooner at hundreds
+    /// The threads that take events in and pass them on: one does it with the least work for the
+    /// Envoy beside it, more have it sooner at hundreds
     #[arg(
         long,
         env = "OSVC_IGW_WORKER_THREADS",
         value_name = "COUNT",
-        default_value_t = 1,
+        default_value_t = 2,
         allow_negative_numbers = true,
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]

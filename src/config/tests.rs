@@ -38,7 +38,7 @@ fn the_defaults_are_those_of_the_janitor() {
     );
     assert_eq!(options.port_range.to_string(), "1025-65535");
     assert_eq!(options.max_workers, 256);
-    assert_eq!(options.worker_threads, 1);
+    assert_eq!(options.worker_threads, 2);
     let socket = XdsSocket::Path("/var/run/xds/xds.sock".into());
     assert_eq!(options.gateway.janitor_socket, socket);
 }

@@ -28,10 +28,13 @@ impl Feed {
         let told = snapshot.shared(kind, versions.keys().map(String::as_str));
         let held = versions.values().map(|version| Held::earlier(version));
         self.held.append(&mut told.zip(held).collect());
-        let mut names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-        if names.remove(WILDCARD) {
+        if names.iter().any(|name| name == WILDCARD) {
             self.subscription.subscribe(WILDCARD);
         }
+        let names = names.iter().map(String::as_str);
+        let mut names: Vec<&str> = names.filter(|name| *name != WILDCARD).collect();
+        names.sort_unstable();
+        names.dedup();
         let names = snapshot.shared(kind, names.into_iter());
         self.subscription.subscribe_all(names);
         let lacking = match believed {
