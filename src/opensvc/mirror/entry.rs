@@ -164,7 +164,8 @@ impl All {
             return None;
         }
         let is_status = stanza.depth() == steps + 1 && stanza.name(steps)? == "status";
-        let is_keyword = stanza.depth() == steps + 2 && stanza.name(steps)? == "info";
+        let has_name = stanza.depth() == steps + 2 && stanza.name(steps + 1).is_some();
+        let is_keyword = has_name && stanza.name(steps)? == "info";
         let told = match stanza.value()? {
             Value::String(_) => is_status || is_keyword,
             Value::Number(_) | Value::Bool(_) => is_keyword,
