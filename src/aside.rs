@@ -1,8 +1,8 @@
 //! EDGE: work that takes long, while other tasks go on. What the work is is the caller's business.
 //!
-//! Events are taken in and passed on by few threads (`--worker-threads`), or by one where that is asked
-//! for: an event that wakes no other thread costs less. What would hold such a thread up, such as to
-//! compile all of a large cluster or to write a long page, is done here.
+//! Events are taken in and passed on by few threads (`--worker-threads`), or by one where that is
+//! asked for: an event that wakes no other thread costs less. What would hold such a thread up,
+//! such as to compile all of a large cluster or to write a long page, is done here.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
