@@ -106,6 +106,6 @@ mod tests {
         few.insert(5);
         assert_eq!(few.iter().collect::<Vec<_>>(), [&5]);
         few.remove(&5);
-        assert!(few.len() == 0 && few.is_empty());
+        assert!(few.is_empty());
     }
 }

@@ -123,8 +123,8 @@ fn settle_host(
                 forward.to = Target::Cluster(own.clone());
             }
         }
-        let mirrors = |mirror: &Box<Mirror>| is_served(&mirror.cluster, "mirror_expose");
-        forward.mirror = forward.mirror.take().filter(mirrors);
+        let mirror = forward.mirror.take();
+        forward.mirror = mirror.filter(|mirror| is_served(&mirror.cluster, "mirror_expose"));
     }
 }
 
