@@ -1,19 +1,22 @@
 //! EDGE: work that takes long, while other tasks go on. What the work is is the caller's business.
 //!
-//! Events are taken in and passed on by few threads (`--worker-threads`), or by one where that is
-//! asked for: an event that wakes no other thread costs less. What would hold such a thread up,
-//! such as to compile all of a large cluster or to write a long page, is done here.
+//! Where one thread is to take all events in and pass them on (`--worker-threads 1`), what would
+//! hold it up, such as to compile all of a large cluster or to write a long page, is done here.
+//! Where there are more, the others go on by themselves, and a thread less is a heap less.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
-/// Does the work in the place of the task that calls it, which goes on when it is done; meanwhile
-/// another thread runs all other tasks, where the runtime can have one. To hand them over takes
-/// some microseconds: that is for work of milliseconds.
+/// Does the work in the place of the task that calls it, which goes on when it is done. Meanwhile
+/// another thread runs all other tasks, if the runtime has one thread and can have more. To hand
+/// them over takes some microseconds: that is for work of milliseconds.
 pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
-        _ => work(),
+    let is_alone = Handle::try_current().is_ok_and(|handle| {
+        handle.runtime_flavor() == RuntimeFlavor::MultiThread && handle.metrics().num_workers() == 1
+    });
+    match is_alone {
+        true => block_in_place(work),
+        false => work(),
     }
 }
 
@@ -44,7 +47,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_runtime_of_one_thread_does_it_itself() {
+    async fn a_runtime_that_can_have_no_other_thread_does_it_itself() {
         assert_eq!(aside(|| 1) + aside_if(false, || 2), 3);
     }
 }

@@ -130,12 +130,7 @@ impl<V: fmt::Debug> fmt::Debug for Table<V> {
 
 impl<V> From<BTreeMap<String, V>> for Table<V> {
     fn from(values: BTreeMap<String, V>) -> Self {
-        let values = values.into_iter();
-        Self(
-            values
-                .map(|(name, value)| (Name::from(name), value))
-                .collect(),
-        )
+        values.into_iter().collect()
     }
 }
 
@@ -146,24 +141,16 @@ impl<V, const N: usize> From<[(String, V); N]> for Table<V> {
 }
 
 /// Of two values of one name the later one stays.
-impl<V> FromIterator<(Name, V)> for Table<V> {
-    fn from_iter<I: IntoIterator<Item = (Name, V)>>(values: I) -> Self {
-        let mut all: Vec<(Name, V)> = values.into_iter().collect();
+impl<N: Into<Name>, V> FromIterator<(N, V)> for Table<V> {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(values: I) -> Self {
+        let values = values.into_iter();
+        let mut all: Vec<(Name, V)> = values.map(|(name, value)| (name.into(), value)).collect();
         if !all.is_sorted_by(|(one, _), (other, _)| one < other) {
             all.reverse();
             all.sort_by(|(one, _), (other, _)| one.cmp(other));
             all.dedup_by(|(later, _), (first, _)| later == first);
         }
         Self(all.into())
-    }
-}
-
-impl<V> FromIterator<(String, V)> for Table<V> {
-    fn from_iter<I: IntoIterator<Item = (String, V)>>(values: I) -> Self {
-        let values = values.into_iter();
-        values
-            .map(|(name, value)| (Name::from(name), value))
-            .collect()
     }
 }
 

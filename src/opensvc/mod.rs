@@ -15,6 +15,7 @@ pub mod mirror;
 mod probe;
 mod projection;
 pub mod raw;
+mod reading;
 mod request;
 pub mod rights;
 pub mod sse;

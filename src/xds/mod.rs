@@ -321,15 +321,19 @@ impl Snapshot {
         let few = names.len() < self.count(kind) / FEW;
         let mut all = self.all(kind).peekable();
         names.map(move |name| {
-            let known = match few {
-                true => self.get(kind, name),
-                false => {
-                    while all.next_if(|one| one.name.as_ref() < name).is_some() {}
-                    all.next_if(|one| one.name.as_ref() == name)
-                }
-            };
+            if few {
+                return self.shared_name(kind, name);
+            }
+            while all.next_if(|one| one.name.as_ref() < name).is_some() {}
+            let known = all.next_if(|one| one.name.as_ref() == name);
             known.map_or_else(|| name.into(), |one| Arc::clone(&one.name))
         })
+    }
+
+    /// A name, shared with the resource that has it, if there is one.
+    fn shared_name(&self, kind: ResourceType, name: &str) -> Arc<str> {
+        let known = self.get(kind, name);
+        known.map_or_else(|| name.into(), |one| Arc::clone(&one.name))
     }
 
     /// How many resources there are of a type.

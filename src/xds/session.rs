@@ -179,9 +179,7 @@ impl Session {
             for name in &request.subscribe {
                 // A name that is subscribed again later in a stream must be answered again.
                 let known = feed.sent_ahead(name);
-                let resource = snapshot.get(kind, name);
-                let name = resource.map_or_else(|| name.as_str().into(), |it| Arc::clone(&it.name));
-                feed.subscribe(&name, known);
+                feed.subscribe(&snapshot.shared_name(kind, name), known);
             }
             if request.subscribe.iter().any(|name| name == WILDCARD) {
                 feed.ask_for_all(kind, snapshot);

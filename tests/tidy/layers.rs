@@ -53,6 +53,7 @@ const LAYERS: &[Layer] = &[
     pure("src/opensvc/frames.rs", &[], &[]),
     pure("src/opensvc/json_delta/", &[], &["serde", "serde_json"]),
     pure("src/opensvc/mirror/", &["inventory"], &["serde", "serde_json"]),
+    pure("src/opensvc/reading.rs", &[], &["serde", "serde_json"]),
     pure("src/opensvc/rights.rs", &["inventory"], &["serde_json"]),
     pure("src/opensvc/sse.rs", &[], &[]),
     edge("src/opensvc/", &["aside", "inventory", "backoff"]),

@@ -11,27 +11,28 @@ pub(super) enum Few<T> {
 
 impl<T: Ord> Few<T> {
     pub(super) fn insert(&mut self, value: T) {
-        let mut all = match std::mem::take(self) {
-            Self::More(all) => all,
-            Self::One(one) => vec![one],
-        };
-        if let Err(place) = all.binary_search(&value) {
+        if let Err(place) = self.as_slice().binary_search(&value) {
+            let mut all = self.take();
+            if all.is_empty() {
+                *self = Self::One(value);
+                return;
+            }
             if all.len() < EXACT_MAX {
                 all.reserve_exact(1);
             }
             all.insert(place, value);
+            *self = Self::More(all);
         }
-        *self = all.into();
     }
 
     pub(super) fn remove(&mut self, value: &T) {
         if let Ok(place) = self.as_slice().binary_search(value) {
-            let mut all = match std::mem::take(self) {
-                Self::More(all) => all,
-                Self::One(one) => vec![one],
-            };
+            let mut all = self.take();
             all.remove(place);
-            *self = all.into();
+            *self = match all.len() {
+                1 => all.pop().map_or_else(Self::default, Self::One),
+                _ => Self::More(all),
+            };
         }
     }
 }
@@ -49,19 +50,17 @@ impl<T> Few<T> {
         self.as_slice().is_empty()
     }
 
-    fn as_slice(&self) -> &[T] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
+    fn take(&mut self) -> Vec<T> {
+        match std::mem::take(self) {
+            Self::One(one) => vec![one],
             Self::More(all) => all,
         }
     }
-}
 
-impl<T> From<Vec<T>> for Few<T> {
-    fn from(mut all: Vec<T>) -> Self {
-        match all.len() {
-            1 => all.pop().map_or_else(Self::default, Self::One),
-            _ => Self::More(all),
+    pub(super) fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::More(all) => all,
         }
     }
 }

@@ -46,11 +46,12 @@ pub(super) struct Holders {
 }
 
 /// Those who want a thing alone, and those who would share it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Sides {
+    #[default]
+    Nobody,
     /// As it mostly is.
     Alone(Id),
-    /// Anything else.
     Both(Box<Both>),
 }
 
@@ -60,18 +61,13 @@ struct Both {
     sharing: Few<Id>,
 }
 
-impl Default for Sides {
-    fn default() -> Self {
-        Self::Both(Box::default())
-    }
-}
-
 impl Sides {
     fn change(&mut self, shared: bool, change: impl FnOnce(&mut Few<Id>)) {
-        let mut both = match std::mem::replace(self, Self::Alone(0)) {
+        let mut both = match std::mem::take(self) {
+            Self::Nobody => Box::default(),
             Self::Alone(id) => Box::new(Both {
                 alone: Few::One(id),
-                sharing: Few::default(),
+                ..Both::default()
             }),
             Self::Both(both) => both,
         };
@@ -79,31 +75,27 @@ impl Sides {
             true => change(&mut both.sharing),
             false => change(&mut both.alone),
         }
-        *self = match both.alone {
-            Few::One(id) if both.sharing.is_empty() => Self::Alone(id),
+        *self = match (&both.alone, both.sharing.is_empty()) {
+            (Few::One(id), true) => Self::Alone(*id),
+            (alone, true) if alone.is_empty() => Self::Nobody,
             _ => Self::Both(both),
         };
     }
 
     /// Who is in the way of one who comes.
     fn against(&self, shared: bool) -> impl Iterator<Item = Id> {
-        let (alone, both) = match self {
-            Self::Alone(id) => (Some(*id), None),
-            Self::Both(both) => (None, Some(both)),
+        let (alone, sharing) = match self {
+            Self::Nobody => (&[][..], None),
+            Self::Alone(id) => (std::slice::from_ref(id), None),
+            Self::Both(both) => (both.alone.as_slice(), Some(&both.sharing)),
         };
-        let both = both.into_iter().flat_map(move |both| {
-            // Thousands may share a thing: they are not gone through for one more who does.
-            let sharing = (!shared).then_some(&both.sharing);
-            both.alone.iter().chain(sharing.into_iter().flatten())
-        });
-        alone.into_iter().chain(both.copied())
+        // Thousands may share a thing: they are not gone through for one more who does.
+        let sharing = sharing.filter(|_| !shared).into_iter().flatten();
+        alone.iter().chain(sharing).copied()
     }
 
     fn is_empty(&self) -> bool {
-        match self {
-            Self::Alone(_) => false,
-            Self::Both(both) => both.alone.is_empty() && both.sharing.is_empty(),
-        }
+        matches!(self, Self::Nobody)
     }
 }
 

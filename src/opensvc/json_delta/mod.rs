@@ -9,11 +9,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use serde::Deserialize;
+use serde::de::DeserializeSeed;
 use serde_json::{Number, Value};
 
-use reading::Given;
-pub(super) use reading::Read;
+use super::reading::Read;
+pub(super) use reading::StanzaReader;
 
 /// One change of a tree: a value to set at a path, or a path to delete.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,8 +27,8 @@ pub struct Stanza {
 /// An element of a path, as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 enum Place {
-    /// A name, which ends there.
-    Name(usize),
+    /// A name, which is there.
+    Name(Range<usize>),
     Index(Number),
     /// What leads nowhere.
     Other,
@@ -80,8 +80,9 @@ impl Stanza {
     /// # Errors
     /// Where it is no path and value.
     pub fn from_json(stanza: Value) -> Result<Self, Unapplied> {
-        let stanza: Result<Read, serde_json::Error> = Read::deserialize(stanza);
-        stanza.map_or(Err(Unapplied::Malformed), |stanza| stanza.0)
+        let stanza: Result<_, serde_json::Error> = Read(StanzaReader).deserialize(stanza);
+        // A value can always be read from a value.
+        stanza.unwrap_or(Err(Unapplied::Malformed))
     }
 
     /// The path's element at `depth` as the name of a key.
@@ -91,15 +92,7 @@ impl Stanza {
 
     fn step(&self, depth: usize) -> Option<Step<'_>> {
         Some(match self.steps.get(depth)? {
-            Place::Name(end) => {
-                let before = self.steps.get(..depth).into_iter().flatten().rev();
-                let start = before.filter_map(|step| match step {
-                    Place::Name(end) => Some(*end),
-                    Place::Index(_) | Place::Other => None,
-                });
-                let start = start.into_iter().next().unwrap_or_default();
-                Step::Name(self.names.get(start..*end).unwrap_or_default())
-            }
+            Place::Name(at) => Step::Name(self.names.get(at.clone()).unwrap_or_default()),
             Place::Index(index) => Step::Index(index),
             Place::Other => Step::Other,
         })
@@ -107,18 +100,6 @@ impl Stanza {
 
     fn steps(&self, depths: Range<usize>) -> impl Iterator<Item = Step<'_>> {
         depths.filter_map(|depth| self.step(depth))
-    }
-
-    fn push(&mut self, step: Given<'_>) {
-        let place = match step {
-            Given::Name(name) => {
-                self.names.push_str(&name);
-                Place::Name(self.names.len())
-            }
-            Given::Index(index) => Place::Index(index),
-            Given::Other => Place::Other,
-        };
-        self.steps.push(place);
     }
 
     /// How many elements the path has; at least one.

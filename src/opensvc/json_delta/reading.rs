@@ -2,176 +2,82 @@
 //! text, and no tree is made of it. Thousands a minute are read to find out that nothing is kept
 //! of them.
 
-use std::borrow::Cow;
-use std::fmt;
+use serde::de::{IgnoredAny, SeqAccess};
+use serde_json::Value;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Number, Value};
+use super::{Place, Stanza, Unapplied};
+use crate::opensvc::reading::{Read, Reader};
 
-use super::{Stanza, Unapplied};
+/// Reads a stanza, or finds that there is none.
+pub(in crate::opensvc) struct StanzaReader;
 
-/// A stanza, or why it is none.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::opensvc) struct Read(pub(in crate::opensvc) Result<Stanza, Unapplied>);
+impl<'de> Reader<'de> for StanzaReader {
+    type Made = Result<Stanza, Unapplied>;
 
-/// An element of a path as it is given.
-pub(super) enum Given<'a> {
-    Name(Cow<'a, str>),
-    Index(Number),
-    Other,
-}
-
-/// A path, or nothing where there is none.
-struct Path(Option<Stanza>);
-
-/// Visits what is a list, and passes over whatever else it is.
-macro_rules! all_but_a_list {
-    ($none:expr) => {
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a JSON value")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-            while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            Ok($none)
-        }
-
-        fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-            Ok($none)
-        }
-
-        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-            Ok($none)
-        }
-
-        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-            Ok($none)
-        }
-
-        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-            Ok($none)
-        }
-
-        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-            Ok($none)
-        }
-
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok($none)
-        }
-    };
-}
-
-impl<'de> Deserialize<'de> for Read {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(StanzaVisitor)
-    }
-}
-
-struct StanzaVisitor;
-
-impl<'de> Visitor<'de> for StanzaVisitor {
-    type Value = Read;
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Read, A::Error> {
-        let path = parts.next_element::<Path>()?.and_then(|path| path.0);
-        let value: Option<Value> = parts.next_element()?;
+    fn list<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Made, A::Error> {
+        let mut stanza = Stanza::default();
+        let path = parts.next_element_seed(Read(PathReader(&mut stanza)))?;
+        stanza.value = parts.next_element()?;
         let mut is_longer = false;
         while parts.next_element::<IgnoredAny>()?.is_some() {
             is_longer = true;
         }
-        Ok(Read(match path {
-            Some(path) if !is_longer => Ok(Stanza { value, ..path }),
+        Ok(match path {
+            Some(true) if !is_longer => Ok(stanza),
             _ => Err(Unapplied::Malformed),
-        }))
+        })
     }
 
-    all_but_a_list!(Read(Err(Unapplied::Malformed)));
-}
-
-impl<'de> Deserialize<'de> for Path {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(PathVisitor)
+    fn other(self, _: Value) -> Self::Made {
+        Err(Unapplied::Malformed)
     }
 }
 
-struct PathVisitor;
+/// Reads a path; whether there is one.
+struct PathReader<'s>(&'s mut Stanza);
 
-impl<'de> Visitor<'de> for PathVisitor {
-    type Value = Path;
+impl<'de> Reader<'de> for PathReader<'_> {
+    type Made = bool;
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut steps: A) -> Result<Path, A::Error> {
-        let mut path = Stanza::default();
-        while let Some(step) = steps.next_element()? {
-            path.push(step);
-        }
-        Ok(Path((path.depth() > 0).then_some(path)))
+    fn list<A: SeqAccess<'de>>(self, mut steps: A) -> Result<bool, A::Error> {
+        while steps.next_element_seed(Read(StepReader(self.0)))?.is_some() {}
+        Ok(self.0.depth() > 0)
     }
 
-    all_but_a_list!(Path(None));
-}
-
-impl<'de> Deserialize<'de> for Given<'de> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(GivenVisitor)
+    fn other(self, _: Value) -> bool {
+        false
     }
 }
 
-struct GivenVisitor;
+/// Reads an element of a path.
+struct StepReader<'s>(&'s mut Stanza);
 
-impl<'de> Visitor<'de> for GivenVisitor {
-    type Value = Given<'de>;
+impl Reader<'_> for StepReader<'_> {
+    type Made = ();
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+    fn text(self, name: &str) {
+        let start = self.0.names.len();
+        self.0.names.push_str(name);
+        self.0.steps.push(Place::Name(start..self.0.names.len()));
     }
 
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Given<'de>, E> {
-        Ok(Given::Name(name.into()))
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Given<'de>, E> {
-        Ok(Given::Name(name.to_owned().into()))
-    }
-
-    fn visit_u64<E>(self, index: u64) -> Result<Given<'de>, E> {
-        Ok(Given::Index(index.into()))
-    }
-
-    fn visit_i64<E>(self, index: i64) -> Result<Given<'de>, E> {
-        Ok(Given::Index(index.into()))
-    }
-
-    fn visit_f64<E>(self, index: f64) -> Result<Given<'de>, E> {
-        Ok(Number::from_f64(index).map_or(Given::Other, Given::Index))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Given<'de>, E> {
-        Ok(Given::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Given<'de>, E> {
-        Ok(Given::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Given<'de>, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Given::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Given<'de>, A::Error> {
-        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Given::Other)
+    fn other(self, value: Value) {
+        self.0.steps.push(match value {
+            Value::Number(index) => Place::Index(index),
+            _ => Place::Other,
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::de::DeserializeSeed;
+
     use super::*;
 
     fn read(text: &str) -> Option<(String, Option<Value>)> {
-        let Read(stanza) = serde_json::from_str(text).unwrap();
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let stanza = Read(StanzaReader).deserialize(&mut reader).unwrap();
         let same = Stanza::from_json(serde_json::from_str(text).unwrap());
         assert_eq!(stanza, same, "{text}");
         let stanza = stanza.ok()?;

@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 
 use super::kept::Place;
 use super::leaf;
-use super::reading::{Key, Read, Reader};
 use super::resource::{self, ResourceReader, Told};
 use super::tree::ValueReader;
 use crate::inventory::{Name, Resource, Table};
 use crate::opensvc::json_delta::{Stanza, Unapplied};
 use crate::opensvc::projection::Standing;
+use crate::opensvc::reading::{Key, Read, Reader};
 
 /// The resources of an instance, by resource id.
 pub(in crate::opensvc) type Resources = Arc<Table<Arc<Resource>>>;

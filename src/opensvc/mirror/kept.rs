@@ -6,9 +6,9 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess}
 use serde_json::Value;
 
 use super::leaf;
-use super::reading::{Key, Read, Reader};
 use super::tree::{Branches, Seen, Tree, TreeReader};
-use crate::opensvc::json_delta::{self, Stanza, Unapplied};
+use crate::opensvc::json_delta::{Stanza, StanzaReader, Unapplied};
+use crate::opensvc::reading::{Key, Read, Reader};
 
 /// A daemon's status, without what nothing is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -321,7 +321,7 @@ impl<'de> Reader<'de> for DataReader {
 
     fn list<A: SeqAccess<'de>>(self, mut items: A) -> Result<Data, A::Error> {
         let mut stanzas = Vec::new();
-        while let Some(json_delta::Read(stanza)) = items.next_element()? {
+        while let Some(stanza) = items.next_element_seed(Read(StanzaReader))? {
             stanzas.push(stanza);
         }
         Ok(Data::Stanzas(stanzas))

@@ -8,7 +8,6 @@ mod check;
 mod entry;
 mod kept;
 pub(super) mod leaf;
-mod reading;
 mod resource;
 pub(super) mod tree;
 

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess};
 use serde_json::{Value, json};
 
-use super::reading::{Key, Read, Reader};
 use crate::inventory::{Name, Resource, Values};
+use crate::opensvc::reading::{Key, Read, Reader};
 
 /// What was told of a resource.
 pub(super) struct Told {

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::entry::{Entry, EntryReader, Resources, Rest};
 use super::kept::Place;
 use super::leaf;
-use super::reading::{Key, Read, Reader};
 use crate::opensvc::json_delta::{Stanza, Unapplied};
+use crate::opensvc::reading::{Key, Read, Reader};
 
 /// A part of a status.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,13 +6,19 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-/// What an object, a list, and what anything else is read as.
+/// What an object, a list, a text, and what anything else is read as.
 pub(super) trait Reader<'de>: Sized {
     type Made;
 
-    fn object<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Made, A::Error>;
+    fn object<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Made, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, value)) = entries.next_entry()? {
+            object.insert(name, value);
+        }
+        Ok(self.other(Value::Object(object)))
+    }
 
     fn list<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Made, A::Error> {
         let mut list = Vec::new();
@@ -20,6 +26,10 @@ pub(super) trait Reader<'de>: Sized {
             list.push(item);
         }
         Ok(self.other(Value::Array(list)))
+    }
+
+    fn text(self, text: &str) -> Self::Made {
+        self.other(text.into())
     }
 
     fn other(self, value: Value) -> Self::Made;
@@ -52,7 +62,7 @@ impl<'de, R: Reader<'de>> Visitor<'de> for Read<R> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<R::Made, E> {
-        Ok(self.0.other(text.into()))
+        Ok(self.0.text(text))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<R::Made, E> {
