@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use prost_types::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{now, since_1970};
+use crate::clock::since_1970;
 use crate::pb::{self, EventKind};
 use crate::status::Knowledge;
 use crate::xds::Snapshot;
@@ -28,6 +29,7 @@ use untold::Untold;
 pub struct Live {
     events: Arc<Mutex<Remembered>>,
     newest: watch::Sender<u64>,
+    waited_for: Arc<Notify>,
 }
 
 impl Live {
@@ -56,11 +58,11 @@ impl Live {
 
     /// Waits until it is worth another look: soon where somebody waits for news.
     async fn gather(&self) {
-        let end = now() + GATHER_UNSEEN;
-        loop {
-            tokio::time::sleep(GATHER).await;
-            if self.newest.receiver_count() > 0 || now() >= end {
-                return;
+        sleep(GATHER).await;
+        if self.newest.receiver_count() == 0 {
+            tokio::select! {
+                () = self.waited_for.notified() => {}
+                () = sleep(GATHER_UNSEEN) => {}
             }
         }
     }
@@ -97,6 +99,7 @@ impl Live {
     /// What is remembered of what happened after an event, and from then on what happens.
     pub fn events(&self, after: u64) -> BoxStream<'static, pb::Event> {
         let (live, newest) = (self.clone(), self.newest.subscribe());
+        self.waited_for.notify_one();
         // Of another process, which counted further.
         let after = if after > *newest.borrow() { 0 } else { after };
         let state = (live, newest, after, VecDeque::new());
@@ -208,5 +211,6 @@ fn look(knowledge: &Knowledge) -> Seen {
 
 /// The least time between two looks.
 const GATHER: Duration = Duration::from_millis(50);
-/// The same while nobody waits: what is told of many changes at once takes less than of each.
+/// How much longer it is while nobody waits: what is told of many changes at once takes less than
+/// of each.
 const GATHER_UNSEEN: Duration = Duration::from_secs(1);

@@ -137,13 +137,18 @@ fn shown(name: &str) -> String {
 /// The text, or its first lines, how many there are beside them, and the last one, which sums up.
 pub(super) fn bounded(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let line = |line: &&str| line.chars().take(LINE_CHARS_MAX).collect::<String>();
-    let mut shown: Vec<String> = lines.iter().take(LINES_MAX).map(line).collect();
+    let mut shown: Vec<&str> = lines.iter().take(LINES_MAX).map(|line| cut(line)).collect();
+    let more;
     if let Some((last, rest)) = lines.get(LINES_MAX..).and_then(|rest| rest.split_last()) {
-        shown.push(format!("… and {} lines more", rest.len()));
-        shown.push(line(last));
+        more = format!("… and {} lines more", rest.len());
+        shown.extend([more.as_str(), cut(last)]);
     }
     shown.join("\n")
+}
+
+fn cut(line: &str) -> &str {
+    let end = line.char_indices().nth(LINE_CHARS_MAX);
+    end.map_or(line, |(end, _)| line.get(..end).unwrap_or(line))
 }
 
 /// As much of a text as somebody reads.
