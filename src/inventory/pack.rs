@@ -27,7 +27,12 @@ impl Pack {
         if entries.is_empty() {
             return Self::default();
         }
-        let (mut packed, mut stops) = (Vec::new(), Vec::new());
+        let lengths = entries.iter().map(|(name, value)| {
+            let (name, value) = (name.as_ref().len(), value.as_ref().len());
+            name + value + 2 * LENGTH_BYTES
+        });
+        let mut packed = Vec::with_capacity(lengths.sum());
+        let mut stops = Vec::new();
         for (number, (name, value)) in entries.iter().enumerate() {
             // Where one lies too far away, those before it are where it is looked for.
             if number > 0

@@ -66,9 +66,8 @@ impl Values {
     /// Puts a value in, in the place of one of the same name.
     pub fn insert(&mut self, name: &str, value: impl Into<Value>) {
         let packed = packed(&value.into());
-        let mut entries: Vec<(&str, &[u8])> = self.0.entries().collect();
-        entries.push((name, &packed));
-        self.0 = Pack::of(entries);
+        let entries = self.0.entries().chain([(name, packed.as_slice())]);
+        self.0 = Pack::of(entries.collect());
     }
 
     /// Takes a value out; returns whether there was one.

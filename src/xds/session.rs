@@ -271,6 +271,9 @@ impl Session {
 
     fn respond(&mut self, now: Duration, kind: ResourceType) -> Option<Response> {
         let feed = self.feeds.get(&kind)?;
+        if feed.pending.is_empty() && !feed.owes_wildcard {
+            return None;
+        }
         if self.whole && kind.is_told_whole() && self.snapshot.is_partial() {
             // What is missing in a state would be removed.
             return None;

@@ -15,7 +15,11 @@ impl<'de> Reader<'de> for StanzaReader {
     type Made = Result<Stanza, Unapplied>;
 
     fn list<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Made, A::Error> {
-        let mut stanza = Stanza::default();
+        let mut stanza = Stanza {
+            names: String::with_capacity(NAMES_BYTES),
+            steps: Vec::with_capacity(STEPS),
+            value: None,
+        };
         let path = parts.next_element_seed(Read(PathReader(&mut stanza)))?;
         stanza.value = parts.next_element()?;
         let mut is_longer = false;
@@ -68,6 +72,11 @@ impl Reader<'_> for StepReader<'_> {
         });
     }
 }
+
+/// The room for the names of a path: most are shorter.
+const NAMES_BYTES: usize = 96;
+/// The room for its elements: no path that the daemon sends is longer.
+const STEPS: usize = 10;
 
 #[cfg(test)]
 mod tests {
