@@ -1,15 +1,16 @@
 //! EDGE: work that takes long, while other tasks go on. What the work is is the caller's business.
 //!
-//! Where one thread is to take all events in and pass them on (`--worker-threads 1`), what would
-//! hold it up, such as to compile all of a large cluster or to write a long page, is done here.
-//! Where there are more, the others go on by themselves, and a thread less is a heap less.
+//! One thread takes all events in and passes them on to the first Envoy, and each beside it serves
+//! many: what would hold them up, such as to compile all of a large cluster or to write a long
+//! page, is done here.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
 /// Does the work in the place of the task that calls it, which goes on when it is done. Meanwhile
-/// another thread runs all other tasks, if the runtime has one thread and can have more. To hand
-/// them over takes some microseconds: that is for work of milliseconds.
+/// another thread runs all other tasks, if the runtime has one thread and can have more; of two that
+/// it has, the other does so by itself. To hand them over takes some microseconds: that is for work
+/// of milliseconds.
 pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
     let is_alone = Handle::try_current().is_ok_and(|handle| {
         handle.runtime_flavor() == RuntimeFlavor::MultiThread && handle.metrics().num_workers() == 1

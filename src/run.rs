@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub xds_socket: Option<PathBuf>,
     /// The most xDS streams at once.
     pub streams_max: usize,
+    /// Threads that serve xDS connections beside the one that runs everything.
+    pub threads: Vec<Handle>,
     /// Where the admin pages are served.
     pub admin_address: SocketAddr,
     /// Where what is served is kept for a start without the daemon.
@@ -96,13 +99,14 @@ pub async fn run(
         xds_address,
         xds_socket,
         streams_max,
+        threads,
         admin_address,
         acme,
         ..
     } = settings;
     let (snapshots_tx, snapshots) = watch::channel(None);
     let (views_tx, views) = watch::channel(View::default());
-    let ads = Ads::new(snapshots, streams_max, stop.clone());
+    let ads = Ads::new(snapshots, streams_max, stop.clone()).on(threads);
     let gateway = &policy.gateway_name;
     let traces = Traces::from_environment(gateway);
     let knowledge = Knowledge::new(gateway, views, ads.clients(), snapshots_tx.subscribe());

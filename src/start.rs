@@ -106,9 +106,12 @@ pub fn run(command: RunCommand) -> Result<(), Error> {
 
 fn serve(command: &RunCommand) -> Result<(), Error> {
     let options = &command.run;
-    let mut threads = Builder::new_multi_thread();
-    threads.worker_threads(options.worker_threads.into());
-    threads.enable_all().build()?.block_on(async {
+    let (first, beside) = threads(options.worker_threads)?;
+    let settings = || Settings {
+        threads: beside.iter().map(|it| it.handle().clone()).collect(),
+        ..settings(options)
+    };
+    first.block_on(async {
         let stop = CancellationToken::new();
         info!(gateway = options.gateway.name, "starting");
         let daemon = daemon(&options.daemon);
@@ -117,16 +120,16 @@ fn serve(command: &RunCommand) -> Result<(), Error> {
                 LogFormat::Text => Printed::Text(style(io::stdout().is_terminal())),
                 LogFormat::Json => Printed::Json,
             };
-            let policy = settings(options).policy;
+            let policy = settings().policy;
             let task = dry_run::run(policy, daemon, printed, io::stdout(), stop.clone());
             return until_signal(task, stop, STOP_MAX).await;
         }
         let Some(attended) = attended(command) else {
-            let task = run::run(settings(options), daemon, stop.clone());
+            let task = run::run(settings(), daemon, stop.clone());
             return until_signal(task, stop, STOP_MAX).await;
         };
         let longest = STOP_MAX.saturating_add(attended.drain);
-        let task = with_envoy(settings(options), daemon, attended, stop.clone());
+        let task = with_envoy(settings(), daemon, attended, stop.clone());
         until_signal(task, stop, longest).await
     })
 }
@@ -341,6 +344,7 @@ fn settings(options: &RunOptions) -> Settings {
         xds_address: (options.gateway.bind, options.gateway.port).into(),
         xds_socket: options.gateway.janitor_socket.path().cloned(),
         streams_max: options.max_workers as usize,
+        threads: Vec::new(),
         admin_address: options.admin_address,
         state_dir: options.state_dir.clone(),
         acme: options
@@ -404,6 +408,16 @@ fn daemon_sockets(options: &DaemonOptions) -> Vec<PathBuf> {
 
 fn runtime() -> Result<Runtime, Error> {
     Ok(Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// As many threads as asked for: the first, and those beside it. Each is a runtime of its own:
+/// those that share one wake each other at each event, to look for work that there is not.
+fn threads(count: u16) -> io::Result<(Runtime, Vec<Runtime>)> {
+    let one = || {
+        let mut one = Builder::new_multi_thread();
+        one.worker_threads(1).enable_all().build()
+    };
+    Ok((one()?, (1..count).map(|_| one()).collect::<Result<_, _>>()?))
 }
 
 /// Runs `task`; a signal cancels `stop`, and the task then has a bounded time to end.

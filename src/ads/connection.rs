@@ -14,6 +14,8 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
+use super::threads::Place;
+
 /// What the streams of one connection share.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -68,6 +70,54 @@ impl Link {
     }
 }
 
+/// A socket that one thread can leave to another.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Sized + Unpin + 'static {
+    /// What it is between the two.
+    type Left: Send + 'static;
+
+    /// Ends what this thread has to do with it.
+    fn leave(self) -> io::Result<Self::Left>;
+
+    /// Has this thread told of what comes.
+    fn arrive(left: Self::Left) -> io::Result<Self>;
+
+    /// Who is at the other end, in words.
+    fn peer(&self) -> String;
+}
+
+impl Socket for TcpStream {
+    type Left = std::net::TcpStream;
+
+    fn leave(self) -> io::Result<Self::Left> {
+        self.into_std()
+    }
+
+    fn arrive(left: Self::Left) -> io::Result<Self> {
+        Self::from_std(left)
+    }
+
+    fn peer(&self) -> String {
+        let peer = self.peer_addr().map(|address| address.to_string());
+        peer.unwrap_or_default()
+    }
+}
+
+impl Socket for UnixStream {
+    type Left = std::os::unix::net::UnixStream;
+
+    fn leave(self) -> io::Result<Self::Left> {
+        self.into_std()
+    }
+
+    fn arrive(left: Self::Left) -> io::Result<Self> {
+        Self::from_std(left)
+    }
+
+    fn peer(&self) -> String {
+        "unix socket".to_owned()
+    }
+}
+
 /// A connection that can be cut.
 pub(super) struct Connection<T> {
     io: T,
@@ -75,30 +125,19 @@ pub(super) struct Connection<T> {
     // One for each half: each wakes the task that polled it last.
     cut_read: Pin<Box<WaitForCancellationFutureOwned>>,
     cut_write: Pin<Box<WaitForCancellationFutureOwned>>,
+    _place: Place,
 }
 
-impl Connection<TcpStream> {
-    pub(super) fn tcp(io: TcpStream) -> Self {
-        let peer = io.peer_addr().map(|address| address.to_string());
-        Self::new(io, peer.unwrap_or_default())
-    }
-}
-
-impl Connection<UnixStream> {
-    pub(super) fn unix(io: UnixStream) -> Self {
-        Self::new(io, "unix socket".to_owned())
-    }
-}
-
-impl<T> Connection<T> {
-    fn new(io: T, peer: String) -> Self {
-        let link = Arc::new(Link::new(peer));
+impl<T: Socket> Connection<T> {
+    pub(super) fn new(io: T, place: Place) -> Self {
+        let link = Arc::new(Link::new(io.peer()));
         let cut = || Box::pin(link.cut.clone().cancelled_owned());
         Self {
             io,
             cut_read: cut(),
             cut_write: cut(),
             link,
+            _place: place,
         }
     }
 }

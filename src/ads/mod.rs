@@ -9,6 +9,7 @@ mod flights;
 mod messages;
 mod pump;
 mod services;
+mod threads;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,9 +17,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::StreamExt;
+use futures::stream::Stream;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -28,7 +31,8 @@ use tonic::transport::server::TcpIncoming;
 use crate::xds::Snapshot;
 
 pub use clients::{Client, Clients, Shown, Status};
-use connection::Connection;
+use connection::Socket;
+use threads::Threads;
 
 /// The latest snapshot; `None` until the first one.
 pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
@@ -41,6 +45,7 @@ pub struct Ads {
     places_max: usize,
     clients: Clients,
     beside: Routes,
+    threads: Threads,
     stop: CancellationToken,
 }
 
@@ -54,6 +59,7 @@ impl Ads {
             places_max: streams_max,
             clients: Clients::default(),
             beside: Routes::default(),
+            threads: Threads::default(),
             stop,
         }
     }
@@ -62,6 +68,13 @@ impl Ads {
     #[must_use]
     pub fn beside(mut self, routes: Routes) -> Self {
         self.beside = routes;
+        self
+    }
+
+    /// Serves connections on these threads, too: each is of a runtime of its own.
+    #[must_use]
+    pub fn on(mut self, threads: Vec<Handle>) -> Self {
+        self.threads = Threads::and(threads);
         self
     }
 
@@ -75,17 +88,9 @@ impl Ads {
     /// # Errors
     /// When the transport fails as a whole; one client's failure ends its stream only.
     pub async fn serve_tcp(self, incoming: TcpIncoming) -> Result<(), tonic::transport::Error> {
-        let incoming = incoming
-            .with_nodelay(Some(true))
-            .with_keepalive(Some(TCP_KEEPALIVE))
-            .map(|accepted| accepted.map(Connection::tcp));
-        let serving = server()
-            .add_routes(services::all(&self))
-            .serve_with_incoming_shutdown(incoming, self.stop.clone().cancelled_owned());
-        tokio::select! {
-            served = serving => served,
-            () = self.clients.watch_readers() => Ok(()),
-        }
+        let incoming = incoming.with_nodelay(Some(true));
+        self.serve(incoming.with_keepalive(Some(TCP_KEEPALIVE)))
+            .await
     }
 
     /// Serves on a unix socket until stopped.
@@ -93,13 +98,32 @@ impl Ads {
     /// # Errors
     /// As [`Ads::serve_tcp`].
     pub async fn serve_unix(self, listener: UnixListener) -> Result<(), tonic::transport::Error> {
-        let incoming = UnixListenerStream::new(listener);
-        let incoming = incoming.map(|accepted| accepted.map(Connection::unix));
-        let serving = server()
-            .add_routes(services::all(&self))
-            .serve_with_incoming_shutdown(incoming, self.stop.clone().cancelled_owned());
+        self.serve(UnixListenerStream::new(listener)).await
+    }
+
+    async fn serve<T: Socket>(
+        self,
+        sockets: impl Stream<Item = io::Result<T>> + Unpin,
+    ) -> Result<(), tonic::transport::Error> {
+        let mut serving = JoinSet::new();
+        let (dealer, threads) = self.threads.open();
+        for (thread, connections) in threads {
+            let server = server().add_routes(services::all(&self));
+            let stop = self.stop.clone().cancelled_owned();
+            serving.spawn_on(
+                server.serve_with_incoming_shutdown(connections, stop),
+                &thread,
+            );
+        }
+        let served = async {
+            while let Some(ended) = serving.join_next().await {
+                ended.unwrap_or(Ok(()))?;
+            }
+            Ok(())
+        };
         tokio::select! {
-            served = serving => served,
+            served = served => served,
+            () = dealer.deal(sockets) => Ok(()),
             () = self.clients.watch_readers() => Ok(()),
         }
     }

@@ -130,8 +130,8 @@ pub struct RunOptions {
     )]
     pub max_workers: u32,
 
-    /// The threads that take events in and pass them on: one does it with the least work for the
-    /// Envoy beside it, more have it sooner at hundreds
+    /// The threads that serve xDS: the first takes all events in and passes them on to the first
+    /// few Envoys, those beside it share what more there are
     #[arg(
         long,
         env = "OSVC_IGW_WORKER_THREADS",

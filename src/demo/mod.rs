@@ -79,6 +79,7 @@ pub async fn demo(options: DemoOptions, stop: CancellationToken) -> Result<(), E
         xds_address: ([127, 0, 0, 1], xds_port).into(),
         xds_socket: Some(folder.path.join("xds.sock")),
         streams_max: 16,
+        threads: Vec::new(),
         admin_address: ([127, 0, 0, 1], ports::free()?).into(),
         acme: None,
         state_dir: None,
