@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::news::{News, OBJECTS_MAX, bounded, change};
+use crate::inventory::ObjectPath;
 use crate::pb::EventKind;
-use crate::xds::{Resource, Snapshot};
+use crate::xds::Snapshot;
 
 /// The resources that are not the same in two snapshots.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +46,7 @@ impl Untold {
     /// Their names alone.
     pub(super) fn names(&self) -> News {
         let (mut lines, mut counts) = (Vec::new(), [0_usize; 3]);
-        let mut objects = BTreeSet::new();
+        let mut objects: BTreeSet<&ObjectPath> = BTreeSet::new();
         for (kind, name) in self.after.changes(&self.before) {
             let sides = (self.before.get(kind, name), self.after.get(kind, name));
             let (place, word) = match sides {
@@ -55,8 +56,8 @@ impl Untold {
             };
             counts[place] += 1;
             lines.push(format!("{word} {kind} {name}"));
-            let origins = sides.1.or(sides.0).into_iter().flat_map(origins);
-            objects.extend(origins);
+            let origins = sides.1.or(sides.0).into_iter().flat_map(|it| &it.origins);
+            objects.extend(origins.map(|origin| &origin.object));
         }
         let [added, changed, removed] = counts;
         lines.push(format!(
@@ -65,21 +66,20 @@ impl Untold {
         News {
             kind: EventKind::Change,
             text: bounded(&lines.join("\n")),
-            objects: objects.into_iter().take(OBJECTS_MAX).collect(),
+            objects: objects
+                .into_iter()
+                .take(OBJECTS_MAX)
+                .map(ToString::to_string)
+                .collect(),
         }
     }
-}
-
-fn origins(resource: &Arc<Resource>) -> impl Iterator<Item = String> {
-    let origins = resource.origins.iter();
-    origins.map(|origin| origin.object.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::gateway::Origin;
-    use crate::xds::{ResourceType, Version};
+    use crate::xds::{Resource, ResourceType, Version};
 
     fn snapshot(names: &[(&str, u8)]) -> Snapshot {
         let mut snapshot = Snapshot::default();

@@ -66,7 +66,7 @@ impl Writer<'_> {
             }),
             ResourceType::Endpoint => gateway.endpoints.get(name).map(|value| {
                 put.put(value, |resource| {
-                    resource.body = endpoint::encode(name, value).encode_to_vec();
+                    resource.body = endpoint::encode(name, value);
                     let cluster = gateway.clusters.get(name);
                     let origin = cluster.map(|cluster| cluster.origin.clone());
                     resource.origins = origin.into_iter().collect();
@@ -366,7 +366,7 @@ pub fn absent_route(name: &str) -> Resource {
 /// The endpoints of a cluster that has none, for a client that cannot be told that they are gone.
 pub(super) fn absent_endpoints(name: &str) -> Resource {
     let mut resource = Resource::new(name, Version::of(&()));
-    resource.body = endpoint::encode(name, &[]).encode_to_vec();
+    resource.body = endpoint::encode(name, &[]);
     resource
 }
 
