@@ -176,7 +176,7 @@ impl<'a> World<'a> {
             let doing = ["idle", "idle", "stopping"][random.below(3)];
             instance.monitor = doing.to_owned().into();
             let ips = instance.resources_mut().values_mut();
-            for ip in ips.filter(|resource| resource.section() == "ip") {
+            for ip in ips.filter(|resource| resource.is_of("ip")) {
                 let ip = Arc::make_mut(ip);
                 ip.status = ["up", "up", "down"][random.below(3)].into();
                 let address = match random.below(20) {

@@ -117,7 +117,7 @@ fn config(inventory: &mut Inventory, path: &ObjectPath, known: &[(ObjectPath, Co
     };
     let instances = object.instances.values();
     for (rid, resource) in instances.flat_map(|instance| instance.resources.iter()) {
-        if resource.section() != "certificate" || !resource.keywords.is_empty() {
+        if !resource.is_of("certificate") || !resource.keywords.is_empty() {
             continue;
         }
         let secret = format!("unread-{}", rid.replace('#', "-"));

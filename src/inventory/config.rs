@@ -64,6 +64,15 @@ impl Config {
         section.map(Entries::within).unwrap_or_default()
     }
 
+    /// Whether a section says anything of a keyword, on whatever node.
+    pub fn says(&self, section: &str, keyword: &str) -> bool {
+        let mut keywords = self.section(section).beginning_with(keyword);
+        keywords.any(|(name, _)| {
+            let rest = name.strip_prefix(keyword);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+        })
+    }
+
     /// The names of the sections.
     pub fn sections(&self) -> impl Iterator<Item = &str> {
         self.0.entries().map(|(name, _)| name)

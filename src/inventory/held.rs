@@ -28,7 +28,7 @@ impl Inventory {
     pub fn held(&self, hold_down: Duration) -> Vec<Held> {
         let held = self.held.iter().filter_map(|((path, node), instance)| {
             let ips = instance.resources.values();
-            let ips = ips.filter(|resource| resource.section() == "ip" && resource.is_up());
+            let ips = ips.filter(|resource| resource.is_of("ip") && resource.is_up());
             let addresses = ips.filter_map(|ip| ip.keywords.text("ipaddr"));
             let since = self.lost.get(node);
             Some(Held {

@@ -3,6 +3,7 @@
 //! What a driver drops from the status is looked up in the raw configuration.
 //! No section is known by name here.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
@@ -81,10 +82,21 @@ impl<'a> Keywords<'a> {
     /// # Errors
     /// A [`Problem`] for a list or an object.
     pub fn text(&self, keyword: &str) -> Result<Option<String>, Problem> {
+        Ok(self.told_text(keyword)?.map(Cow::into_owned))
+    }
+
+    /// The same, not copied where the status has it.
+    ///
+    /// # Errors
+    /// As [`Keywords::text`].
+    pub fn told_text(&self, keyword: &str) -> Result<Option<Cow<'a, str>>, Problem> {
+        if let Some(text) = self.values.text(keyword) {
+            return Ok(Some(text.into()));
+        }
         match self.value(keyword) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(value.to_string())),
+            Some(Value::String(text)) => Ok(Some(text.into())),
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(value.to_string().into())),
             Some(value) => Err(self.problem(keyword, expected("a text", &value))),
         }
     }
@@ -123,6 +135,10 @@ impl<'a> Keywords<'a> {
     /// # Errors
     /// A [`Problem`] for anything else.
     pub fn port(&self, keyword: &str) -> Result<Option<u16>, Problem> {
+        let told = self.values.number(keyword);
+        if let Some(port) = told.and_then(|port| u16::try_from(port).ok()) {
+            return Ok(Some(port));
+        }
         let Some(value) = self.value(keyword) else {
             return Ok(None);
         };

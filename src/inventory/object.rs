@@ -61,7 +61,7 @@ impl Instance {
     /// Whether an address of the instance works.
     pub fn is_up(&self) -> bool {
         let mut resources = self.resources.values();
-        resources.any(|resource| resource.section() == "ip" && resource.is_up())
+        resources.any(|resource| resource.is_of("ip") && resource.is_up())
     }
 }
 
@@ -71,8 +71,9 @@ impl Resource {
         matches!(self.status.as_ref(), "up" | "stdby up")
     }
 
-    /// The section type: the driver's name up to the dot.
-    pub fn section(&self) -> &str {
-        self.driver.split('.').next().unwrap_or_default()
+    /// Whether that is its section type: the driver's name up to the dot.
+    pub fn is_of(&self, section: &str) -> bool {
+        let rest = self.driver.strip_prefix(section);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 }

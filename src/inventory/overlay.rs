@@ -76,7 +76,7 @@ fn created(inventory: &Inventory, path: &ObjectPath, config: &Config) -> Object 
 fn settle(path: &ObjectPath, node: &str, instance: &mut Instance, config: &Config) {
     let before = std::mem::take(&mut instance.resources);
     let known = !before.is_empty();
-    let runs = before.values().any(|it| it.section() == "ip" && it.is_up()) || !known;
+    let runs = before.values().any(|it| it.is_of("ip") && it.is_up()) || !known;
     for section in config.sections() {
         let Some((group, _)) = section.split_once('#') else {
             continue;

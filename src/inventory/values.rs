@@ -31,6 +31,13 @@ impl Values {
         text(self.0.entries().get(name)?)
     }
 
+    /// The value of that name, where it is a whole number.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        let digits = self.0.entries().get(name)?;
+        let is_one = digits.iter().all(u8::is_ascii_digit);
+        is_one.then(|| std::str::from_utf8(digits).ok()?.parse().ok())?
+    }
+
     /// Whether there is a value of that name.
     pub fn contains_key(&self, name: &str) -> bool {
         self.0.entries().get(name).is_some()

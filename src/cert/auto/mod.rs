@@ -63,7 +63,7 @@ pub fn needs_config(object: &Object) -> bool {
     let mut instances = object.instances.values();
     instances.any(|instance| {
         let mut sections = instance.resources.values();
-        sections.any(|one| one.section() == CERTIFICATE && !one.keywords.contains_key(SECRET))
+        sections.any(|one| one.is_of(CERTIFICATE) && !one.keywords.contains_key(SECRET))
     })
 }
 
@@ -84,7 +84,8 @@ pub fn served(object: &Object, config: Option<&Config>) -> BTreeSet<Served> {
                 object: path,
                 node,
             });
-            (resource.section() == kind)
+            resource
+                .is_of(kind)
                 .then(|| Keywords::new(path, section, &resource.keywords, raw))
         };
         let exposes = instance.resources.iter();

@@ -63,7 +63,8 @@ impl Exposed<'_> {
     /// that type.
     pub fn section_keywords<'s>(&'s self, kind: &str, section: &'s str) -> Option<Keywords<'s>> {
         let resource = self.instance.resources.get(section)?;
-        (resource.section() == kind)
+        resource
+            .is_of(kind)
             .then(|| Keywords::new(&self.owner, section, &resource.keywords, self.raw))
     }
 
@@ -322,7 +323,7 @@ impl<'a> Finder<'a, '_> {
     fn instance(&mut self, at: Place<'a>) {
         let mut named = BTreeSet::new();
         for (ip, resource) in at.instance.resources.iter() {
-            if resource.section() != "ip" {
+            if !resource.is_of("ip") {
                 continue;
             }
             let keywords = Keywords::new(self.owner, ip, &resource.keywords, None);
@@ -359,7 +360,7 @@ impl<'a> Finder<'a, '_> {
     ) -> Option<&'a str> {
         let problem = match instance.resources.get_key_value(word) {
             Some((section, backing)) if backing.driver == EXPOSE_DRIVER => return Some(section),
-            Some((_, backing)) if backing.section() == "expose" => return None,
+            Some((_, backing)) if backing.is_of("expose") => return None,
             // `443/tcp:8443` is a port mapping of the ip itself, no business of ours.
             None if word.contains('/') => return None,
             Some(_) => ip.problem(

@@ -1,7 +1,7 @@
 //! The addresses behind exposes of which everything else is known. It is as [`super::of_owner`]
 //! finds them; what an expose says beside its port and its place is not read.
 
-use super::place::{address, health, locality, raw_on, take_best, zone};
+use super::place::{LOCALITY, address, health, is_zoned, locality, raw_on, take_best, zone};
 use super::{EXPOSE_DRIVER, Place};
 use crate::gateway::Endpoint;
 use crate::inventory::keywords::{Keywords, Raw};
@@ -12,6 +12,8 @@ struct Found<'a> {
     section: &'a str,
     /// The definer's raw configuration.
     raw: Option<Raw<'a>>,
+    /// Whether that says on any node where its instances are.
+    is_zoned: bool,
     endpoints: Vec<Endpoint>,
 }
 
@@ -61,7 +63,7 @@ fn take<'a>(
 ) -> Option<()> {
     let resources = &at.instance.resources;
     for (ip, resource) in resources.iter() {
-        if resource.section() != "ip" {
+        if !resource.is_of("ip") {
             continue;
         }
         let ip = Keywords::new(owner, ip, &resource.keywords, None);
@@ -76,6 +78,7 @@ fn take<'a>(
                 found.push(Found {
                     section,
                     raw,
+                    is_zoned: raw.is_some_and(|raw| is_zoned(raw, section)),
                     endpoints: Vec::new(),
                 });
                 found.len() - 1
@@ -84,10 +87,14 @@ fn take<'a>(
                 continue;
             }
             let one = found.get_mut(known)?;
-            let expose = |raw| Keywords::new(owner, section, &expose.keywords, raw);
+            let keywords = &expose.keywords;
+            let expose = |raw| Keywords::new(owner, section, keywords, raw);
             let port = expose(raw).port("port").ok()??;
             let definer = one.raw.map(|definer| raw_on(at.node, definer));
-            let zone = zone(&expose(definer)).ok()?;
+            let zone = match one.is_zoned || keywords.contains_key(LOCALITY) {
+                true => zone(&expose(definer)).ok()?,
+                false => None,
+            };
             let endpoint = Endpoint {
                 address: address(&ip).ok()?,
                 port,

@@ -57,7 +57,7 @@ impl<'a> Finder<'a, '_> {
 
 /// The address of an ip that is up.
 pub(super) fn address(ip: &Keywords<'_>) -> Result<IpAddr, Problem> {
-    let Some(text) = ip.text("ipaddr")? else {
+    let Some(text) = ip.told_text("ipaddr")? else {
         return Err(ip.problem("ipaddr", "is unknown although the ip is up"));
     };
     let address = text.parse::<IpAddr>();
@@ -80,9 +80,14 @@ pub(super) fn raw_on<'a>(node: &'a str, definer: Raw<'a>) -> Raw<'a> {
     Raw { node, ..definer }
 }
 
+/// Whether the configuration says of any node where the instances of an expose are.
+pub(super) fn is_zoned(raw: Raw<'_>, section: &str) -> bool {
+    raw.config.says(section, LOCALITY)
+}
+
 /// The expose's `locality`.
 pub(super) fn zone(expose: &Keywords<'_>) -> Result<Option<String>, Problem> {
-    let zone = expose.text("locality")?;
+    let zone = expose.text(LOCALITY)?;
     Ok(zone.filter(|zone| !zone.is_empty()))
 }
 
@@ -127,3 +132,6 @@ const LEAVING: [&str; 8] = [
     "tocing",
     "unprovisioning",
 ];
+
+/// The keyword of an expose that tells where its instances are.
+pub(super) const LOCALITY: &str = "locality";

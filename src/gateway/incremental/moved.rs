@@ -122,7 +122,7 @@ fn is_moved_instance(before: &Instance, now: &Instance) -> bool {
 }
 
 fn is_moved_ip(before: &Resource, now: &Resource) -> bool {
-    before.section() == "ip"
+    before.is_of("ip")
         && before.driver == now.driver
         && before
             .keywords
