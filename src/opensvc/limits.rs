@@ -50,8 +50,13 @@ impl Limits {
         if late > self.silence / 10 {
             return Ok(sleep(self.silence));
         }
+        Err(self.silent())
+    }
+
+    /// That nothing was heard for too long.
+    pub(super) fn silent(&self) -> Error {
         let seconds = self.silence.as_secs();
-        Err(Error::Silent { seconds })
+        Error::Silent { seconds }
     }
 }
 

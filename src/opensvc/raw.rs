@@ -15,6 +15,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Sleep, sleep, timeout};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
@@ -130,8 +131,16 @@ impl Raw {
     async fn status(self) -> Result<Status, Error> {
         let action = DAEMON_STATUS;
         let mut answer = self.answer(Request::new(action, json!({}))).await?;
-        let answer = answer.next_frame().unwrap_or_default();
-        aside(|| answer::status(action, answer))
+        // Events come while a large one is read, and the daemon drops who does not take them.
+        let read = spawn_blocking(move || {
+            let answer = answer.next_frame().unwrap_or_default();
+            answer::status(action, answer)
+        });
+        let broken = |source: JoinError| Error::Receive {
+            action,
+            source: source.into(),
+        };
+        read.await.map_err(broken)?
     }
 
     /// The status behind a subscription. The daemon serves each connection on a thread of its own,
@@ -315,7 +324,7 @@ impl Watch {
                 Wake::Flushed(flushed) => {
                     self.flushing = None;
                     self.flush = Box::pin(sleep(self.raw.limits.flush));
-                    flushed.or_else(forgive)?;
+                    self.take_flush(flushed)?;
                 }
                 Wake::Flush => self.flushing = Some(Box::pin(self.raw.clone().flush())),
                 Wake::Silence => self.heard_nothing()?,
@@ -328,9 +337,9 @@ impl Watch {
     async fn wake(&mut self) -> Wake {
         let flush_due = self.flushing.is_none();
         let refresh_due = self.status.is_none() && self.checking.is_none();
-        // A daemon that makes a status of thousands of objects may say nothing else meanwhile; the
-        // status has a limit of its own.
-        let silence_counts = self.status.is_none();
+        // A daemon that makes a status of thousands of objects may say nothing else meanwhile, nor
+        // one that has not come to what makes it say something; both have limits of their own.
+        let silence_counts = refresh_due && flush_due;
         tokio::select! {
             // Silence comes last: where the caller was slow, what waits to be read breaks it.
             biased;
@@ -341,6 +350,18 @@ impl Watch {
             () = &mut self.refresh, if refresh_due => Wake::Refresh,
             read = self.stream.read(&mut self.chunk) => Wake::Read(read),
             () = &mut self.silence, if silence_counts => Wake::Silence,
+        }
+    }
+
+    /// One that answers nothing either is not slow.
+    fn take_flush(&mut self, flushed: Result<(), Error>) -> Result<(), Error> {
+        let Err(error) = flushed else {
+            return Ok(());
+        };
+        forgive(error)?;
+        match self.silence.is_elapsed() && self.status.is_none() {
+            true => Err(self.raw.limits.silent()),
+            false => Ok(()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The client of the HTTP/2 interface against recorded traffic, and against what no daemon should
 //! do.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -300,6 +301,56 @@ async fn nor_is_one_that_does_so_on_the_raw_socket() {
     let mut events = Raw::with_limits(&daemon.socket, impatient).watch();
     let next = events.next().await;
     assert!(matches!(next, Some(Ok(Event::Reset(_)))), "{next:?}");
+}
+
+#[tokio::test]
+async fn nor_is_one_that_takes_its_time_for_what_makes_it_say_something() {
+    let daemon = Fake::start(|action| {
+        if action == "whoami" {
+            std::thread::sleep(Duration::from_millis(900));
+        }
+        Reply::json(&full()["data"])
+    });
+    let impatient = Limits {
+        flush: Duration::from_millis(20),
+        silence: Duration::from_millis(200),
+        ..limits()
+    };
+    let mut events = Raw::with_limits(&daemon.socket, impatient).watch();
+    let next = events.next().await;
+    assert!(matches!(next, Some(Ok(Event::Reset(_)))), "{next:?}");
+    let labels = json!([[["monitor", "nodes", "n1", "labels"], {"zone": "z1"}]]);
+    let patch = json!({"kind": "patch", "id": 1, "data": labels});
+    let send = async {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let patch = format!("{patch}\0").into_bytes();
+        daemon.events.send(patch).expect("a daemon");
+    };
+    let (next, ()) = tokio::join!(events.next(), send);
+    assert!(matches!(next, Some(Ok(Event::Labels(..)))), "{next:?}");
+}
+
+#[tokio::test]
+async fn one_that_answers_nothing_is_silent() {
+    let asked = AtomicUsize::new(0);
+    let daemon = Fake::start(move |action| {
+        // The first one comes before the status.
+        match action == "whoami" && asked.fetch_add(1, Ordering::Relaxed) > 0 {
+            true => Reply::Stall,
+            false => Reply::json(&full()["data"]),
+        }
+    });
+    let impatient = Limits {
+        answer: Duration::from_millis(600),
+        flush: Duration::from_millis(20),
+        silence: Duration::from_millis(200),
+        ..limits()
+    };
+    let mut events = Raw::with_limits(&daemon.socket, impatient).watch();
+    let next = events.next().await;
+    assert!(matches!(next, Some(Ok(Event::Reset(_)))), "{next:?}");
+    let next = events.next().await;
+    assert!(matches!(next, Some(Err(Error::Silent { .. }))), "{next:?}");
 }
 
 #[tokio::test]
