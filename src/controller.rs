@@ -19,6 +19,7 @@ use crate::causes::{Causes, Changes};
 use crate::clock::{now, unix_seconds};
 use crate::desired::Desired;
 use crate::gateway::Policy;
+use crate::intake::ahead;
 use crate::inventory::{Event, Inventory, Kind, NodeStatus, Problem, Touched};
 use crate::journey::Gauge;
 use crate::lacks::Lacks;
@@ -131,7 +132,7 @@ impl Controller {
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_LONGEST, RECONNECT_SEED);
         loop {
-            let events = self.daemon.watch();
+            let events = ahead(self.daemon.watch());
             let syncs = self.view.syncs;
             if self.follow(events).await {
                 return;

@@ -110,6 +110,7 @@ pub mod envoy;
 pub mod gateway;
 pub mod graph;
 pub mod grpc;
+mod intake;
 pub mod inventory;
 pub mod journey;
 mod lacks;
