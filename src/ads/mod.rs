@@ -116,8 +116,9 @@ impl Ads {
             );
         }
         let served = async {
-            while let Some(ended) = serving.join_next().await {
-                ended.unwrap_or(Ok(()))?;
+            // One that panicked is the end of all: what it is dealt would be lost.
+            while let Some(Ok(ended)) = serving.join_next().await {
+                ended?;
             }
             Ok(())
         };
