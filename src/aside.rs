@@ -8,9 +8,9 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
 /// Does the work in the place of the task that calls it, which goes on when it is done. Meanwhile
-/// another thread runs all other tasks, if the runtime has one thread and can have more; of two that
-/// it has, the other does so by itself. To hand them over takes some microseconds: that is for work
-/// of milliseconds.
+/// another thread runs all other tasks, if the runtime has one thread and can have more; of two
+/// that it has, the other does so by itself. To hand them over takes some microseconds: that is
+/// for work of milliseconds.
 pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
     let is_alone = Handle::try_current().is_ok_and(|handle| {
         handle.runtime_flavor() == RuntimeFlavor::MultiThread && handle.metrics().num_workers() == 1

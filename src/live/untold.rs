@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::news::{News, OBJECTS_MAX, bounded, change};
-use crate::inventory::ObjectPath;
 use crate::pb::EventKind;
 use crate::xds::Snapshot;
 
@@ -46,7 +45,7 @@ impl Untold {
     /// Their names alone.
     pub(super) fn names(&self) -> News {
         let (mut lines, mut counts) = (Vec::new(), [0_usize; 3]);
-        let mut objects: BTreeSet<&ObjectPath> = BTreeSet::new();
+        let mut objects = BTreeSet::new();
         for (kind, name) in self.after.changes(&self.before) {
             let sides = (self.before.get(kind, name), self.after.get(kind, name));
             let (place, word) = match sides {
