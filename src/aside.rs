@@ -1,8 +1,9 @@
 //! EDGE: work that takes long, while other tasks go on. What the work is is the caller's business.
 //!
-//! One thread takes all events in and passes them on to the first Envoy, and each beside it serves
-//! many: what would hold them up, such as to compile all of a large cluster or to write a long
-//! page, is done here.
+//! One thread takes all events in and passes them on to the first Envoys, and each beside it serves
+//! many: what would hold them up for seconds, such as to compile all of a very large cluster, is
+//! done here. What is shorter is not: each thread that takes over has a heap of its own, which
+//! keeps what its largest moment needed.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
@@ -10,7 +11,7 @@ use tokio::task::block_in_place;
 /// Does the work in the place of the task that calls it, which goes on when it is done. Meanwhile
 /// another thread runs all other tasks, if the runtime has one thread and can have more; of two
 /// that it has, the other does so by itself. To hand them over takes some microseconds: that is
-/// for work of milliseconds.
+/// for work of seconds.
 pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
     let is_alone = Handle::try_current().is_ok_and(|handle| {
         handle.runtime_flavor() == RuntimeFlavor::MultiThread && handle.metrics().num_workers() == 1

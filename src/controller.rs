@@ -251,8 +251,9 @@ impl Controller {
         self.gauge.heard(&event);
         let told = event.told();
         let touched = Touched::by(&event);
+        let is_long = touched == Touched::All && self.inventory.objects.len() > MANY;
         let inventory = &mut self.inventory;
-        if aside_if(touched == Touched::All, || inventory.apply(event)) {
+        if aside_if(is_long, || inventory.apply(event)) {
             self.changed = true;
             self.touched.join(touched);
             if let Some((what, how)) = told {
@@ -310,7 +311,7 @@ impl Controller {
         let began = now();
         let touched = std::mem::take(&mut self.touched);
         self.renewed |= touched.may_be(|path| path.kind() == Kind::Sec);
-        let is_long = touched.is_more_than(FEW);
+        let is_long = touched.is_more_than(MANY) && self.inventory.objects.len() > MANY;
         let (desired, inventory) = (&mut self.desired, &self.inventory);
         let compiled = aside_if(is_long, || desired.compile(inventory, &touched));
         let parts = self.gauge.compiled(began);
@@ -476,8 +477,8 @@ impl Controller {
 /// What is other in the snapshot that the clients were sent, and why; `None` where none was.
 type Published = Option<(Changes, String)>;
 
-/// To compile so many objects takes less than it takes to have another thread go on meanwhile.
-const FEW: usize = 20;
+/// To compile so many objects takes some tenths of a second, for which others can wait.
+const MANY: usize = 5_000;
 /// Events that are taken in before the next compilation, at most.
 const BURST_MAX: usize = 10_000;
 /// How long what was read waits for more reads, once something is served and compiling is quick.

@@ -9,9 +9,10 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Serialize
 use prost_types::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 use crate::ads::{self, Clients, Shown, Snapshots};
-use crate::aside::aside;
+use crate::aside::{aside, aside_if};
 use crate::controller::{Validity, View, Waiting};
 use crate::gateway::{Gateway, Origin};
 use crate::graph::graph;
@@ -127,8 +128,9 @@ impl Knowledge {
         let statuses = self
             .clients
             .statuses(shown, |client| asked.is_empty() || client.node == asked);
-        let statuses = statuses.await;
-        aside(|| self.status_of(statuses))
+        let (statuses, knowledge) = (statuses.await, self.clone());
+        let told = spawn_blocking(move || knowledge.status_of(statuses));
+        told.await.unwrap_or_default()
     }
 
     fn status_of(&self, statuses: Vec<(ads::Client, Option<ads::Status>)>) -> pb::Status {
@@ -203,7 +205,7 @@ pub fn to_json(status: &pb::Status) -> Result<Value, String> {
 /// # Errors
 /// When the descriptors that were built in are damaged, or have no message of that name.
 pub fn json_of(name: &str, message: &impl prost::Message) -> Result<Value, String> {
-    aside(|| {
+    aside_if(message.encoded_len() > LONG, || {
         let mut dynamic = DynamicMessage::new(descriptor(name)?);
         let transcoded = dynamic.transcode_from(message);
         transcoded.map_err(|error| error.to_string())?;
@@ -408,5 +410,7 @@ static POOL: LazyLock<Result<DescriptorPool, String>> =
 /// The resources that are listed of one client, at most, where not all are asked for.
 pub const RESOURCES_MAX: usize = 1_000;
 
+/// A longer message is written while other tasks go on, in bytes.
+const LONG: usize = 1 << 20;
 /// Until the end of the year 9999, about.
 const YEARS_WRITTEN: Duration = Duration::from_secs(253_000_000_000);

@@ -25,8 +25,8 @@ use super::frames::Frames;
 pub use super::limits::Limits;
 use super::mirror::{Message, Mirror, Status};
 use super::request::{self, Ask, DAEMON_STATUS, EVENTS, Request};
-use super::{Daemon, Error, LONG, changes};
-use crate::aside::{aside, aside_if};
+use super::{Daemon, Error, LONG, MANY, changes};
+use crate::aside::aside_if;
 use crate::inventory::Account;
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
@@ -316,7 +316,9 @@ impl Watch {
                 Wake::Status(status) => {
                     self.status = None;
                     let status = status?;
-                    self.ready.extend(aside(|| self.mirror.refresh(status)));
+                    let is_long = status.is_of_more_than(MANY);
+                    let events = aside_if(is_long, || self.mirror.refresh(status));
+                    self.ready.extend(events);
                     self.refresh = Box::pin(sleep(self.raw.limits.refresh));
                     self.silence = Box::pin(sleep(self.raw.limits.silence));
                 }
@@ -415,7 +417,9 @@ impl Watch {
     fn take_check(&mut self, status: Result<Status, Error>) -> Result<(), Error> {
         self.checking = None;
         let status = status?;
-        self.ready.extend(aside(|| self.mirror.check(status)));
+        let is_long = status.is_of_more_than(MANY);
+        let events = aside_if(is_long, || self.mirror.check(status));
+        self.ready.extend(events);
         let limits = &self.raw.limits;
         let wait = match self.mirror.is_suspicious() {
             // What the status held when it was read must have come after so many flushes.

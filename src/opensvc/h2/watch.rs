@@ -14,10 +14,10 @@ use tracing::warn;
 
 use super::H2;
 use super::subscription::Subscription;
-use crate::aside::aside;
+use crate::aside::aside_if;
 use crate::inventory::Event;
-use crate::opensvc::Error;
 use crate::opensvc::mirror::{Message, Mirror, Status};
+use crate::opensvc::{Error, MANY};
 
 type Opening = BoxFuture<'static, Result<(Box<Subscription>, Status), Error>>;
 
@@ -115,7 +115,9 @@ impl Watch {
         self.renew = Box::pin(sleep(spread(self.h2.limits.refresh)));
         match opened {
             Ok((mut subscription, status)) => {
-                self.ready.extend(aside(|| self.mirror.reset(status)));
+                let is_long = status.is_of_more_than(MANY);
+                let events = aside_if(is_long, || self.mirror.reset(status));
+                self.ready.extend(events);
                 let account = subscription.take_account();
                 self.ready.extend(account.map(Event::Account));
                 self.current = Some(subscription);

@@ -36,6 +36,13 @@ impl Status {
         self.0.get("monitor").is_some()
     }
 
+    /// Whether it is of more than so many objects.
+    pub(in crate::opensvc) fn is_of_more_than(&self, count: usize) -> bool {
+        let services = self.0.get("monitor").and_then(|it| it.get("services"));
+        let services = services.and_then(Tree::branches);
+        services.is_some_and(|services| services.len() > count)
+    }
+
     /// The tree as the daemon has it, but for what is not kept.
     pub(super) fn whole(&self) -> Value {
         self.0.whole()
