@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::aside::aside_if;
+use crate::aside::{MANY, aside_if};
 use crate::backoff::Backoff;
 use crate::causes::{Causes, Changes};
 use crate::clock::{now, unix_seconds};
@@ -311,7 +311,7 @@ impl Controller {
         let began = now();
         let touched = std::mem::take(&mut self.touched);
         self.renewed |= touched.may_be(|path| path.kind() == Kind::Sec);
-        let is_long = touched.is_more_than(MANY) && self.inventory.objects.len() > MANY;
+        let is_long = self.inventory.objects.len() > MANY && touched.is_more_than(MANY);
         let (desired, inventory) = (&mut self.desired, &self.inventory);
         let compiled = aside_if(is_long, || desired.compile(inventory, &touched));
         let parts = self.gauge.compiled(began);
@@ -477,8 +477,6 @@ impl Controller {
 /// What is other in the snapshot that the clients were sent, and why; `None` where none was.
 type Published = Option<(Changes, String)>;
 
-/// To compile so many objects takes some tenths of a second, for which others can wait.
-const MANY: usize = 5_000;
 /// Events that are taken in before the next compilation, at most.
 const BURST_MAX: usize = 10_000;
 /// How long what was read waits for more reads, once something is served and compiling is quick.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
-use tokio::task::spawn_blocking;
 
 use crate::ads::{Client, Shown};
+use crate::aside::apart;
 use crate::pb;
 use crate::status::{Knowledge, descriptor};
 use crate::xds::acked::{Copied, Lag};
@@ -21,7 +21,7 @@ use crate::xds::{ENCODER, ResourceType, Snapshot};
 pub async fn of_clients(knowledge: &Knowledge, node: &str) -> Result<pb::ClientDiffs, String> {
     let snapshot = knowledge.snapshot().unwrap_or_default();
     let lags = lags(knowledge, node).await;
-    let compared = spawn_blocking(move || {
+    apart(move || {
         let served = Document::of(&snapshot);
         let clients = lags.into_iter().map(|(client, lags)| {
             let has = lags.as_ref().map(|lags| lagging(&client, &served, lags));
@@ -35,8 +35,8 @@ pub async fn of_clients(knowledge: &Knowledge, node: &str) -> Result<pb::ClientD
         });
         let clients = clients.collect::<Result<_, String>>()?;
         Ok(pb::ClientDiffs { clients })
-    });
-    compared.await.map_err(|error| error.to_string())?
+    })
+    .await
 }
 
 /// What is served, and of each client what it has otherwise: the page `/snapshot`, which
@@ -54,14 +54,14 @@ pub async fn snapshot(knowledge: &Knowledge) -> Value {
         })
     });
     let clients: Vec<Value> = clients.collect();
-    let resources = spawn_blocking(move || Document::of(&snapshot).to_json()).await;
+    let resources = apart(move || Document::of(&snapshot).to_json()).await;
     json!({
         "gateway": knowledge.gateway(),
         "version": env!("CARGO_PKG_VERSION"),
         "encoder": ENCODER,
         "ready": knowledge.snapshot().is_some(),
         "stale": knowledge.is_stale(),
-        "resources": resources.unwrap_or_default(),
+        "resources": resources,
         "clients": clients,
     })
 }

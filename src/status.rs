@@ -9,10 +9,9 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Serialize
 use prost_types::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 
 use crate::ads::{self, Clients, Shown, Snapshots};
-use crate::aside::{aside, aside_if};
+use crate::aside::{MANY, apart, aside_if};
 use crate::controller::{Validity, View, Waiting};
 use crate::gateway::{Gateway, Origin};
 use crate::graph::graph;
@@ -99,7 +98,8 @@ impl Knowledge {
         {
             return Arc::clone(&drawn.graph);
         }
-        let graph = Arc::new(aside(|| graph(&gateway, &held)));
+        let is_long = gateway.clusters.len() > MANY;
+        let graph = Arc::new(aside_if(is_long, || graph(&gateway, &held)));
         *drawn = Some(Drawn {
             gateway,
             held,
@@ -129,8 +129,7 @@ impl Knowledge {
             .clients
             .statuses(shown, |client| asked.is_empty() || client.node == asked);
         let (statuses, knowledge) = (statuses.await, self.clone());
-        let told = spawn_blocking(move || knowledge.status_of(statuses));
-        told.await.unwrap_or_default()
+        apart(move || knowledge.status_of(statuses)).await
     }
 
     fn status_of(&self, statuses: Vec<(ads::Client, Option<ads::Status>)>) -> pb::Status {

@@ -46,23 +46,21 @@ impl Threads {
         }))
     }
 
-    /// For each thread the connections that it is dealt, and who deals them. The first thread is
-    /// the one that calls this.
+    /// Who deals connections to the threads, and for each thread those that it is dealt. The first
+    /// thread is the one that calls this.
     pub(super) fn open<T: Socket>(&self) -> (Dealer<T>, Vec<(Handle, Connections<T>)>) {
-        let mut dealer = Dealer {
-            threads: self.clone(),
-            ways: Vec::new(),
-        };
         let beside = self.0.beside.iter().map(|(handle, _)| handle.clone());
-        let handles = std::iter::once(Handle::current()).chain(beside);
-        let opened = handles.map(|handle| {
-            let (way, dealt) = unbounded_channel();
-            dealer.ways.push(way);
-            let dealt = UnboundedReceiverStream::new(dealt);
-            (handle, dealt.map(Dealt::arrive as Arrive<T>))
-        });
-        let opened = opened.collect();
-        (dealer, opened)
+        let opened = std::iter::once(Handle::current())
+            .chain(beside)
+            .map(|handle| {
+                let (way, dealt) = unbounded_channel();
+                let arrive: Arrive<T> = Dealt::arrive;
+                let connections = UnboundedReceiverStream::new(dealt).map(arrive);
+                (way, (handle, connections))
+            });
+        let (ways, opened) = opened.unzip();
+        let threads = self.clone();
+        (Dealer { threads, ways }, opened)
     }
 
     /// The number of the thread that the next connection is for, and a place on it: the first as

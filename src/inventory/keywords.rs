@@ -135,10 +135,6 @@ impl<'a> Keywords<'a> {
     /// # Errors
     /// A [`Problem`] for anything else.
     pub fn port(&self, keyword: &str) -> Result<Option<u16>, Problem> {
-        let told = self.values.number(keyword);
-        if let Some(port) = told.and_then(|port| u16::try_from(port).ok()) {
-            return Ok(Some(port));
-        }
         let Some(value) = self.value(keyword) else {
             return Ok(None);
         };

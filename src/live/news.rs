@@ -130,25 +130,29 @@ pub(super) fn change(before: Option<&Snapshot>, after: &Snapshot) -> Option<News
 fn shown(name: &str) -> String {
     match name {
         "" => "a client without a name".to_owned(),
-        _ => name.chars().take(NAME_CHARS_MAX).collect(),
+        _ => cut(name, NAME_CHARS_MAX).to_owned(),
     }
 }
 
 /// The text, or its first lines, how many there are beside them, and the last one, which sums up.
 pub(super) fn bounded(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let mut shown: Vec<&str> = lines.iter().take(LINES_MAX).map(|line| cut(line)).collect();
+    let mut shown: Vec<&str> = lines
+        .iter()
+        .take(LINES_MAX)
+        .map(|line| cut(line, LINE_CHARS_MAX))
+        .collect();
     let more;
     if let Some((last, rest)) = lines.get(LINES_MAX..).and_then(|rest| rest.split_last()) {
         more = format!("… and {} lines more", rest.len());
-        shown.extend([more.as_str(), cut(last)]);
+        shown.extend([more.as_str(), cut(last, LINE_CHARS_MAX)]);
     }
     shown.join("\n")
 }
 
-fn cut(line: &str) -> &str {
-    let end = line.char_indices().nth(LINE_CHARS_MAX);
-    end.map_or(line, |(end, _)| line.get(..end).unwrap_or(line))
+fn cut(text: &str, chars_max: usize) -> &str {
+    let end = text.char_indices().nth(chars_max);
+    end.map_or(text, |(end, _)| text.get(..end).unwrap_or(text))
 }
 
 /// As much of a text as somebody reads.

@@ -220,5 +220,3 @@ pub enum Error {
 /// What is longer than this is read while other tasks go on, in bytes: less takes some tenths of a
 /// second.
 const LONG: usize = 16 << 20;
-/// Of a status of more objects than this, the same holds for what is made of it.
-const MANY: usize = 5_000;

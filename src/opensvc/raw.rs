@@ -15,7 +15,6 @@ use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Sleep, sleep, timeout};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
@@ -25,8 +24,8 @@ use super::frames::Frames;
 pub use super::limits::Limits;
 use super::mirror::{Message, Mirror, Status};
 use super::request::{self, Ask, DAEMON_STATUS, EVENTS, Request};
-use super::{Daemon, Error, LONG, MANY, changes};
-use crate::aside::aside_if;
+use super::{Daemon, Error, LONG, changes};
+use crate::aside::{MANY, apart, aside_if};
 use crate::inventory::Account;
 use crate::inventory::{Config, Event, ObjectPath, Sensitive, Write};
 
@@ -132,15 +131,8 @@ impl Raw {
         let action = DAEMON_STATUS;
         let mut answer = self.answer(Request::new(action, json!({}))).await?;
         // Events come while a large one is read, and the daemon drops who does not take them.
-        let read = spawn_blocking(move || {
-            let answer = answer.next_frame().unwrap_or_default();
-            answer::status(action, answer)
-        });
-        let broken = |source: JoinError| Error::Receive {
-            action,
-            source: source.into(),
-        };
-        read.await.map_err(broken)?
+        let read = move || answer::status(action, answer.next_frame().unwrap_or_default());
+        apart(read).await
     }
 
     /// The status behind a subscription. The daemon serves each connection on a thread of its own,
@@ -338,9 +330,8 @@ impl Watch {
     /// Waits for whatever comes first. Nothing is lost where it is dropped half-way.
     async fn wake(&mut self) -> Wake {
         let flush_due = self.flushing.is_none();
-        let refresh_due = self.status.is_none() && self.checking.is_none();
-        // A daemon that makes a status of thousands of objects may say nothing else meanwhile, nor
-        // one that has not come to what makes it say something; both have limits of their own.
+        let refresh_due = !self.waits_for_status();
+        // Nor may one that has not come to what makes it say something.
         let silence_counts = refresh_due && flush_due;
         tokio::select! {
             // Silence comes last: where the caller was slow, what waits to be read breaks it.
@@ -355,13 +346,19 @@ impl Watch {
         }
     }
 
+    /// A daemon that makes a status of thousands of objects may say nothing else meanwhile; the
+    /// status has a limit of its own.
+    fn waits_for_status(&self) -> bool {
+        self.status.is_some() || self.checking.is_some()
+    }
+
     /// One that answers nothing either is not slow.
     fn take_flush(&mut self, flushed: Result<(), Error>) -> Result<(), Error> {
         let Err(error) = flushed else {
             return Ok(());
         };
         forgive(error)?;
-        match self.silence.is_elapsed() && self.status.is_none() {
+        match self.silence.is_elapsed() && !self.waits_for_status() {
             true => Err(self.raw.limits.silent()),
             false => Ok(()),
         }

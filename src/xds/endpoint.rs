@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use envoy_types::pb::envoy::config::core::v3::{HealthStatus, Locality as PbLocality};
 use envoy_types::pb::google::protobuf::UInt32Value;
-use prost::encoding::{WireType, encode_key, encode_varint, message};
+use prost::encoding::{WireType, encode_key, encode_varint, int32, message, uint32};
 
 use crate::gateway::{Endpoint, Health, Locality};
 
@@ -62,14 +62,14 @@ fn host(endpoint: &Endpoint, body: &mut Vec<u8>) {
                 part(SOCKET_ADDRESS_ADDRESS, body, |body| {
                     ip(endpoint.address, body);
                 });
-                number(PORT_VALUE, endpoint.port.into(), body);
+                uint32::encode(PORT_VALUE, &endpoint.port.into(), body);
             });
         });
     });
     match endpoint.health {
         // Nothing said is "unknown", which is sent to.
         Health::Healthy => {}
-        Health::Draining => number(HEALTH_STATUS, HealthStatus::Draining as u64, body),
+        Health::Draining => int32::encode(HEALTH_STATUS, &HealthStatus::Draining.into(), body),
     }
 }
 
@@ -87,11 +87,6 @@ fn ip(address: IpAddr, body: &mut Vec<u8>) {
         let zeros = usize::from(octet < 100) + usize::from(octet < 10);
         body.extend(digits.into_iter().skip(zeros));
     }
-}
-
-fn number(field: u32, value: u64, body: &mut Vec<u8>) {
-    encode_key(field, WireType::Varint, body);
-    encode_varint(value, body);
 }
 
 /// A text or a message within another: its length stands before it, and is known behind it.

@@ -298,9 +298,7 @@ async fn nor_is_one_that_does_so_on_the_raw_socket() {
         silence: Duration::from_millis(200),
         ..limits()
     };
-    let mut events = Raw::with_limits(&daemon.socket, impatient).watch();
-    let next = events.next().await;
-    assert!(matches!(next, Some(Ok(Event::Reset(_)))), "{next:?}");
+    drop(followed(&daemon, impatient).await);
 }
 
 #[tokio::test]
@@ -316,9 +314,35 @@ async fn nor_is_one_that_takes_its_time_for_what_makes_it_say_something() {
         silence: Duration::from_millis(200),
         ..limits()
     };
-    let mut events = Raw::with_limits(&daemon.socket, impatient).watch();
-    let next = events.next().await;
-    assert!(matches!(next, Some(Ok(Event::Reset(_)))), "{next:?}");
+    hears_a_late_event(&daemon, impatient).await;
+}
+
+#[tokio::test]
+async fn nor_is_one_that_makes_a_status_to_compare_with() {
+    let asked = [const { AtomicUsize::new(0) }; 2];
+    let daemon = Fake::start(move |action| {
+        let times = |of: &AtomicUsize| of.fetch_add(1, Ordering::Relaxed);
+        match action {
+            "daemon_status" if times(&asked[0]) > 0 => std::thread::sleep(Duration::from_secs(2)),
+            // The first one comes before the status.
+            "whoami" if times(&asked[1]) > 0 => return Reply::Stall,
+            _ => {}
+        }
+        Reply::json(&full()["data"])
+    });
+    let impatient = Limits {
+        answer: Duration::from_millis(300),
+        flush: Duration::from_millis(20),
+        silence: Duration::from_millis(200),
+        refresh: Duration::from_millis(20),
+        ..limits()
+    };
+    hears_a_late_event(&daemon, impatient).await;
+}
+
+/// Follows it, and hears of what it tells 600 ms after its status.
+async fn hears_a_late_event(daemon: &Fake, limits: Limits) {
+    let mut events = followed(daemon, limits).await;
     let labels = json!([[["monitor", "nodes", "n1", "labels"], {"zone": "z1"}]]);
     let patch = json!({"kind": "patch", "id": 1, "data": labels});
     let send = async {
@@ -328,6 +352,14 @@ async fn nor_is_one_that_takes_its_time_for_what_makes_it_say_something() {
     };
     let (next, ()) = tokio::join!(events.next(), send);
     assert!(matches!(next, Some(Ok(Event::Labels(..)))), "{next:?}");
+}
+
+/// The events of a daemon behind its status.
+async fn followed(daemon: &Fake, limits: Limits) -> BoxStream<'static, Result<Event, Error>> {
+    let mut events = Raw::with_limits(&daemon.socket, limits).watch();
+    let next = events.next().await;
+    assert!(matches!(next, Some(Ok(Event::Reset(_)))), "{next:?}");
+    events
 }
 
 #[tokio::test]
@@ -346,9 +378,7 @@ async fn one_that_answers_nothing_is_silent() {
         silence: Duration::from_millis(200),
         ..limits()
     };
-    let mut events = Raw::with_limits(&daemon.socket, impatient).watch();
-    let next = events.next().await;
-    assert!(matches!(next, Some(Ok(Event::Reset(_)))), "{next:?}");
+    let mut events = followed(&daemon, impatient).await;
     let next = events.next().await;
     assert!(matches!(next, Some(Err(Error::Silent { .. }))), "{next:?}");
 }

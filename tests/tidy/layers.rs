@@ -70,7 +70,7 @@ const LAYERS: &[Layer] = &[
     edge("src/reads.rs", &["clock", "backoff", "budget", "gateway", "inventory", "opensvc"]),
     edge("src/lacks.rs", &["inventory", "opensvc"]),
     edge("src/pb.rs", &[]),
-    edge("src/differences.rs", &["ads", "pb", "status", "xds"]),
+    edge("src/differences.rs", &["ads", "aside", "pb", "status", "xds"]),
     pure("src/graph.rs", &["gateway", "inventory", "pb", "xds::Version"], &["prost_types"]),
     edge("src/status.rs", &[
         "ads", "aside", "controller", "gateway", "graph", "xds", "inventory", "pb",

@@ -14,10 +14,10 @@ use tracing::warn;
 
 use super::H2;
 use super::subscription::Subscription;
-use crate::aside::aside_if;
+use crate::aside::{MANY, aside_if};
 use crate::inventory::Event;
+use crate::opensvc::Error;
 use crate::opensvc::mirror::{Message, Mirror, Status};
-use crate::opensvc::{Error, MANY};
 
 type Opening = BoxFuture<'static, Result<(Box<Subscription>, Status), Error>>;
 
