@@ -4,8 +4,15 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use osvc_igw::config::{self, Command};
 use osvc_igw::start;
+
+/// An event takes some 150 pieces of memory, nearly all of them small and gone with it: this
+/// allocator takes a quarter less of a processor for an event than that of the C library, and
+/// gives back to the system what a moment took.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let command = match config::parse(std::env::args_os()) {

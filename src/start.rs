@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::thread::disable_transparent_huge_pages;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -106,6 +107,10 @@ pub fn run(command: RunCommand) -> Result<(), Error> {
 
 fn serve(command: &RunCommand) -> Result<(), Error> {
     let options = &command.run;
+    // A child would inherit it, and Envoy is not for this process to judge.
+    if command.envoy.envoy.is_none() {
+        without_huge_pages();
+    }
     let (first, beside) = threads(options.worker_threads)?;
     let settings = || Settings {
         threads: beside.iter().map(|it| it.handle().clone()).collect(),
@@ -418,6 +423,14 @@ fn threads(count: u16) -> io::Result<(Runtime, Vec<Runtime>)> {
         one.worker_threads(1).enable_all().build()
     };
     Ok((one()?, (1..count).map(|_| one()).collect::<Result<_, _>>()?))
+}
+
+/// Where the kernel backs all memory with huge pages, each part of the heap that was ever used
+/// would take two megabytes.
+fn without_huge_pages() {
+    if let Err(error) = disable_transparent_huge_pages(true) {
+        warn!(%error, "the kernel may back the heap with huge pages");
+    }
 }
 
 /// Runs `task`; a signal cancels `stop`, and the task then has a bounded time to end.

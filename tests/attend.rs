@@ -109,6 +109,9 @@ async fn an_envoy_of_its_own_serves_comes_again_and_is_drained() {
     let mut gateway = Gateway::start().await;
     gateway.answered().await;
     let first = gateway.envoys()[0].clone();
+    // What the controller does without is not taken from its Envoy.
+    let status = std::fs::read_to_string(format!("/proc/{first}/status")).unwrap_or_default();
+    assert!(status.contains("THP_enabled:\t1\n"), "{status}");
     let killed = Command::new("kill").args(["-s", "KILL", &first]).status();
     assert!(killed.expect("a kill command").success());
     let again = async {

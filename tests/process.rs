@@ -74,6 +74,15 @@ fn the_printed_bootstrap_is_accepted_by_envoy() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_is_asked_for_small_pages_alone() {
+    let rig = Rig::start_with(&[]).await;
+    rig.answered().await;
+    let status = format!("/proc/{}/status", rig.controller.id());
+    let status = std::fs::read_to_string(status).unwrap();
+    assert!(status.contains("THP_enabled:\t0\n"), "{status}");
+}
+
 #[test]
 fn a_socket_that_cannot_be_made_is_one_line_that_names_the_option() {
     let folder = Folder::new("socket");
