@@ -4,59 +4,69 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::news::{News, OBJECTS_MAX, bounded, change};
+use super::news::{self, News, OBJECTS_MAX, bounded};
 use crate::pb::EventKind;
-use crate::xds::Snapshot;
+use crate::xds::{Resource, ResourceType, Snapshot};
 
 /// The resources that are not the same in two snapshots.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Untold {
-    before: Snapshot,
-    after: Snapshot,
-    count: usize,
+#[derive(Clone, Debug)]
+pub(super) struct Untold(Vec<Change>);
+
+/// A resource that came, changed or went.
+#[derive(Clone, Debug)]
+struct Change {
+    kind: ResourceType,
+    before: Option<Arc<Resource>>,
+    after: Option<Arc<Resource>>,
 }
 
 impl Untold {
     /// What is other in a newer snapshot; `None` where nothing is.
     pub(super) fn between(before: &Snapshot, after: &Snapshot) -> Option<Self> {
-        let mut untold = Self::default();
-        for (kind, name) in after.changes(before).filter(|(kind, _)| kind.is_news()) {
-            if let Some(resource) = before.get(kind, name) {
-                untold.before.insert(kind, Arc::clone(resource));
-            }
-            if let Some(resource) = after.get(kind, name) {
-                untold.after.insert(kind, Arc::clone(resource));
-            }
-            untold.count += 1;
-        }
-        (untold.count > 0).then_some(untold)
+        let changes = after.changes(before).filter(|(kind, _)| kind.is_news());
+        let changes = changes.map(|(kind, name)| Change {
+            kind,
+            before: before.get(kind, name).cloned(),
+            after: after.get(kind, name).cloned(),
+        });
+        let changes: Vec<Change> = changes.collect();
+        (!changes.is_empty()).then_some(Self(changes))
     }
 
     /// How many they are.
     pub(super) fn count(&self) -> usize {
-        self.count
+        self.0.len()
     }
 
     /// What is other in each; `None` where that is nothing that may be told.
     pub(super) fn news(&self) -> Option<News> {
-        change(Some(&self.before), &self.after)
+        let (mut before, mut after) = (Snapshot::default(), Snapshot::default());
+        for change in &self.0 {
+            for (snapshot, resource) in [(&mut before, &change.before), (&mut after, &change.after)]
+            {
+                if let Some(resource) = resource {
+                    snapshot.insert(change.kind, Arc::clone(resource));
+                }
+            }
+        }
+        news::change(Some(&before), &after)
     }
 
     /// Their names alone.
     pub(super) fn names(&self) -> News {
         let (mut lines, mut counts) = (Vec::new(), [0_usize; 3]);
         let mut objects = BTreeSet::new();
-        for (kind, name) in self.after.changes(&self.before) {
-            let sides = (self.before.get(kind, name), self.after.get(kind, name));
-            let (place, word) = match sides {
+        for change in &self.0 {
+            let (place, word) = match (&change.before, &change.after) {
                 (None, _) => (0, "added"),
                 (Some(_), Some(_)) => (1, "changed"),
                 (Some(_), None) => (2, "removed"),
             };
             counts[place] += 1;
-            lines.push(format!("{word} {kind} {name}"));
-            let origins = sides.1.or(sides.0).into_iter().flat_map(|it| &it.origins);
-            objects.extend(origins.map(|origin| &origin.object));
+            if let Some(resource) = change.after.as_ref().or(change.before.as_ref()) {
+                lines.push(format!("{word} {} {}", change.kind, resource.name));
+                objects.extend(resource.origins.iter().map(|origin| &origin.object));
+            }
         }
         let [added, changed, removed] = counts;
         lines.push(format!(
@@ -78,7 +88,7 @@ impl Untold {
 mod tests {
     use super::*;
     use crate::gateway::Origin;
-    use crate::xds::{Resource, ResourceType, Version};
+    use crate::xds::Version;
 
     fn snapshot(names: &[(&str, u8)]) -> Snapshot {
         let mut snapshot = Snapshot::default();
@@ -102,7 +112,13 @@ mod tests {
         let after = snapshot(&[("a", 1), ("b", 2), ("d", 1)]);
         let untold = Untold::between(&before, &after).unwrap();
         assert_eq!(untold.count(), 3);
-        assert_eq!(untold.after, snapshot(&[("b", 2), ("d", 1)]));
+        let names = untold.0.iter().map(|change| {
+            let [before, after] = [&change.before, &change.after];
+            [before, after].map(|it| it.as_ref().map(|it| it.name.to_string()))
+        });
+        let [b, c, d] = ["b", "c", "d"].map(|name| Some(name.to_owned()));
+        let expected = [[b.clone(), b], [c, None], [None, d]];
+        assert_eq!(names.collect::<Vec<_>>(), expected);
         assert!(Untold::between(&after, &after).is_none());
     }
 
