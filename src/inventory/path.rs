@@ -122,6 +122,21 @@ impl ObjectPath {
         (namespace, kind, name)
     }
 
+    /// Whether the daemon spells it so.
+    pub fn is_spelled(&self, text: &str) -> bool {
+        let mut words = self.spelling().into_iter();
+        words.try_fold(text, |rest, word| rest.strip_prefix(word)) == Some("")
+    }
+
+    /// What it is spelled of, one behind the other.
+    fn spelling(&self) -> [&str; 5] {
+        match self.parts() {
+            (ROOT, Kind::Svc | Kind::Ccfg, name) => ["", "", "", "", name],
+            (ROOT, kind, name) => ["", "", kind.as_str(), "/", name],
+            (namespace, kind, name) => [namespace, "/", kind.as_str(), "/", name],
+        }
+    }
+
     /// The object called `name`, of another kind, in this object's namespace.
     pub fn sibling(&self, kind: Kind, name: &str) -> Self {
         Self::new(self.namespace(), kind, name)
@@ -153,12 +168,15 @@ impl FromStr for ObjectPath {
 
     fn from_str(text: &str) -> Result<Self, PathError> {
         let error = || PathError(text.chars().take(SHOWN_CHARS).collect());
-        let parts: Vec<&str> = text.split('/').collect();
-        let (namespace, kind, name) = match parts[..] {
-            ["cluster"] => (ROOT, Kind::Ccfg, "cluster"),
-            [name] => (ROOT, Kind::Svc, name),
-            [kind, name] => (ROOT, Kind::parse(kind).ok_or_else(error)?, name),
-            [namespace, kind, name] => (namespace, Kind::parse(kind).ok_or_else(error)?, name),
+        let mut parts = text.splitn(PARTS + 1, '/');
+        let parts = [(); PARTS + 1].map(|()| parts.next());
+        let (namespace, kind, name) = match parts {
+            [Some("cluster"), None, ..] => (ROOT, Kind::Ccfg, "cluster"),
+            [Some(name), None, ..] => (ROOT, Kind::Svc, name),
+            [Some(kind), Some(name), None, _] => (ROOT, Kind::parse(kind).ok_or_else(error)?, name),
+            [Some(namespace), Some(kind), Some(name), None] => {
+                (namespace, Kind::parse(kind).ok_or_else(error)?, name)
+            }
             _ => return Err(error()),
         };
         if !is_name(namespace) || !is_name(name) {
@@ -184,11 +202,8 @@ impl From<ObjectPath> for String {
 
 impl fmt::Display for ObjectPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.parts() {
-            (ROOT, Kind::Svc | Kind::Ccfg, name) => f.write_str(name),
-            (ROOT, kind, name) => write!(f, "{}/{name}", kind.as_str()),
-            (namespace, kind, name) => write!(f, "{namespace}/{}/{name}", kind.as_str()),
-        }
+        let mut words = self.spelling().into_iter();
+        words.try_for_each(|word| f.write_str(word))
     }
 }
 
@@ -213,6 +228,8 @@ fn is_name(text: &str) -> bool {
 }
 
 const ROOT: &str = "root";
+/// So many a path has, at most.
+const PARTS: usize = 3;
 /// The longest file name of the usual file systems.
 const NAME_BYTES_MAX: usize = 255;
 /// How much of a bad path an error repeats.
@@ -231,7 +248,25 @@ mod tests {
             "system/sec/ca",
             "cluster",
         ] {
-            assert_eq!(text.parse::<ObjectPath>().unwrap().to_string(), text);
+            let path: ObjectPath = text.parse().unwrap();
+            assert!(path.to_string() == text && path.is_spelled(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn another_spelling_of_the_same_path_is_not_the_daemons() {
+        for (text, other) in [
+            ("web1", "root/svc/web1"),
+            ("web1", "svc/web1"),
+            ("web1", "web12"),
+            ("web1", "web"),
+            ("sec/cert", "root/sec/cert"),
+            ("test/svc/web1", "test/svc/web1/"),
+            ("cluster", "ccfg/cluster"),
+            ("cluster", ""),
+        ] {
+            let path: ObjectPath = text.parse().unwrap();
+            assert!(!path.is_spelled(other), "{other}");
         }
     }
 

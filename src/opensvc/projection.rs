@@ -77,7 +77,7 @@ pub(super) fn report(tree: &Tree) -> Report {
 /// A path in the daemon's own spelling; any other would name one object twice.
 pub(super) fn object_path(key: &str) -> Option<ObjectPath> {
     let path: ObjectPath = key.parse().ok()?;
-    (path.to_string() == key).then_some(path)
+    path.is_spelled(key).then_some(path)
 }
 
 /// A node's entry.

@@ -194,9 +194,12 @@ impl Mirror {
                 true => Scope::of(&stanza),
                 false => Scope::Nothing,
             };
-            touched.add(&scope, self.status.tree());
+            // Objects may be in its old or in its new value.
+            if scope.is_wide() {
+                touched.add(scope.clone(), self.status.tree());
+            }
             match self.status.apply(&mut stanza, &way) {
-                Ok(()) => touched.add(&scope, self.status.tree()),
+                Ok(()) => touched.add(scope, self.status.tree()),
                 Err(reason) if may_be_stale && reason.may_be_stale() => {}
                 Err(reason) => {
                     let place = stanza.to_string().chars().take(SHOWN_CHARS).collect();
@@ -271,40 +274,39 @@ enum Part {
 }
 
 impl Touched {
-    /// Called before and after a stanza is applied: objects may be in its old or new value.
-    fn add(&mut self, scope: &Scope, tree: &Tree) {
+    fn add(&mut self, scope: Scope, tree: &Tree) {
         match scope {
             Scope::Nothing => {}
             Scope::Everything => self.everything = true,
             Scope::Members => self.nodes.extend(projection::members(tree)),
             Scope::Object(key) => {
-                self.objects.insert(key.clone(), Part::Whole);
+                self.objects.insert(key, Part::Whole);
             }
             Scope::Instance(node, key) => {
                 let none = || Part::Instances(BTreeSet::new());
-                if let Part::Instances(nodes) = self.objects.entry(key.clone()).or_insert_with(none)
-                {
-                    nodes.insert(node.clone());
+                if let Part::Instances(nodes) = self.objects.entry(key).or_insert_with(none) {
+                    nodes.insert(node);
                 }
             }
             Scope::NodeStatus(name) => {
-                self.nodes.insert(name.clone());
+                self.nodes.insert(name);
             }
             Scope::Node(name) => {
-                self.nodes.insert(name.clone());
-                let services = projection::node(tree, name).and_then(|node| node.get("services"));
+                let services = projection::node(tree, &name).and_then(|node| node.get("services"));
                 for part in ["status", "config"] {
                     let part = services.and_then(|services| services.get(part));
                     let keys = part.and_then(Tree::branches).into_iter().flatten();
                     let keys = keys.map(|(key, _)| (key.to_string(), Part::Whole));
                     self.objects.extend(keys);
                 }
+                self.nodes.insert(name);
             }
         }
     }
 }
 
 /// The part of the projection that a path lies in.
+#[derive(Clone)]
 enum Scope {
     Nothing,
     Everything,
@@ -321,6 +323,11 @@ enum Scope {
 }
 
 impl Scope {
+    /// Whether what is in it is for the tree to say.
+    fn is_wide(&self) -> bool {
+        matches!(self, Self::Members | Self::Node(_))
+    }
+
     fn of(stanza: &Stanza) -> Self {
         let name = |depth| stanza.name(depth);
         if name(0).as_deref() == Some("cluster") {
@@ -364,22 +371,24 @@ fn tell_labels(tree: &Tree, told: &mut Report, name: &str) -> Option<Event> {
 
 fn tell_object(tree: &mut Tree, told: &mut Report, key: &str, part: &Part) -> Option<Event> {
     let path = projection::object_path(key)?;
-    let object = match (part, told.objects.get(&path)) {
+    let known = told.objects.get_mut(&path);
+    let object = match (part, &known) {
         (Part::Instances(nodes), Some(known)) => projection::instances(tree, key, known, nodes),
         _ => projection::object(tree, key, path.clone()),
     };
-    match object {
-        Some(object) if told.objects.get(&path).map(AsRef::as_ref) == Some(&object) => None,
-        Some(object) => {
-            let object = Arc::new(object);
-            told.objects.insert(path, Arc::clone(&object));
-            Some(Event::Put(object))
-        }
-        None => {
-            told.objects.remove(&path)?;
-            Some(Event::Remove(path))
-        }
+    let Some(object) = object else {
+        told.objects.remove(&path)?;
+        return Some(Event::Remove(path));
+    };
+    if known.as_ref().is_some_and(|known| ***known == object) {
+        return None;
     }
+    let object = Arc::new(object);
+    match known {
+        Some(known) => *known = Arc::clone(&object),
+        None => drop(told.objects.insert(path, Arc::clone(&object))),
+    }
+    Some(Event::Put(object))
 }
 
 /// Patches after a full status that may repeat what it holds already: the daemon queues them for
