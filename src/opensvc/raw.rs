@@ -251,6 +251,8 @@ struct Watch {
     stream: UnixStream,
     chunk: Vec<u8>,
     frames: Frames,
+    /// How the stream broke, if it did.
+    broken: Option<Error>,
     mirror: Mirror,
     ready: VecDeque<Event>,
     /// A status under way; messages wait for it.
@@ -282,6 +284,7 @@ impl Watch {
         Ok(Self {
             chunk: vec![0; CHUNK_BYTES],
             frames: Frames::default(),
+            broken: None,
             mirror: Mirror::default(),
             ready: VecDeque::new(),
             status: Some(Box::pin(raw.clone().first_status())),
@@ -300,11 +303,18 @@ impl Watch {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
-            if self.status.is_none() && self.take_message()? {
-                continue;
+            // A status is as good where the stream broke meanwhile: of one that breaks each time
+            // as soon as it begins there would never be one.
+            if self.status.is_none() {
+                if self.take_message()? {
+                    continue;
+                }
+                if let Some(error) = self.broken.take() {
+                    return Err(error);
+                }
             }
             match self.wake().await {
-                Wake::Read(read) => self.take_bytes(read)?,
+                Wake::Read(read) => self.broken = self.take_bytes(read).err(),
                 Wake::Status(status) => {
                     self.status = None;
                     let status = status?;
@@ -329,7 +339,8 @@ impl Watch {
 
     /// Waits for whatever comes first. Nothing is lost where it is dropped half-way.
     async fn wake(&mut self) -> Wake {
-        let flush_due = self.flushing.is_none();
+        let is_whole = self.broken.is_none();
+        let flush_due = self.flushing.is_none() && is_whole;
         let refresh_due = !self.waits_for_status();
         // Nor may one that has not come to what makes it say something.
         let silence_counts = refresh_due && flush_due;
@@ -341,7 +352,7 @@ impl Watch {
             flushed = answered(&mut self.flushing) => Wake::Flushed(flushed),
             () = &mut self.flush, if flush_due => Wake::Flush,
             () = &mut self.refresh, if refresh_due => Wake::Refresh,
-            read = self.stream.read(&mut self.chunk) => Wake::Read(read),
+            read = self.stream.read(&mut self.chunk), if is_whole => Wake::Read(read),
             () = &mut self.silence, if silence_counts => Wake::Silence,
         }
     }

@@ -340,6 +340,22 @@ async fn nor_is_one_that_makes_a_status_to_compare_with() {
     hears_a_late_event(&daemon, impatient).await;
 }
 
+#[tokio::test]
+async fn a_stream_that_breaks_before_the_status_came_costs_no_status() {
+    let mut daemon = Fake::start(|action| {
+        if action == "daemon_status" {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        Reply::json(&full()["data"])
+    });
+    daemon.events.send(b"{\"kind\"".to_vec()).expect("a daemon");
+    daemon.hang_up();
+    let mut events = followed(&daemon, limits()).await;
+    let next = events.next().await;
+    assert!(matches!(next, Some(Err(Error::Receive { .. }))), "{next:?}");
+    assert!(events.next().await.is_none());
+}
+
 /// Follows it, and hears of what it tells 600 ms after its status.
 async fn hears_a_late_event(daemon: &Fake, limits: Limits) {
     let mut events = followed(daemon, limits).await;
