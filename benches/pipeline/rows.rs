@@ -111,7 +111,7 @@ impl Stage {
             self.figures.set("sync", took.as_secs_f64());
             self.figures.set("status_bytes", size as f64 / 1e3);
         }
-        let cpu = self.cpu().sum();
+        let cpu: Duration = self.processes.iter().map(Process::cpu_of_all).sum();
         self.figures.set("sync_cpu", cpu.as_secs_f64());
         self.note_memory("resident", Some("highest"));
         if whole {
@@ -168,15 +168,15 @@ impl Stage {
         }
     }
 
-    /// Waits until a change is there; returns what told it, and how many other resources came.
-    pub(super) async fn await_change(&mut self, change: &Change) -> (Option<Seen>, usize) {
-        let mut others = 0;
+    /// Waits until a change is there; returns what told it, and what else came.
+    pub(super) async fn await_change(&mut self, change: &Change) -> (Option<Seen>, Vec<String>) {
+        let mut others = Vec::new();
         while let Some(seen) = self.stubs.next(LATE).await {
             self.take(&seen);
             if seen.tells(&change.cluster, &change.address) {
                 return (Some(seen), others);
             }
-            others += seen.count();
+            others.push(seen.to_string());
         }
         self.figures
             .check(false, || format!("{change:?} did not come"));
@@ -186,7 +186,7 @@ impl Stage {
     /// One change after the other, each in quiet.
     async fn events(&mut self, count: usize) {
         let [mut times, mut waits, mut sim] = [const { Times::new() }; 3];
-        let (mut most, mut others) = (0, 0);
+        let (mut most, mut others) = (0, Vec::new());
         let mut random = Random(1);
         let before = self.cpu();
         for _ in 0..count {
@@ -195,7 +195,10 @@ impl Stage {
             let (Some(seen), beside) = self.await_change(&change).await else {
                 break;
             };
-            others += beside + seen.count() - 1;
+            others.extend(beside);
+            if seen.count() > 1 {
+                others.push(seen.to_string());
+            }
             most = most.max(seen.received.bytes);
             if let Some(written) = self.cluster.written(&change.address) {
                 let at = seen.received.at;
@@ -211,7 +214,7 @@ impl Stage {
         figures.check(times.len() == count, || {
             format!("{} of {count} events came", times.len())
         });
-        figures.check(others == 0, || format!("{others} resources came beside"));
+        figures.check(others.is_empty(), || format!("came beside: {others:?}"));
         figures.check(most <= BYTES_MAX, || {
             format!("{most} bytes for one address")
         });
