@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::gateway::Origin;
 use crate::inventory::ObjectPath;
-use crate::xds::{Resource, Snapshot};
+use crate::xds::Resource;
+use crate::xds::changes::Changes;
 
 /// What happened since the last publication.
 #[derive(Debug, Default)]
@@ -34,49 +35,23 @@ impl Causes {
     }
 }
 
-/// What is not the same in two snapshots, found in one walk over both.
-#[derive(Debug)]
-pub(crate) struct Changes(Vec<[Option<Arc<Resource>>; 2]>);
-
-impl Changes {
-    /// From the one to the other.
-    pub(crate) fn between(old: &Snapshot, new: &Snapshot) -> Self {
-        let changes = new.changes(old);
-        let pairs = changes.map(|(kind, name)| [old, new].map(|one| one.get(kind, name).cloned()));
-        Self(pairs.collect())
+/// The objects whose resources are not the same.
+pub(crate) fn objects(changes: &Changes) -> String {
+    let mut objects: BTreeSet<&ObjectPath> = BTreeSet::new();
+    for change in changes.iter() {
+        let (before, after) = (of(&change.before), of(&change.after));
+        // Of what many share, who joined or left it; else all of them.
+        let shared: Vec<_> = after.symmetric_difference(&before).copied().collect();
+        let whole = || change.resource().into_iter().flat_map(|it| &it.origins);
+        let origins: Vec<_> = match shared.is_empty() {
+            true => whole().collect(),
+            false => shared,
+        };
+        objects.extend(origins.into_iter().map(|origin| &origin.object));
     }
-
-    /// How many resources came, changed and went.
-    pub(crate) fn counts(&self) -> [usize; 3] {
-        let mut counts = [0; 3];
-        for [old, new] in &self.0 {
-            counts[match (old, new) {
-                (None, _) => 0,
-                (Some(_), Some(_)) => 1,
-                (Some(_), None) => 2,
-            }] += 1;
-        }
-        counts
-    }
-
-    /// The objects that they are of.
-    pub(crate) fn objects(&self) -> String {
-        let mut objects: BTreeSet<&ObjectPath> = BTreeSet::new();
-        for [old, new] in &self.0 {
-            // Of what many share, who joined or left it; else all of them.
-            let shared: Vec<_> = of(new).symmetric_difference(&of(old)).copied().collect();
-            let whole = || {
-                of(if new.is_some() { new } else { old })
-                    .into_iter()
-                    .collect()
-            };
-            let origins: Vec<_> = if shared.is_empty() { whole() } else { shared };
-            objects.extend(origins.into_iter().map(|origin| &origin.object));
-        }
-        let more = objects.len().saturating_sub(SHOWN_MAX);
-        let shown = objects.into_iter().take(SHOWN_MAX).map(ToString::to_string);
-        listed(shown, more)
-    }
+    let more = objects.len().saturating_sub(SHOWN_MAX);
+    let shown = objects.into_iter().take(SHOWN_MAX).map(ToString::to_string);
+    listed(shown, more)
 }
 
 fn of(resource: &Option<Arc<Resource>>) -> BTreeSet<&Origin> {

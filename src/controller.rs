@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use crate::aside::{MANY, aside_if};
 use crate::backoff::Backoff;
-use crate::causes::{Causes, Changes};
+use crate::causes::{self, Causes};
 use crate::clock::{now, unix_seconds};
 use crate::desired::Desired;
 use crate::gateway::Policy;
@@ -30,6 +30,7 @@ pub use crate::view::{Validity, View};
 use crate::writes::Writes;
 pub use crate::writes::{Ticket, Unwritten, Waiting, WriteQueue};
 use crate::xds::Snapshot;
+use crate::xds::changes::Changes;
 
 /// Follows the daemon and publishes snapshots until stopped.
 pub struct Controller {
@@ -351,7 +352,8 @@ impl Controller {
         };
         if let Some((changes, cause)) = published {
             yield_now().await;
-            let ([added, changed, removed], objects) = (changes.counts(), changes.objects());
+            let ([added, changed, removed], objects) =
+                (changes.counts(), causes::objects(&changes));
             info!(
                 added,
                 changed, removed, objects, cause, "published snapshot"

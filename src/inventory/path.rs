@@ -168,15 +168,12 @@ impl FromStr for ObjectPath {
 
     fn from_str(text: &str) -> Result<Self, PathError> {
         let error = || PathError(text.chars().take(SHOWN_CHARS).collect());
-        let mut parts = text.splitn(PARTS + 1, '/');
-        let parts = [(); PARTS + 1].map(|()| parts.next());
-        let (namespace, kind, name) = match parts {
-            [Some("cluster"), None, ..] => (ROOT, Kind::Ccfg, "cluster"),
-            [Some(name), None, ..] => (ROOT, Kind::Svc, name),
-            [Some(kind), Some(name), None, _] => (ROOT, Kind::parse(kind).ok_or_else(error)?, name),
-            [Some(namespace), Some(kind), Some(name), None] => {
-                (namespace, Kind::parse(kind).ok_or_else(error)?, name)
-            }
+        let parts: Vec<&str> = text.split('/').collect();
+        let (namespace, kind, name) = match parts[..] {
+            ["cluster"] => (ROOT, Kind::Ccfg, "cluster"),
+            [name] => (ROOT, Kind::Svc, name),
+            [kind, name] => (ROOT, Kind::parse(kind).ok_or_else(error)?, name),
+            [namespace, kind, name] => (namespace, Kind::parse(kind).ok_or_else(error)?, name),
             _ => return Err(error()),
         };
         if !is_name(namespace) || !is_name(name) {
@@ -228,8 +225,6 @@ fn is_name(text: &str) -> bool {
 }
 
 const ROOT: &str = "root";
-/// So many a path has, at most.
-const PARTS: usize = 3;
 /// The longest file name of the usual file systems.
 const NAME_BYTES_MAX: usize = 255;
 /// How much of a bad path an error repeats.

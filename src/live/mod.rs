@@ -20,7 +20,7 @@ use crate::clock::since_1970;
 use crate::pb::{self, EventKind};
 use crate::status::Knowledge;
 use crate::xds::Snapshot;
-use news::{News, Seen, change, news};
+use news::{News, Seen, first, news};
 use remembered::{Entry, Remembered};
 use untold::Untold;
 
@@ -79,7 +79,7 @@ impl Live {
             return before;
         }
         let Some(before) = before else {
-            self.note(change(None, &after));
+            self.note([first(&after)]);
             return Some(after);
         };
         let Some(untold) = Untold::between(&before, &after) else {

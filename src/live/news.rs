@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::inventory::Problem;
 use crate::pb::EventKind;
+use crate::xds::changes::Changes;
 use crate::xds::diff::{Diff, Style};
 use crate::xds::{ResourceType, Snapshot};
 
@@ -100,20 +101,20 @@ pub(super) fn news(before: &Seen, after: &Seen) -> Vec<News> {
     news
 }
 
-/// What is other in what is served, in the words of its [`Diff`]; `None` where nothing is. Of a
-/// first snapshot everything is new, and is counted alone.
-pub(super) fn change(before: Option<&Snapshot>, after: &Snapshot) -> Option<News> {
-    let Some(before) = before else {
-        let counts = after
-            .kinds()
-            .map(|kind| format!("{} {kind}", after.count(kind)));
-        return Some(News {
-            kind: EventKind::Change,
-            text: format!("the first: {}", counts.collect::<Vec<_>>().join(", ")),
-            objects: Vec::new(),
-        });
-    };
-    let diff = Diff::between(before, after);
+/// What a first snapshot has: everything in it is new, and is counted alone.
+pub(super) fn first(snapshot: &Snapshot) -> News {
+    let counts = snapshot.kinds();
+    let counts = counts.map(|kind| format!("{} {kind}", snapshot.count(kind)));
+    News {
+        kind: EventKind::Change,
+        text: format!("the first: {}", counts.collect::<Vec<_>>().join(", ")),
+        objects: Vec::new(),
+    }
+}
+
+/// What is other in what is served, in the words of its [`Diff`]; `None` where nothing is.
+pub(super) fn change(changes: &Changes) -> Option<News> {
+    let diff = Diff::told(changes);
     if diff.is_empty() {
         return None;
     }

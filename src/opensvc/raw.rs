@@ -342,7 +342,7 @@ impl Watch {
         let is_whole = self.broken.is_none();
         let flush_due = self.flushing.is_none() && is_whole;
         let refresh_due = !self.waits_for_status();
-        // Nor may one that has not come to what makes it say something.
+        // It says nothing while it has not come to what makes it say something.
         let silence_counts = refresh_due && flush_due;
         tokio::select! {
             // Silence comes last: where the caller was slow, what waits to be read breaks it.

@@ -7,6 +7,7 @@ mod access_log;
 pub mod acked;
 pub mod answer;
 mod api;
+pub mod changes;
 mod checked;
 pub mod cluster;
 mod compression;

@@ -67,15 +67,8 @@ fn take<'a>(
             continue;
         }
         let ip = Keywords::new(owner, ip, &resource.keywords, None);
-        // Nearly always a text: its words are not copied.
-        let told = resource.keywords.text("expose");
-        let other = match told {
-            Some(_) => Vec::new(),
-            None => ip.words("expose").ok()?,
-        };
-        let told = told.into_iter().flat_map(str::split_whitespace);
-        for word in told.chain(other.iter().map(String::as_str)) {
-            let named = resources.get_key_value(word);
+        for word in ip.words("expose").ok()? {
+            let named = resources.get_key_value(&word);
             let expose = named.filter(|(_, expose)| expose.driver == EXPOSE_DRIVER);
             let Some((section, expose)) = expose else {
                 continue;

@@ -53,11 +53,7 @@ pub(super) fn whole(diff: &Diff) -> String {
 }
 
 fn row(change: &Change, text: &mut String) {
-    let action = match change.action {
-        Action::Added => "added",
-        Action::Changed => "changed",
-        Action::Removed => "removed",
-    };
+    let action = change.action.word();
     let more = details(change).map(|details| format!(": {}", cell(&details)));
     let _ = writeln!(
         text,

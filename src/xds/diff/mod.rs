@@ -20,6 +20,8 @@ use serde_json::Value;
 
 use crate::gateway::Origin;
 use crate::inventory::ObjectPath;
+pub use crate::xds::changes::Action;
+use crate::xds::changes::Changes;
 use crate::xds::{ResourceType, Snapshot};
 
 use attribute::Attribution;
@@ -70,28 +72,22 @@ pub struct Part {
     pub name: String,
 }
 
-/// What happened to something.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// It was not there before.
-    Added,
-    /// It is there in both, and is not the same.
-    Changed,
-    /// It is there no more.
-    Removed,
-}
-
 impl Diff {
     /// From one snapshot to the next. It costs what changed, not what there is.
     pub fn between(old: &Snapshot, new: &Snapshot) -> Self {
+        Self::told(&Changes::between(old, new).news())
+    }
+
+    /// What is other in each of these resources.
+    pub fn told(changes: &Changes) -> Self {
         let (mut before, mut after) = (Document::default(), Document::default());
-        for (kind, name) in new.changes(old).filter(|(kind, _)| kind.is_news()) {
-            if let Some(resource) = old.get(kind, name) {
-                before.insert(kind, name, Entry::of(kind, resource));
-            }
-            if let Some(resource) = new.get(kind, name) {
-                after.insert(kind, name, Entry::of(kind, resource));
+        for change in changes.iter() {
+            for (document, resource) in [(&mut before, &change.before), (&mut after, &change.after)]
+            {
+                if let Some(resource) = resource {
+                    let entry = Entry::of(change.kind, resource);
+                    document.insert(change.kind, &resource.name, entry);
+                }
             }
         }
         Self::of(&before, &after)
@@ -152,11 +148,7 @@ impl Diff {
 
     /// How many things came, changed and went.
     pub fn counts(&self) -> [usize; 3] {
-        let count = |action| {
-            let changes = self.changes.iter();
-            changes.filter(|change| change.action == action).count()
-        };
-        [Action::Added, Action::Changed, Action::Removed].map(count)
+        Action::counts(self.changes.iter().map(|change| change.action))
     }
 
     /// The worst that any change does to traffic.
