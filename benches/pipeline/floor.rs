@@ -1,166 +1,142 @@
-//! The floor: a bare tonic server that sends the same messages to the same client when it is
-//! told to over a unix socket, and knows nothing of what is in them; and a bare client of the
-//! daemon that asks for the same and looks at nothing. What is above it is ours.
+//! The floor: the bare server of `bare.rs`, told over a unix socket what to send; and a bare
+//! client of the daemon that asks for the same and looks at nothing. What is above it is ours.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::os::unix::net::UnixStream as Control;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server as ads;
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-};
-use futures::stream::{Stream, StreamExt};
-use osvc_igw::ads::bind_tcp;
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use futures::stream::StreamExt;
+use prost::Message;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::Server;
-use tonic::{Request, Response, Status, Streaming};
+use tokio::runtime::Builder;
 
-use super::cluster::lock;
+use super::bare;
+use super::options::Options;
 use super::process::Spent;
 
-type Responses = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
-
-/// A running server, on threads of its own; it ends with this value.
-pub(super) struct Floor {
-    pub(super) address: SocketAddr,
-    shared: Arc<Shared>,
-    runtime: Option<Runtime>,
-    /// A byte in it makes the server send.
-    bell: std::os::unix::net::UnixStream,
+/// Where bare servers run.
+#[derive(Clone)]
+pub(super) enum Home {
+    /// In a process of this program, as cold between two events as the controller is.
+    Process(PathBuf),
+    /// On threads of this process: no time is asked for.
+    Here,
 }
 
-#[derive(Default)]
-struct Shared {
-    /// What a client that has nothing is sent.
-    all: Vec<DeltaDiscoveryResponse>,
-    streams: Mutex<Vec<UnboundedSender<Result<DeltaDiscoveryResponse, Status>>>>,
-    /// What is sent at the next bell.
-    next: Mutex<DeltaDiscoveryResponse>,
-}
-
-impl Shared {
-    fn send(&self) {
-        let response = lock(&self.next).clone();
-        for stream in &*lock(&self.streams) {
-            let _ = stream.send(Ok(response.clone()));
+impl Home {
+    /// A copy of this program in `folder`: of the same file, what the clients have just run would
+    /// be in the caches for the server, too.
+    pub(super) fn new(options: &Options, folder: &Path) -> Self {
+        if options.quick {
+            return Self::Here;
         }
+        let own = std::env::current_exe().expect("a program");
+        let copy = folder.join("bare");
+        std::fs::copy(own, &copy).expect("room for a copy of this program");
+        Self::Process(copy)
     }
 }
 
-struct Service(Arc<Shared>);
+/// A running server; it ends with this value.
+pub(super) struct Floor {
+    pub(super) address: SocketAddr,
+    control: Control,
+    child: Option<Child>,
+}
 
 impl Floor {
     /// Serves these to clients that have nothing.
-    pub(super) fn start(all: Vec<DeltaDiscoveryResponse>) -> Self {
-        let shared = Arc::new(Shared {
-            all,
-            ..Shared::default()
-        });
-        let mut runtime = Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).thread_name(THREADS);
-        let runtime = runtime.enable_all().build().expect("a runtime");
-        let service = ads::AggregatedDiscoveryServiceServer::new(Service(Arc::clone(&shared)));
-        let service = service.max_decoding_message_size(1 << 30);
-        let entered = runtime.enter();
-        let incoming = bind_tcp(([127, 0, 0, 1], 0).into()).expect("a port to serve on");
-        let address = incoming.local_addr().expect("an address");
-        let (bell, rung) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
-        rung.set_nonblocking(true).expect("a socket");
-        let mut rung = UnixStream::from_std(rung).expect("a socket");
-        drop(entered);
-        let ringing = Arc::clone(&shared);
-        runtime.spawn(async move {
-            while rung.read_u8().await.is_ok() {
-                ringing.send();
+    pub(super) fn start(home: &Home, all: &[DeltaDiscoveryResponse]) -> Self {
+        let (control, theirs) = Control::pair().expect("a pair of sockets");
+        let child = match home {
+            Home::Process(program) => {
+                let mut command = Command::new(program);
+                let command = command.arg(Options::BARE);
+                let command = command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
+                Some(command.spawn().expect("a bare server"))
             }
-        });
-        runtime.spawn(async move {
-            let server = Server::builder().add_service(service);
-            let _ = server.serve_with_incoming(incoming).await;
-        });
-        Self {
+            Home::Here => {
+                thread::spawn(move || run(theirs));
+                None
+            }
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut floor = Self {
             address,
-            shared,
-            runtime: Some(runtime),
-            bell,
+            control,
+            child,
+        };
+        let count = u32::try_from(all.len()).expect("fewer messages");
+        floor.say(&count.to_be_bytes());
+        for response in all {
+            floor.push(response);
         }
+        let mut port = [0; 2];
+        floor.control.read_exact(&mut port).expect("a port");
+        floor.address.set_port(u16::from_be_bytes(port));
+        floor
     }
 
     /// Sends a message to every client.
     pub(super) fn push(&self, response: &DeltaDiscoveryResponse) {
-        lock(&self.shared.next).clone_from(response);
-        (&self.bell).write_all(&[1]).expect("a server that listens");
+        let message = response.encode_to_vec();
+        let length = u32::try_from(message.len()).expect("a smaller message");
+        self.say(&[&length.to_be_bytes()[..], &message].concat());
     }
 
-    /// The time that its threads have spent on a processor.
-    pub(super) fn cpu(&self) -> Spent {
-        Spent::by("/proc/self/task", Some(THREADS))
+    fn say(&self, bytes: &[u8]) {
+        let said = (&self.control).write_all(bytes);
+        said.expect("a server that listens");
+    }
+
+    /// The time that it has spent on a processor, where it has a process of its own.
+    pub(super) fn cpu(&self) -> Option<Spent> {
+        let child = self.child.as_ref()?;
+        Some(Spent::of(child.id()))
     }
 
     /// Waits until there are so many clients.
     pub(super) async fn has(&self, clients: usize) {
-        let count = || lock(&self.shared.streams).len();
-        while count() < clients {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let control = self.control.try_clone().expect("a socket");
+        let ready =
+            tokio::task::spawn_blocking(move || (&control).read_exact(&mut vec![0; clients]));
+        ready.await.expect("a thread").expect("a server that runs");
     }
 }
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }
 
-#[tonic::async_trait]
-impl ads::AggregatedDiscoveryService for Service {
-    type StreamAggregatedResourcesStream =
-        Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
-    type DeltaAggregatedResourcesStream = Responses;
+/// Is the bare server whose other end has the standard input of this process.
+pub(super) fn of_stdin() {
+    use std::os::fd::AsFd as _;
+    let control = std::io::stdin().as_fd().try_clone_to_owned();
+    run(Control::from(control.expect("a standard input")));
+}
 
-    async fn stream_aggregated_resources(
-        &self,
-        _: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented("delta only"))
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Responses>, Status> {
-        let mut requests = request.into_inner();
-        let (tell, outgoing) = unbounded_channel();
-        let shared = Arc::clone(&self.0);
-        tokio::spawn(async move {
-            let mut first = true;
-            while let Some(Ok(request)) = requests.next().await {
-                if !std::mem::take(&mut first) {
-                    continue;
-                }
-                if request.initial_resource_versions.is_empty() {
-                    for response in &shared.all {
-                        let _ = tell.send(Ok(response.clone()));
-                    }
-                }
-                lock(&shared.streams).push(tell.clone());
-            }
-        });
-        Ok(Response::new(
-            UnboundedReceiverStream::new(outgoing).boxed(),
-        ))
-    }
+fn run(control: Control) {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        control.set_nonblocking(true).expect("a socket");
+        let control = UnixStream::from_std(control).expect("a socket");
+        bare::serve(control).await.expect("a server that serves");
+    });
 }
 
 /// Asks the daemon for its status and for each of these configurations, as many at once as the
@@ -195,7 +171,5 @@ async fn asked(socket: &Path, request: serde_json::Value) -> Instant {
     began
 }
 
-/// What the threads of the server are called.
-const THREADS: &str = "floor";
 /// As the controller reads them.
 const READS: usize = 4;

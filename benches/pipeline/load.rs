@@ -130,7 +130,7 @@ async fn floor(stage: &mut Stage, duration: Duration) {
     };
     let count = (duration.as_secs_f64() * RATE) as usize;
     let pause = Duration::from_secs_f64(1.0 / RATE);
-    let (times, _) = floor_times(&response, count, || pause).await;
+    let (times, _) = floor_times(&stage.home, &response, count, || pause).await;
     stage.figures.set_floor("load_p99", times.at(0.99));
     stage.figures.set_floor("load_p50", times.at(0.5));
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark is an edge")]
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
+mod bare;
 mod cluster;
 mod figures;
 mod floor;
@@ -25,6 +26,10 @@ pub(crate) use options::Options;
 
 /// Runs it; returns what is wrong.
 pub(crate) fn run(options: &Options) -> Vec<String> {
+    if options.bare {
+        floor::of_stdin();
+        return Vec::new();
+    }
     let small = options.quick.then(Options::quick);
     let options = small.as_ref().unwrap_or(options);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -68,6 +68,10 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(super) vhosts: Option<usize>,
 
+    /// Is the bare server that the floor is, told by its standard input what to send.
+    #[arg(long, hide = true)]
+    pub(super) bare: bool,
+
     /// What cargo says to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -98,6 +102,9 @@ pub(super) enum Socket {
 }
 
 impl Options {
+    /// The option that makes this program the bare server.
+    pub(super) const BARE: &str = "--bare";
+
     /// What a test runs: correctness only, small.
     pub(crate) fn quick() -> Self {
         let mut options = Self::parse_from(["pipeline", "--quick"]);

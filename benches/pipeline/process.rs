@@ -5,13 +5,15 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use osvc_igw::demo::ports;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-/// A running `osvc-igw`; it is killed with this value.
+/// A running `osvc-igw`; it ends with this value.
 pub(super) struct Process {
     child: Child,
     log: PathBuf,
@@ -80,7 +82,7 @@ impl Process {
 
     /// The time that it has spent on a processor.
     pub(super) fn cpu(&self) -> Spent {
-        Spent::by(&format!("/proc/{}/task", self.child.id()), None)
+        Spent::of(self.child.id())
     }
 
     /// The same in hundredths of a second, with that of threads that have ended: what is long is
@@ -119,8 +121,14 @@ impl Process {
     }
 }
 
+/// It is asked to end: a build that counts what it runs through writes that down at its end.
 impl Drop for Process {
     fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let late = Instant::now() + END_MAX;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < late {
+            thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -131,15 +139,12 @@ impl Drop for Process {
 pub(super) struct Spent(BTreeMap<PathBuf, Duration>);
 
 impl Spent {
-    /// That of the threads in a folder, of one name if given.
-    pub(super) fn by(folder: &str, name: Option<&str>) -> Self {
-        let tasks = fs::read_dir(folder).into_iter().flatten().flatten();
-        let spent = tasks.filter_map(|task| {
-            let read = |file: &str| fs::read_to_string(task.path().join(file)).ok();
-            if name.is_some_and(|name| read("comm").is_none_or(|comm| comm.trim() != name)) {
-                return None;
-            }
-            let nanoseconds = read("schedstat")?.split(' ').next()?.parse().ok()?;
+    /// That of the threads of a process.
+    pub(super) fn of(process: u32) -> Self {
+        let tasks = fs::read_dir(format!("/proc/{process}/task"));
+        let spent = tasks.into_iter().flatten().flatten().filter_map(|task| {
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            let nanoseconds = text.split(' ').next()?.parse().ok()?;
             Some((task.path(), Duration::from_nanos(nanoseconds)))
         });
         Self(spent.collect())
@@ -162,3 +167,4 @@ impl Spent {
 }
 
 const START_MAX: Duration = Duration::from_secs(30);
+const END_MAX: Duration = Duration::from_secs(10);

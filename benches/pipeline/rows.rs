@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::cluster::{self, Change, Cluster, gateway};
 use super::figures::Figures;
-use super::floor::{self, Floor};
+use super::floor::{self, Floor, Home};
 use super::folder::Folder;
 use super::options::{Options, Row};
 use super::process::{Process, Spent};
@@ -30,6 +30,8 @@ pub(super) struct Stage {
     pub(super) synced_by: Vec<DeltaDiscoveryResponse>,
     /// What it was sent for one change.
     pub(super) changed_by: Option<DeltaDiscoveryResponse>,
+    /// Where the floor is measured.
+    pub(super) home: Home,
     pub(super) folder: Folder,
 }
 
@@ -69,6 +71,7 @@ impl Stage {
             figures: Figures::new(services, options.gateways),
             synced_by: Vec::new(),
             changed_by: None,
+            home: Home::new(options, &folder.path),
             folder,
         };
         stage.sync(options).await;
@@ -134,7 +137,7 @@ impl Stage {
     async fn sync_floor(&mut self) {
         let paths = (0..self.cluster.services).map(cluster::path);
         let asked = floor::ask(&self.folder.path.join("lsnr.sock"), paths.collect()).await;
-        let floor = Floor::start(self.synced_by.clone());
+        let floor = Floor::start(&self.home, &self.synced_by);
         let mut stubs = Stubs::new();
         let since = Instant::now();
         stubs.add(floor.address).await;
@@ -234,9 +237,9 @@ impl Stage {
             return;
         };
         let mut random = Random(1);
-        let (times, cpu) = floor_times(&response, count, || pause(&mut random)).await;
-        self.figures
-            .set_floor("event_cpu", milliseconds(cpu) / count as f64);
+        let (times, cpu) = floor_times(&self.home, &response, count, || pause(&mut random)).await;
+        let cpu = cpu.map(|cpu| milliseconds(cpu) / count as f64);
+        self.figures.set_floor("event_cpu", cpu);
         self.figures.set_floor("event_p50", times.at(0.5));
         self.figures.set_floor("event_p99", times.at(0.99));
         self.figures.set_floor("event_max", times.at(1.0));
@@ -271,7 +274,7 @@ impl Stage {
         let Some(response) = self.changed_by.clone() else {
             return;
         };
-        let floor = Floor::start(Vec::new());
+        let floor = Floor::start(&self.home, &[]);
         let mut clients = Stubs::new();
         let since = Instant::now();
         for _ in 0..count {
@@ -323,7 +326,7 @@ impl Stage {
         let Some(response) = self.changed_by.clone() else {
             return;
         };
-        let floor = Floor::start(Vec::new());
+        let floor = Floor::start(&self.home, &[]);
         let mut clients = Stubs::new();
         for _ in 0..count {
             clients.add_with(floor.address, first, Manner::Yes).await;
@@ -374,11 +377,12 @@ fn pause(random: &mut Random) -> Duration {
 /// How long it takes from a bell to a client that has the message of a bare server, so many times;
 /// and what the server spent on it.
 pub(super) async fn floor_times(
+    home: &Home,
     response: &DeltaDiscoveryResponse,
     count: usize,
     mut pause: impl FnMut() -> Duration,
-) -> (Times, Duration) {
-    let floor = Floor::start(Vec::new());
+) -> (Times, Option<Duration>) {
+    let floor = Floor::start(home, &[]);
     let mut stubs = Stubs::new();
     stubs.add(floor.address).await;
     floor.has(1).await;
@@ -392,7 +396,8 @@ pub(super) async fn floor_times(
         }
         sleep(pause()).await;
     }
-    (times, floor.cpu().since(&before))
+    let spent = before.zip(floor.cpu());
+    (times, spent.map(|(before, after)| after.since(&before)))
 }
 
 /// Changes that a crowd is told of.
