@@ -11,15 +11,18 @@ COPY Cargo.toml Cargo.lock build.rs ./
 COPY build build
 COPY proto proto
 COPY src src
-COPY .ci/root .ci/root
-RUN cargo build --release --locked --bin osvc-igw
-RUN .ci/root /image target/release/osvc-igw
+COPY benches benches
+COPY tests/setup.sh tests/setup.sh
+COPY .ci/build .ci/root .ci/
+RUN rustup component add llvm-tools
+RUN .ci/build /osvc-igw
+RUN .ci/root /image /osvc-igw
 
 FROM docker.io/envoyproxy/envoy:v1.40.0 AS envoy
 
 FROM build AS both
 COPY --from=envoy /usr/local/bin/envoy /usr/local/bin/envoy
-RUN .ci/root /both target/release/osvc-igw /usr/local/bin/envoy
+RUN .ci/root /both /osvc-igw /usr/local/bin/envoy
 
 # `docker stop` sends SIGTERM: Envoy is drained for --drain-time, which is shorter than its patience.
 FROM scratch AS gateway

@@ -113,9 +113,11 @@ fn each_image_is_what_the_script_assembles_from_the_locked_build() {
         let chosen = instructions.iter().filter(|(it, _)| it == word);
         chosen.map(|(_, rest)| rest.clone()).collect()
     };
-    let built = "cargo build --release --locked --bin osvc-igw";
-    assert!(of("build", "RUN").iter().any(|it| it == built));
-    let (program, envoy) = ("target/release/osvc-igw", "/usr/local/bin/envoy");
+    let (program, envoy) = ("/osvc-igw", "/usr/local/bin/envoy");
+    let built = format!(".ci/build {program}");
+    assert!(of("build", "RUN").iter().any(|it| *it == built));
+    let build = fs::read_to_string(root().join(".ci/build")).expect("a script");
+    assert!(build.contains("cargo build --release --locked --bin osvc-igw"));
     for (stage, from, folder, script) in [
         ("controller", "build", "/image", format!("/image {program}")),
         (
