@@ -128,15 +128,16 @@ pub(super) fn of_stdin() {
 }
 
 fn run(control: Control) {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime").block_on(async {
+    let mut runtime = Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(THREADS).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    // On a thread of the runtime, so that what is read need not wake one.
+    let served = runtime.spawn(async move {
         control.set_nonblocking(true).expect("a socket");
         let control = UnixStream::from_std(control).expect("a socket");
         bare::serve(control).await.expect("a server that serves");
     });
+    runtime.block_on(served).expect("a server that ends");
 }
 
 /// Asks the daemon for its status and for each of these configurations, as many at once as the
@@ -171,5 +172,7 @@ async fn asked(socket: &Path, request: serde_json::Value) -> Instant {
     began
 }
 
+/// Of a bare server.
+const THREADS: usize = 2;
 /// As the controller reads them.
 const READS: usize = 4;
