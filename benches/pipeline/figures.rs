@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::options::Options;
 use super::stats::exponent;
 
 /// The figures of one size.
@@ -12,6 +13,8 @@ use super::stats::exponent;
 pub(super) struct Figures {
     pub(super) services: usize,
     pub(super) gateways: usize,
+    /// Clients of a crowd, and those that come back.
+    clients: [usize; 2],
     /// By name.
     values: BTreeMap<&'static str, f64>,
     /// What a bare server took, by name.
@@ -32,10 +35,11 @@ struct Column {
 }
 
 impl Figures {
-    pub(super) fn new(services: usize, gateways: usize) -> Self {
+    pub(super) fn new(options: &Options, services: usize) -> Self {
         Self {
             services,
-            gateways,
+            gateways: options.gateways,
+            clients: [options.clients, options.returning],
             ..Self::default()
         }
     }
@@ -74,8 +78,10 @@ impl Figures {
             1 => String::new(),
             more => format!(", {more} gateways"),
         };
+        let [crowd, returning] = self.clients.map(grouped);
         let mut text = format!(
-            "\n{} services, {} instances{by}\n\n\
+            "\n{} services, {} instances{by}; {crowd} clients in a crowd, {returning} that come \
+             back\n\n\
              | what | target | measured | floor |\n| :--- | ---: | ---: | ---: |\n",
             grouped(self.services),
             grouped(self.services * 4)
@@ -210,10 +216,10 @@ const COLUMNS: &[Column] = &[
     column("load_p50", "load: the same, p50", "ms", None),
     column("load_cpu", "load: CPU an event", "ms", None),
     column("load_resident", "load: resident memory behind it", "MB", None),
-    column("crowd", "all of 500 clients have one changed address", "ms", Some((50.0, 60.0))),
+    column("crowd", "all of a crowd have one changed address", "ms", Some((50.0, 60.0))),
     column("crowd_max", "the same, the worst", "ms", None),
     column("crowd_resident", "resident memory with them", "MB", None),
-    column("resent", "100 come back: resources resent", "", Some((0.0, 0.0))),
-    column("reconnect", "100 come back: all have the next change", "s", Some((1.0, 4.0))),
+    column("resent", "those that come back: resources resent", "", Some((0.0, 0.0))),
+    column("reconnect", "those that come back: all have the next change", "s", Some((1.0, 4.0))),
     column("sim_change", "the simulated daemon's own time a change, p50", "ms", None),
 ];

@@ -68,7 +68,7 @@ impl Stage {
             held: Vec::new(),
             processes: Vec::new(),
             cluster,
-            figures: Figures::new(services, options.gateways),
+            figures: Figures::new(options, services),
             synced_by: Vec::new(),
             changed_by: None,
             home: Home::new(options, &folder.path),
