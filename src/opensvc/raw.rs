@@ -15,9 +15,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep, timeout};
 use tracing::{debug, warn};
-use zeroize::Zeroizing;
 
 use super::answer;
 use super::frames::Frames;
@@ -79,7 +79,7 @@ impl Raw {
     /// Opens a connection and writes its one request.
     async fn send(&self, request: &Request) -> Result<UnixStream, Error> {
         let mut stream = self.connect().await?;
-        let frame = frame(request)?;
+        let frame = request.frame()?;
         let writing = stream.write_all(&frame);
         let written = within(self.limits.request, writing).await;
         match written {
@@ -137,9 +137,18 @@ impl Raw {
 
     /// The status behind a subscription. The daemon serves each connection on a thread of its own,
     /// so that what comes second may be served first, and what changes between the two would be
-    /// lost: a request that was answered in between puts them in order.
-    async fn first_status(self) -> Result<Status, Error> {
-        self.clone().flush().await.or_else(forgive)?;
+    /// lost. Each connection makes it tell something to those who have subscribed: where the
+    /// stream has been `heard`, it is asked. One that says nothing even so is asked all the same.
+    async fn first_status(self, heard: Arc<Notify>) -> Result<Status, Error> {
+        for _ in 0..FLUSHES_MAX {
+            if let Err(error) = self.clone().flush().await {
+                forgive(error)?;
+                break;
+            }
+            if timeout(FIRST_WORD_MAX, heard.notified()).await.is_ok() {
+                break;
+            }
+        }
         self.status().await
     }
 
@@ -221,23 +230,6 @@ impl Daemon for Raw {
     }
 }
 
-/// The request as it is sent; what it says is wiped when it was.
-fn frame(request: &Request) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let mut frame = Zeroizing::new(Vec::new());
-    let begin = format!("{{\"action\":{},\"options\":", Value::from(request.action));
-    let mut options = Zeroizing::new(Vec::new());
-    request.write_options(&mut options)?;
-    frame.reserve_exact(begin.len() + options.len() + END_BYTES_MAX);
-    frame.extend_from_slice(begin.as_bytes());
-    frame.extend_from_slice(&options);
-    let end: &[u8] = match request.anywhere {
-        true => b",\"node\":\"ANY\"}\0",
-        false => b"}\0",
-    };
-    frame.extend_from_slice(end);
-    Ok(frame)
-}
-
 /// How far a stream of events is.
 enum State {
     Closed(Raw),
@@ -253,6 +245,8 @@ struct Watch {
     frames: Frames,
     /// How the stream broke, if it did.
     broken: Option<Error>,
+    /// Told of each message.
+    heard: Arc<Notify>,
     mirror: Mirror,
     ready: VecDeque<Event>,
     /// A status under way; messages wait for it.
@@ -281,13 +275,16 @@ impl Watch {
     async fn open(raw: Raw) -> Result<Self, Error> {
         let stream = raw.send(&Request::new(EVENTS, json!({}))).await?;
         let limits = &raw.limits;
+        let heard = Arc::new(Notify::new());
+        let status = raw.clone().first_status(Arc::clone(&heard));
         Ok(Self {
             chunk: vec![0; CHUNK_BYTES],
             frames: Frames::default(),
             broken: None,
+            heard,
             mirror: Mirror::default(),
             ready: VecDeque::new(),
-            status: Some(Box::pin(raw.clone().first_status())),
+            status: Some(Box::pin(status)),
             checking: None,
             flushing: None,
             flush: Box::pin(sleep(limits.flush)),
@@ -393,6 +390,7 @@ impl Watch {
             return Err(Error::Closed);
         }
         if bytes.contains(&0) {
+            self.heard.notify_one();
             self.silence = Box::pin(sleep(self.raw.limits.silence));
         }
         self.frames.push(bytes);
@@ -483,7 +481,9 @@ async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>)
 
 /// After so many flushes a change has come as a patch, or never will.
 const FLUSHES_SURE: u32 = 3;
-/// How long the end of a request is.
-const END_BYTES_MAX: usize = 32;
+/// How often a daemon is asked for anything at all, to hear it on a new stream.
+const FLUSHES_MAX: u32 = 5;
+/// How long a word on a new stream is waited for, each time.
+const FIRST_WORD_MAX: Duration = Duration::from_millis(50);
 /// How much is read at once; the daemon's own socket buffer holds about 208 KiB.
 const CHUNK_BYTES: usize = 64 << 10;

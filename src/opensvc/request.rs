@@ -2,6 +2,7 @@
 //! same over each way that leads to it. No connection here.
 
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::Error;
 use super::answer;
@@ -66,6 +67,23 @@ impl Request {
         to.push(b',');
         to.extend_from_slice(rest.as_bytes());
         Ok(())
+    }
+
+    /// The request as the raw socket takes it; what it says is wiped when it was.
+    pub(super) fn frame(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let mut frame = Zeroizing::new(Vec::new());
+        let begin = format!("{{\"action\":{},\"options\":", Value::from(self.action));
+        let mut options = Zeroizing::new(Vec::new());
+        self.write_options(&mut options)?;
+        frame.reserve_exact(begin.len() + options.len() + END_BYTES_MAX);
+        frame.extend_from_slice(begin.as_bytes());
+        frame.extend_from_slice(&options);
+        let end: &[u8] = match self.anywhere {
+            true => b",\"node\":\"ANY\"}\0",
+            false => b"}\0",
+        };
+        frame.extend_from_slice(end);
+        Ok(frame)
     }
 }
 
@@ -158,3 +176,5 @@ pub(super) const DAEMON_STATUS: &str = "daemon_status";
 pub(super) const SERVICE_ACTION: &str = "service_action";
 /// The request that makes an object, with a command.
 pub(super) const CREATE: &str = "create";
+/// How long the end of a request is.
+const END_BYTES_MAX: usize = 32;

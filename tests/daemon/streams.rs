@@ -2,6 +2,8 @@
 //! do.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -354,6 +356,25 @@ async fn a_stream_that_breaks_before_the_status_came_costs_no_status() {
     let next = events.next().await;
     assert!(matches!(next, Some(Err(Error::Receive { .. }))), "{next:?}");
     assert!(events.next().await.is_none());
+}
+
+#[tokio::test]
+async fn the_status_is_asked_for_when_the_stream_was_heard() {
+    let (stream, asked) = (Arc::new(OnceLock::<Sender<_>>::new()), AtomicUsize::new(0));
+    let told = Arc::clone(&stream);
+    let daemon = Fake::start(move |action| {
+        // It comes to the subscription when it has taken two others.
+        if action == "whoami" && asked.fetch_add(1, Ordering::Relaxed) == 2 {
+            let event = b"{\"kind\":\"event\",\"id\":1}\0".to_vec();
+            told.get().and_then(|told| told.send(event).ok());
+        }
+        Reply::json(&full()["data"])
+    });
+    stream.set(daemon.events.clone()).expect("once");
+    followed(&daemon, limits()).await;
+    let requests = daemon.requests.lock().expect("no panic");
+    let status = |request: &Value| request["action"] == "daemon_status";
+    assert!(requests.iter().position(status) >= Some(4), "{requests:?}");
 }
 
 /// Follows it, and hears of what it tells 600 ms after its status.
