@@ -115,7 +115,7 @@ fn each_image_is_what_the_script_assembles_from_the_locked_build() {
     };
     let (program, envoy) = ("/osvc-igw", "/usr/local/bin/envoy");
     let built = format!(".ci/build {program}");
-    assert!(of("build", "RUN").iter().any(|it| *it == built));
+    assert!(of("build", "RUN").contains(&built));
     let build = fs::read_to_string(root().join(".ci/build")).expect("a script");
     assert!(build.contains("cargo build --release --locked --bin osvc-igw"));
     for (stage, from, folder, script) in [
