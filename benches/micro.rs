@@ -11,15 +11,15 @@ mod pipeline;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use osvc_igw::gateway::{Compiled, Policy, Want, compile};
-use osvc_igw::inventory::{Config, Event, Inventory, Reading, Secret, Sensitive};
+use osvc_igw::gateway::{Incremental, Policy, Want, compile};
+use osvc_igw::inventory::{Config, Event, Inventory, Reading, Secret, Sensitive, Touched};
 use osvc_igw::opensvc::mirror::Mirror;
 use osvc_igw::sim::certificate::Authority;
 use osvc_igw::xds::session::{Request, Session};
-use osvc_igw::xds::{ResourceType, Snapshot, encode};
+use osvc_igw::xds::{Encoding, ResourceType, Snapshot, encode};
 use serde_json::{Value, json};
 
 /// One cluster at every step of its way.
@@ -28,8 +28,8 @@ struct World {
     mirror: Mirror,
     inventory: Inventory,
     policy: Policy,
-    compiled: Compiled,
-    snapshot: Arc<Snapshot>,
+    compiling: Incremental,
+    encoding: Encoding,
     patches: u64,
 }
 
@@ -45,25 +45,29 @@ impl World {
             ..Policy::default()
         };
         let secret = secret();
-        let compiled = loop {
-            let compiled = compile(&inventory, &policy);
-            if compiled.wants.is_empty() {
-                break compiled;
+        let mut compiling = Incremental::new(policy.clone());
+        loop {
+            compiling.follow(&inventory, &Touched::All);
+            let wants = compiling.compiled().wants.clone();
+            if wants.is_empty() {
+                break;
             }
-            for want in compiled.wants {
+            for want in wants {
                 inventory.apply(answer(want, &secret));
             }
-        };
-        let (snapshot, _) = encode(&compiled.gateway, &Snapshot::default());
-        let endpoints = snapshot.count(ResourceType::Endpoint);
-        assert_eq!(endpoints, services, "{:?}", compiled.problems);
+        }
+        let mut encoding = Encoding::default();
+        encoding.follow(&compiling.compiled().gateway);
+        let endpoints = encoding.snapshot().count(ResourceType::Endpoint);
+        let problems = &compiling.compiled().problems;
+        assert_eq!(endpoints, services, "{problems:?}");
         Self {
             services,
             mirror,
             inventory,
             policy,
-            compiled,
-            snapshot: Arc::new(snapshot),
+            compiling,
+            encoding,
             patches: 0,
         }
     }
@@ -93,12 +97,32 @@ impl World {
         patch.to_string()
     }
 
-    /// One patch on, from its text to the inventory.
-    fn step(&mut self, patch: &str) {
+    /// One patch on, from its text to the inventory; returns what it touched.
+    fn step(&mut self, patch: &str) -> Touched {
         let message: Value = serde_json::from_str(patch).expect("JSON");
+        let mut touched = Touched::default();
         for event in self.mirror.apply(message).expect("a patch in its turn") {
+            touched.join(Touched::by(&event));
             self.inventory.apply(event);
         }
+        touched
+    }
+
+    /// Another patch on, to what is compiled of it; returns how long that took alone.
+    fn compile_one(&mut self) -> Duration {
+        let patch = self.patch();
+        let touched = self.step(&patch);
+        let began = Instant::now();
+        black_box(self.compiling.follow(&self.inventory, &touched));
+        began.elapsed()
+    }
+
+    /// Another patch on, to the message of it; returns how long to encode it took alone.
+    fn encode_one(&mut self) -> Duration {
+        self.compile_one();
+        let began = Instant::now();
+        black_box(self.encoding.follow(&self.compiling.compiled().gateway));
+        began.elapsed()
     }
 }
 
@@ -145,13 +169,11 @@ fn answer(want: Want, secret: &Secret) -> Event {
 
 /// Two snapshots that differ in one endpoint.
 fn pair(world: &mut World) -> [Arc<Snapshot>; 2] {
-    let before = Arc::clone(&world.snapshot);
-    let patch = world.patch();
-    world.step(&patch);
-    let compiled = compile(&world.inventory, &world.policy);
-    let (after, _) = encode(&compiled.gateway, &before);
+    let before = world.encoding.share();
+    world.encode_one();
+    let after = world.encoding.share();
     assert_eq!(after.changes(&before).count(), 1);
-    [before, Arc::new(after)]
+    [before, after]
 }
 
 /// The session of a client that has everything.
@@ -207,20 +229,19 @@ fn steps(criterion: &mut Criterion) {
         criterion.bench_function(&id("compile"), |bench| {
             bench.iter(|| black_box(compile(&world.inventory, &world.policy)));
         });
+        criterion.bench_function(&id("compile-one-changed"), |bench| {
+            bench.iter_custom(|times| (0..times).map(|_| world.compile_one()).sum());
+        });
         criterion.bench_function(&id("encode-all"), |bench| {
             let nothing = Snapshot::default();
-            bench.iter(|| black_box(encode(&world.compiled.gateway, &nothing)));
+            let gateway = &world.compiling.compiled().gateway;
+            bench.iter(|| black_box(encode(gateway, &nothing)));
         });
-        let (snapshot, _) = encode(
-            &compile(&world.inventory, &world.policy).gateway,
-            &world.snapshot,
-        );
-        world.snapshot = Arc::new(snapshot);
-        let [before, after] = pair(&mut world);
+        world.encode_one();
         criterion.bench_function(&id("encode-one-changed"), |bench| {
-            let compiled = compile(&world.inventory, &world.policy);
-            bench.iter(|| black_box(encode(&compiled.gateway, &before)));
+            bench.iter_custom(|times| (0..times).map(|_| world.encode_one()).sum());
         });
+        let [before, after] = pair(&mut world);
         criterion.bench_function(&id("diff"), |bench| {
             bench.iter(|| assert_eq!(black_box(after.changes(&before).count()), 1));
         });
