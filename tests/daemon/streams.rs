@@ -371,7 +371,7 @@ async fn the_status_is_asked_for_when_the_stream_was_heard() {
         Reply::json(&full()["data"])
     });
     stream.set(daemon.events.clone()).expect("once");
-    followed(&daemon, limits()).await;
+    drop(followed(&daemon, limits()).await);
     let requests = daemon.requests.lock().expect("no panic");
     let status = |request: &Value| request["action"] == "daemon_status";
     assert!(requests.iter().position(status) >= Some(4), "{requests:?}");
