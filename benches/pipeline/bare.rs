@@ -2,29 +2,24 @@
 //! client, and knows nothing of what is in it. It is a process of its own, as the controller is.
 
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server as ads;
 use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse,
 };
-use futures::stream::{Stream, StreamExt};
-use osvc_igw::ads::bind_tcp;
+use futures::stream::StreamExt;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, split};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::Server;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::cluster::lock;
+use super::delta::{self, Delta, Responses};
 
 type Push = UnboundedSender<Result<DeltaDiscoveryResponse, Status>>;
-type Responses = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
 
 #[derive(Clone)]
 struct Service {
@@ -39,15 +34,12 @@ struct Service {
 /// that has nothing is sent, and messages, each behind its length: these, and then what all are
 /// sent. What is written there: the port, and a byte for each client that is ready.
 pub(super) async fn serve(control: UnixStream) -> io::Result<()> {
-    let incoming = bind_tcp(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    let port = incoming.local_addr()?.port();
     let (read, mut write) = split(control);
     let mut read = BufReader::new(read);
     let mut all = Vec::new();
     for _ in 0..read.read_u32().await? {
         all.push(message(&mut read).await?);
     }
-    write.write_u16(port).await?;
     let (ready, told) = unbounded_channel();
     let service = Service {
         all: all.into(),
@@ -55,9 +47,8 @@ pub(super) async fn serve(control: UnixStream) -> io::Result<()> {
         ready,
     };
     let streams = Arc::clone(&service.streams);
-    let service = ads::AggregatedDiscoveryServiceServer::new(service);
-    let service = service.max_decoding_message_size(1 << 30);
-    let server = Server::builder().add_service(service);
+    let (address, serving) = delta::bind(service)?;
+    write.write_u16(address.port()).await?;
     let push = async {
         while let Ok(response) = message(&mut read).await {
             for stream in &*lock(&streams) {
@@ -66,7 +57,7 @@ pub(super) async fn serve(control: UnixStream) -> io::Result<()> {
         }
     };
     tokio::select! {
-        _ = server.serve_with_incoming(incoming) => {}
+        () = serving => {}
         () = push => {}
         () = tell(told, write) => {}
     }
@@ -88,24 +79,11 @@ async fn message(read: &mut (impl AsyncReadExt + Unpin)) -> io::Result<DeltaDisc
     Ok(DeltaDiscoveryResponse::decode(Bytes::from(bytes))?)
 }
 
-#[tonic::async_trait]
-impl ads::AggregatedDiscoveryService for Service {
-    type StreamAggregatedResourcesStream =
-        Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
-    type DeltaAggregatedResourcesStream = Responses;
-
-    async fn stream_aggregated_resources(
+impl Delta for Service {
+    async fn answer(
         &self,
-        _: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented("delta only"))
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Responses>, Status> {
-        let mut requests = request.into_inner();
+        mut requests: Streaming<DeltaDiscoveryRequest>,
+    ) -> Result<Responses<DeltaDiscoveryResponse>, Status> {
         let (send, outgoing) = unbounded_channel();
         let service = self.clone();
         tokio::spawn(async move {
@@ -123,8 +101,6 @@ impl ads::AggregatedDiscoveryService for Service {
                 let _ = service.ready.send(());
             }
         });
-        Ok(Response::new(
-            UnboundedReceiverStream::new(outgoing).boxed(),
-        ))
+        Ok(UnboundedReceiverStream::new(outgoing).boxed())
     }
 }

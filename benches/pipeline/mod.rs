@@ -6,6 +6,7 @@
 
 mod bare;
 mod cluster;
+mod delta;
 mod figures;
 mod floor;
 mod folder;

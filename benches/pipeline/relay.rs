@@ -2,23 +2,20 @@
 //! what passed and when. It changes nothing.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Instant;
 
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client as client;
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server as server;
 use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse,
 };
-use futures::stream::{Stream, StreamExt};
-use osvc_igw::ads::bind_tcp;
+use futures::stream::StreamExt;
 use prost::Message;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
-use tonic::transport::{Endpoint, Server};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::transport::Endpoint;
+use tonic::{Status, Streaming};
 
-type Responses = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
+use super::delta::{self, Delta, Responses};
 
 /// A message that passed.
 #[derive(Debug)]
@@ -48,18 +45,12 @@ struct Service {
 impl Relay {
     pub(super) fn start(binary: SocketAddr) -> Self {
         let (tell, passed) = unbounded_channel();
-        let service = server::AggregatedDiscoveryServiceServer::new(Service { binary, tell });
-        let service = service.max_decoding_message_size(1 << 30);
-        let incoming = bind_tcp(([127, 0, 0, 1], 0).into()).expect("a port to serve on");
-        let address = incoming.local_addr().expect("an address");
-        let task = tokio::spawn(async move {
-            let server = Server::builder().add_service(service);
-            let _ = server.serve_with_incoming(incoming).await;
-        });
+        let bound = delta::bind(Service { binary, tell });
+        let (address, serving) = bound.expect("a port to serve on");
         Self {
             address,
             passed,
-            task: task.abort_handle(),
+            task: tokio::spawn(serving).abort_handle(),
         }
     }
 }
@@ -70,23 +61,11 @@ impl Drop for Relay {
     }
 }
 
-#[tonic::async_trait]
-impl server::AggregatedDiscoveryService for Service {
-    type StreamAggregatedResourcesStream =
-        Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
-    type DeltaAggregatedResourcesStream = Responses;
-
-    async fn stream_aggregated_resources(
+impl Delta for Service {
+    async fn answer(
         &self,
-        _: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented("delta only"))
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Responses>, Status> {
+        requests: Streaming<DeltaDiscoveryRequest>,
+    ) -> Result<Responses<DeltaDiscoveryResponse>, Status> {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.binary));
         let endpoint = endpoint.map_err(|error| Status::internal(error.to_string()))?;
         let channel = endpoint.tcp_nodelay(true).connect().await;
@@ -94,10 +73,10 @@ impl server::AggregatedDiscoveryService for Service {
         let client = client::AggregatedDiscoveryServiceClient::new(channel);
         let mut client = client.max_decoding_message_size(1 << 30);
         let told = self.tell.clone();
-        let requests = request.into_inner().filter_map(move |request| {
+        let requests = requests.filter_map(move |request| {
             let request = request.ok();
             if let Some(request) = &request {
-                let _ = told.send(answer(request));
+                let _ = told.send(passed(request));
             }
             std::future::ready(request)
         });
@@ -111,11 +90,11 @@ impl server::AggregatedDiscoveryService for Service {
                 });
             }
         });
-        Ok(Response::new(responses.boxed()))
+        Ok(responses.boxed())
     }
 }
 
-fn answer(request: &DeltaDiscoveryRequest) -> Passed {
+fn passed(request: &DeltaDiscoveryRequest) -> Passed {
     let error = request.error_detail.as_ref();
     Passed::Answer {
         nonce: request.response_nonce.clone(),

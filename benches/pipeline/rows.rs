@@ -374,8 +374,8 @@ fn pause(random: &mut Random) -> Duration {
     Duration::from_millis(15 + random.below(10) as u64)
 }
 
-/// How long it takes from a bell to a client that has the message of a bare server, so many times;
-/// and what the server spent on it.
+/// How long it takes from a bare server that is told a message to a client that has it, so many
+/// times; and what the server spent on it.
 pub(super) async fn floor_times(
     home: &Home,
     response: &DeltaDiscoveryResponse,
